@@ -1,0 +1,6 @@
+"""Native core of ternzip. Pointers are addresses; the callers hold the owners."""
+
+__version__: str
+
+def split_planes(src: int, count: int, width: int, rotate: bool, dst: int) -> None: ...
+def merge_planes(src: int, count: int, width: int, rotate: bool, dst: int) -> None: ...

@@ -1,0 +1,10 @@
+#include <pybind11/pybind11.h>
+
+#include "bindings/registry.hpp"
+
+PYBIND11_MODULE(_ternzip, module) {
+  using namespace ternzip::bindings;
+  module.doc() = "Native core of ternzip. Private: use the ternzip package.";
+  module.attr("__version__") = TERNZIP_VERSION;
+  register_planes(module);
+}
