@@ -84,13 +84,10 @@ def _identity(tensor: torch.Tensor) -> tuple[object, ...] | None:
 
 
 def to_tensors(
-    raws: Iterable[tuple[str, RawTensor]], device: str | torch.device = "cpu"
+    raws: Iterable[tuple[str, RawTensor | Tie]], device: str | torch.device = "cpu"
 ) -> dict[str, torch.Tensor]:
-    """Tensors by name; names that share a RawTensor share a tensor."""
-    made: dict[int, torch.Tensor] = {}
+    """Tensors by name; tied names share one tensor."""
     tensors: dict[str, torch.Tensor] = {}
     for name, raw in raws:
-        if id(raw) not in made:
-            made[id(raw)] = from_raw(name, raw, device)
-        tensors[name] = made[id(raw)]
+        tensors[name] = tensors[raw.target] if isinstance(raw, Tie) else from_raw(name, raw, device)
     return tensors

@@ -18,7 +18,7 @@ from ternzip.codecs.ternary import Ternary
 from ternzip.container.index import Index, decode_index
 from ternzip.container.layout import PREAMBLE, Entry, Preamble, Record, SolidBlock, Storage
 from ternzip.container.sources import BufferSource, FileSource, Source
-from ternzip.container.tensor import RawTensor
+from ternzip.container.tensor import RawTensor, Tie
 from ternzip.container.workers import Workers
 from ternzip.container.writer import Progress
 from ternzip.errors import TernzipError
@@ -94,42 +94,38 @@ class Reader:
         if name not in self.entries:
             raise TernzipError(f"{self._source.name}: no tensor {name!r} among {len(self.entries)}")
         with Workers(threads) as workers:
-            return self._start(self._stored(self.entries[name]), workers)()
+            entry = self.entries[name]
+            tensor = self._start(entry if entry.tied_to is None else self.entries[entry.tied_to], workers)()
+            assert isinstance(tensor, RawTensor)
+            return tensor
 
     def read_all(
         self, *, threads: int | None = None, progress: Progress | None = None
-    ) -> Iterator[tuple[str, RawTensor]]:
-        """Every tensor in order. Tied names yield the very same object."""
-        shared = {entry.tied_to for entry in self.entries.values() if entry.tied_to is not None}
-        kept: dict[str, RawTensor] = {}
+    ) -> Iterator[tuple[str, RawTensor | Tie]]:
+        """Every tensor in order; a name that shares another's elements yields a Tie to it."""
         with Workers(threads) as workers:
-            waiting: deque[tuple[Entry, Callable[[], RawTensor]]] = deque()
-            entries = iter(self.entries.values())
-            exhausted = False
-            while waiting or not exhausted:
-                while not exhausted and sum(entry.nbytes for entry, _ in waiting) <= _AHEAD_BYTES:
-                    upcoming = next(entries, None)
-                    if upcoming is None:
-                        exhausted = True
-                    elif upcoming.tied_to is not None:
-                        target = upcoming.tied_to
-                        waiting.append((upcoming, lambda target=target: kept[target]))  # type: ignore[misc]
-                    else:
-                        waiting.append((upcoming, self._start(upcoming, workers)))
-                if waiting:
-                    entry, finish = waiting.popleft()
-                    tensor = finish()
-                    if entry.name in shared:
-                        kept[entry.name] = tensor
-                    if progress is not None:
-                        progress(entry.name, entry.nbytes)
-                    yield entry.name, tensor
+            waiting: deque[tuple[Entry, Callable[[], RawTensor | Tie]]] = deque()
+            for entry in self.entries.values():
+                waiting.append((entry, self._start(entry, workers)))
+                while sum(ahead.nbytes for ahead, _ in waiting) > _AHEAD_BYTES:
+                    yield self._finish(*waiting.popleft(), progress)
+            while waiting:
+                yield self._finish(*waiting.popleft(), progress)
 
-    def _stored(self, entry: Entry) -> Entry:
-        return entry if entry.tied_to is None else self.entries[entry.tied_to]
+    @staticmethod
+    def _finish(
+        entry: Entry, finish: Callable[[], RawTensor | Tie], progress: Progress | None
+    ) -> tuple[str, RawTensor | Tie]:
+        tensor = finish()
+        if progress is not None:
+            progress(entry.name, entry.nbytes)
+        return entry.name, tensor
 
-    def _start(self, entry: Entry, workers: Workers) -> Callable[[], RawTensor]:
-        """Starts decoding a stored tensor; the result waits for it."""
+    def _start(self, entry: Entry, workers: Workers) -> Callable[[], RawTensor | Tie]:
+        """Starts decoding a tensor; the result waits for it."""
+        if entry.tied_to is not None:
+            tie = Tie(entry.tied_to)
+            return lambda: tie
         if entry.storage is Storage.SOLID:
             return lambda: RawTensor(entry.dtype, entry.shape, self._from_block(entry))
         data = np.empty(entry.nbytes, np.uint8)
@@ -161,15 +157,15 @@ class Reader:
         return _Located(self._source.name, owner, record)
 
     def _from_block(self, entry: Entry) -> Bytes:
-        if self._cached_block is None or self._cached_block[0] != entry.block:
+        cached = self._cached_block  # taken once: another thread may put a newer block in its place
+        if cached is None or cached[0] != entry.block:
             block = self._blocks[entry.block]
             assert block.record is not None
-            raw = np.empty(block.size, np.uint8)
+            cached = entry.block, np.empty(block.size, np.uint8)
             with self._located(block, block.record):
-                decode_block(self._payload(block.record), block.runs(), raw)
-            self._cached_block = entry.block, raw
-        raw = self._cached_block[1]
-        return raw[entry.block_offset : entry.block_offset + entry.nbytes].copy()
+                decode_block(self._payload(block.record), block.runs(), cached[1])
+            self._cached_block = cached
+        return cached[1][entry.block_offset : entry.block_offset + entry.nbytes].copy()
 
     def _start_planes(self, entry: Entry, data: Bytes, workers: Workers) -> list[Future[None]]:
         def decode(record: Record, part: Bytes) -> None:
