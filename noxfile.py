@@ -21,7 +21,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Every formatter and linter, as pre-commit runs them."""
-    session.install("pre-commit")
+    session.install(".[demo,train]", *_group("dev"))
     session.run("pre-commit", "run", "--all-files", *session.posargs)
 
 

@@ -125,7 +125,7 @@ def compress(
             checkpoint = ternarization.applied_to(checkpoint)
         elif checkpoint.latent:
             say(
-                f"ternzip: note: {listed(checkpoint.latent)} are latent full-precision weights, stored as such. "
+                f"ternzip: note: {listed(checkpoint.latent)}: latent full-precision weights, stored as such. "
                 "For ternary ones, load them into the prepared model, call ternzip.convert(model) and save "
                 "its state_dict; or add --ternarize --delta DELTA."
             )
