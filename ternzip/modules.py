@@ -1,12 +1,13 @@
 """Ternary training in anybody's model: `prepare` before, `convert` after.
 
 Every convolution and linear layer keeps its latent weight as a parametrization's original, and reads its
-ternary weight wherever it used to read its weight. One many-tensor operation, from a forward pre-hook on the
-prepared model, ternarizes all of them; a layer called outside of it ternarizes its own.
+ternary weight wherever it used to read its weight. One many-tensor operation, ahead of the prepared
+model's forward, ternarizes all of them; a layer called outside of it ternarizes its own.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -95,11 +96,15 @@ def prepare(
     skip = [skip] if isinstance(skip, str) else list(skip)
     overrides = dict(overrides or {})
     layers = {
-        name or "weight": module for name, module in model.named_modules() if isinstance(module, TERNARIZED_TYPES)
+        name or "weight": module
+        for name, module in model.named_modules()
+        if isinstance(module, TERNARIZED_TYPES)
     }
     for pattern in (*skip, *overrides):
         if not any(fnmatchcase(name, pattern) for name in layers):
-            raise TernzipError(f"pattern {pattern!r} matches no layer: the layers are {_listing(list(layers))}")
+            raise TernzipError(
+                f"pattern {pattern!r} matches no layer: the layers are {_listing(list(layers))}"
+            )
     chosen = {name: m for name, m in layers.items() if not any(fnmatchcase(name, p) for p in skip)}
     if not chosen:
         raise TernzipError(
@@ -115,8 +120,8 @@ def prepare(
         template = next((q for p, q in special.items() if fnmatchcase(name, p)), default)
         own = template.for_weight(module.weight)
         parametrize.register_parametrization(module, "weight", Ternarization(own))
-    model.register_forward_pre_hook(_ternarize_ahead)
-    model.register_forward_hook(_forget, always_call=True)
+    if model not in chosen.values():
+        model.__class__ = _prepared_class(type(model))
     return model
 
 
@@ -127,18 +132,22 @@ def convert(model: nn.Module) -> nn.Module:
     """
     layers = ternary_layers(model)
     if not layers:
-        raise TernzipError(f"{type(model).__name__} has no ternary layer to convert: call ternzip.prepare first")
+        raise TernzipError(
+            f"{type(model).__name__} has no ternary layer to convert: call ternzip.prepare first"
+        )
     with torch.no_grad():
         baked = _ternarize_all([layer.quantizer for layer in layers], [layer.latent for layer in layers])[0]
         for layer, weight in zip(layers, baked, strict=True):
+            _own_class(layer.module)
             parametrize.remove_parametrizations(layer.module, "weight", leave_parametrized=False)
             layer.module.weight.copy_(weight)  # type: ignore[operator]
+            # The weight came back as the last parameter; a plain layer has it first.
+            parameters = layer.module._parameters
+            for name in [name for name in parameters if name != "weight"]:
+                parameters[name] = parameters.pop(name)
     for module in model.modules():
-        for hooks in (module._forward_pre_hooks, module._forward_hooks, module._forward_hooks_always_called):
-            for key in [key for key, hook in hooks.items() if hook in (_ternarize_ahead, _forget)]:
-                del hooks[key]
-        for key in [k for k, h in module._forward_hooks_always_called.items() if k not in module._forward_hooks]:
-            del module._forward_hooks_always_called[key]
+        if getattr(type(module), "prepared_from", None) is not None:
+            module.__class__ = type(module).prepared_from
     return model
 
 
@@ -164,15 +173,18 @@ def ternary_state(model: nn.Module) -> dict[str, Tensor]:
     """
     layers = {layer.name: layer for layer in ternary_layers(model)}
     with torch.no_grad():
-        baked = _ternarize_all([la.quantizer for la in layers.values()], [la.latent for la in layers.values()])[0]
+        baked = _ternarize_all(
+            [la.quantizer for la in layers.values()], [la.latent for la in layers.values()]
+        )[0]
     ternary = dict(zip(layers, baked, strict=True))
     state: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        owner, mark, rest = name.partition(".parametrizations.weight.")
-        if not mark or owner not in layers:
+        owner, mark, _ = name.partition(".parametrizations.weight.")
+        owner = owner if mark else name.rpartition(".")[0]
+        if owner in ternary:
+            state.setdefault(f"{owner}.weight", ternary[owner])  # first of its layer, as in a plain model
+        if not mark:
             state[name] = tensor
-        elif rest == "original":
-            state[f"{owner}.weight"] = ternary[owner]
     return state
 
 
@@ -215,16 +227,30 @@ def _one_or_stack(column: Sequence[Scalar], like: Tensor) -> Scalar:
     return torch.stack([torch.as_tensor(v, dtype=torch.float64, device=like.device) for v in column])
 
 
-def _ternarize_ahead(model: nn.Module, args: Any) -> None:
-    layers = [layer for layer in ternary_layers(model) if layer.ternarization.ahead is None]
-    quantizers, latents = [la.quantizer for la in layers], [la.latent for la in layers]
-    for layer, weight in zip(layers, _ternarize_all(quantizers, latents, counted=False)[0], strict=True):
-        layer.ternarization.ahead = weight
+def _prepared_class(cls: type[nn.Module]) -> type[nn.Module]:
+    # A subclass, as parametrize makes one for each layer, and not forward hooks: torch.compile runs the hooks
+    # of the module it is given as frames, and graphs, of their own.
+    @functools.wraps(cls.forward)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        layers = [layer for layer in ternary_layers(self) if layer.ternarization.ahead is None]
+        quantizers, latents = [layer.quantizer for layer in layers], [layer.latent for layer in layers]
+        for layer, weight in zip(layers, _ternarize_all(quantizers, latents, counted=False)[0], strict=True):
+            layer.ternarization.ahead = weight
+        try:
+            return cls.forward(self, *args, **kwargs)
+        finally:
+            for layer in layers:
+                layer.ternarization.ahead = None
+
+    return type(f"Prepared{cls.__name__}", (cls,), {"forward": forward, "prepared_from": cls})
 
 
-def _forget(model: nn.Module, args: Any, output: Any) -> None:
-    for layer in ternary_layers(model):
-        layer.ternarization.ahead = None
+def _own_class(module: nn.Module) -> None:
+    # Copies of a parametrized module share its generated class, and torch removes a parametrization by
+    # deleting the property from that class: without a class of its own, converting one would break the others.
+    cls = type(module)
+    members = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
+    module.__class__ = type(cls.__name__, cls.__bases__, members)
 
 
 def _resolve(quantizer: Quantizer | str | None) -> Quantizer:

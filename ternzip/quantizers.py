@@ -194,7 +194,9 @@ class EC2T(LearnedLevels):
             shares = [(weight < neg / 2).sum(), (weight > pos / 2).sum()]
             shares.append(weight.numel() - shares[0] - shares[1])
             # At least one weight's share each: an empty centroid stays reachable, and the logarithm finite.
-            bits_neg, bits_pos, bits_zero = (-(n.clamp(min=1) / weight.numel()).double().log2() for n in shares)
+            bits_neg, bits_pos, bits_zero = (
+                -(n.clamp(min=1) / weight.numel()).double().log2() for n in shares
+            )
             hi = (pos**2 + self.strength * (bits_pos - bits_zero)) / (2 * pos)
             lo = (neg**2 + self.strength * (bits_neg - bits_zero)) / (2 * neg)
             # Where zero is the dearest of all, the two levels meet directly.

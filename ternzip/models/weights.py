@@ -49,7 +49,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def unwrap(loaded: Any, source: str = "checkpoint") -> dict[str, Tensor]:
     """The state_dict inside `loaded`: out of its outer dict, without `module.` or `model.` before every name."""
     while isinstance(loaded, Mapping):
-        inner = next((loaded[key] for key in ("state_dict", "model_state_dict", "model") if key in loaded), None)
+        inner = next(
+            (loaded[key] for key in ("state_dict", "model_state_dict", "model") if key in loaded), None
+        )
         if not isinstance(inner, Mapping):
             break
         loaded = inner
@@ -57,7 +59,9 @@ def unwrap(loaded: Any, source: str = "checkpoint") -> dict[str, Tensor]:
     if isinstance(loaded, Mapping):
         tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise TernzipError(f"{source}: no tensors found: expected a state_dict, found {type(loaded).__name__}")
+        raise TernzipError(
+            f"{source}: no tensors found: expected a state_dict, found {type(loaded).__name__}"
+        )
     for prefix in ("module.", "model."):
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
