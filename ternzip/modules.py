@@ -70,7 +70,7 @@ class TernaryLayer:
     @property
     def latent(self) -> Tensor:
         """The full-precision weight that the optimizer moves."""
-        original = self.module.parametrizations["weight"].original  # type: ignore[index]
+        original = self.module.parametrizations["weight"].original  # type: ignore[index,union-attr]
         assert isinstance(original, Tensor)
         return original
 
@@ -90,8 +90,8 @@ def prepare(
         skip: names of layers to leave in full precision, with shell wildcards ("conv1", "*.shortcut.*").
         overrides: other quantizers for some layers, by name pattern; the first that matches counts.
 
-    Raises TernzipError when nothing is left to ternarize, when a pattern matches no layer, and when a layer is
-    prepared already.
+    Raises TernzipError when nothing is left to ternarize, when a pattern matches no layer, and when a layer
+    is prepared already.
     """
     skip = [skip] if isinstance(skip, str) else list(skip)
     overrides = dict(overrides or {})
@@ -108,8 +108,8 @@ def prepare(
     chosen = {name: m for name, m in layers.items() if not any(fnmatchcase(name, p) for p in skip)}
     if not chosen:
         raise TernzipError(
-            f"{type(model).__name__} has no layer to ternarize: expected a convolution or a linear layer that is "
-            "not skipped, found none"
+            f"{type(model).__name__} has no layer to ternarize: expected a convolution or a linear layer "
+            "that is not skipped, found none"
         )
     for name, module in chosen.items():
         if parametrize.is_parametrized(module, "weight"):
@@ -140,14 +140,15 @@ def convert(model: nn.Module) -> nn.Module:
         for layer, weight in zip(layers, baked, strict=True):
             _own_class(layer.module)
             parametrize.remove_parametrizations(layer.module, "weight", leave_parametrized=False)
-            layer.module.weight.copy_(weight)  # type: ignore[operator]
+            layer.module.weight.copy_(weight)
             # The weight came back as the last parameter; a plain layer has it first.
             parameters = layer.module._parameters
             for name in [name for name in parameters if name != "weight"]:
                 parameters[name] = parameters.pop(name)
     for module in model.modules():
-        if getattr(type(module), "prepared_from", None) is not None:
-            module.__class__ = type(module).prepared_from
+        unprepared = getattr(type(module), "prepared_from", None)
+        if unprepared is not None:
+            module.__class__ = unprepared
     return model
 
 
@@ -247,7 +248,7 @@ def _prepared_class(cls: type[nn.Module]) -> type[nn.Module]:
 
 def _own_class(module: nn.Module) -> None:
     # Copies of a parametrized module share its generated class, and torch removes a parametrization by
-    # deleting the property from that class: without a class of its own, converting one would break the others.
+    # deleting the property from that class: converting one would break the others.
     cls = type(module)
     members = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
     module.__class__ = type(cls.__name__, cls.__bases__, members)

@@ -1,4 +1,4 @@
-"""Ternarizers, all of one kind: two thresholds, two levels and a straight-through estimator (METHOD, Eq. 5 and 2).
+"""Ternarizers, all of one kind: two thresholds, two levels and a straight-through estimator.
 
 A quantizer belongs to one weight tensor. `prepare` copies the one it is given for every layer and calls
 `reset` with that layer's weight, so a quantizer may hold learned levels of its own.
@@ -168,9 +168,9 @@ class TTQ(LearnedLevels):
 class EC2T(LearnedLevels):
     """Entropy-constrained trained ternarization (arXiv 2004.01077): learned levels, assignment by Eq. 4.
 
-    A weight takes the centroid c of {neg, 0, pos} with the least (w - c)^2 - strength * log2 P(c), P being the
-    shares of the weights nearest to each centroid. Every such cost is linear in w once w^2 is dropped, so the
-    assignment is two thresholds.
+    A weight takes the centroid c of {neg, 0, pos} with the least (w - c)^2 - strength * log2 P(c), P being
+    the shares of the weights nearest to each centroid. Every such cost is linear in w once w^2 is dropped,
+    so the assignment is two thresholds.
 
     Args:
         strength: lambda, in squared weight units per bit; 0 assigns to the nearest centroid.
@@ -187,7 +187,7 @@ class EC2T(LearnedLevels):
 
     def thresholds(self, weight: Tensor) -> tuple[Scalar, Scalar]:
         with torch.no_grad():
-            # A level that training has driven through zero is held just beside it: 0 must stay between the two.
+            # A level that training has driven through zero is held beside it: 0 stays between the two.
             tiny = torch.finfo(torch.float32).eps
             neg, pos = self.neg.clamp(max=-tiny).double(), self.pos.clamp(min=tiny).double()
             weight = weight.detach()

@@ -1,4 +1,4 @@
-"""The networks the paper, its peers and the shared checkpoints use, ready to be prepared for ternary training."""
+"""The networks that the paper, its peers and published ternary checkpoints use."""
 
 from ternzip.models.fully_connected import FullyConnected, fc3
 from ternzip.models.he import HeResNet, he_resnet20, he_resnet32, he_resnet44, he_resnet56

@@ -45,7 +45,7 @@ class HeBlock(nn.Module):
 class HeResNet(nn.Module):
     """Three stages of (depth - 2) / 6 blocks at 16, 32, 64 channels.
 
-    Input (batch, in_channels, height, width), 32 x 32 pixels in the paper; output (batch, num_classes) scores.
+    Input (batch, in_channels, height, width), 32 x 32 in the paper; output (batch, num_classes) scores.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def architecture(name: str) -> Architecture:
-    """The architecture of that name ("he_resnet20" is "he-resnet20"); raises TernzipError for another name."""
+    """The architecture of that name, with - or _ inside; raises TernzipError for another name."""
     found = ARCHITECTURES.get(name.replace("_", "-"))
     if found is None:
         raise TernzipError(f"unknown architecture {name!r}: expected one of {', '.join(ARCHITECTURES)}")

@@ -1,4 +1,4 @@
-"""Reading somebody's checkpoint into a network: wrappers off, names checked, one clear line when it does not fit."""
+"""Reading somebody's checkpoint into a network: wrappers off, names and shapes checked."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def unwrap(loaded: Any, source: str = "checkpoint") -> dict[str, Tensor]:
-    """The state_dict inside `loaded`: out of its outer dict, without `module.` or `model.` before every name."""
+    """The state_dict inside `loaded`, without its outer dict and `module.` or `model.` before every name."""
     while isinstance(loaded, Mapping):
         inner = next(
             (loaded[key] for key in ("state_dict", "model_state_dict", "model") if key in loaded), None
@@ -92,8 +92,7 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> nn
         raise TernzipError(f"{where}: tensor names do not fit {type(model).__name__}: {'; '.join(parts)}")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
-            raise TernzipError(
-                f"{where}: tensor {name}: expected shape {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
-            )
+            shapes = f"expected shape {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
+            raise TernzipError(f"{where}: tensor {name}: {shapes}")
     model.load_state_dict(tensors, strict=not optional.difference(tensors))
     return model
