@@ -4,3 +4,67 @@ __version__: str
 
 def split_planes(src: int, count: int, width: int, rotate: bool, dst: int) -> None: ...
 def merge_planes(src: int, count: int, width: int, rotate: bool, dst: int) -> None: ...
+
+# Instruction sets, lowest first, of those this processor has. set_isa is for tests and benchmarks; the
+# environment variable TERNZIP_ISA chooses at start.
+def available_isas() -> list[str]: ...
+def active_isa() -> str: ...
+def set_isa(name: str) -> bool: ...
+
+# Ternary tensors by bit pattern (csrc/core/ternary_tensor.hpp). dtype codes: 0 f64, 1 f32, 2 f16, 3 bf16,
+# 4 f8_e4m3fn, 5 f8_e5m2, 6 f8_e4m3fnuz, 7 f8_e5m2fnuz, 8 i8, 9 i16, 10 i32, 11 i64; another code is a
+# ValueError. Levels are raw bit patterns, 0 where a level does not occur.
+
+# (is_ternary, neg_bits, pos_bits, n_neg, n_zero, n_pos, n_neg_zero); n_zero counts zeros of both signs. All but
+# the first are 0 where it is False.
+def detect_levels(
+    src: int, count: int, dtype: int, threads: int = 1
+) -> tuple[bool, int, int, int, int, int, int]: ...
+
+# One pair of levels for each row, into two uint64 arrays of length rows; the same tuple with both bits 0.
+def detect_row_levels(
+    src: int, rows: int, cols: int, dtype: int, neg_bits: int, pos_bits: int
+) -> tuple[bool, int, int, int, int, int, int]: ...
+
+# rows * cols int8 trits by sign. The levels are not read (the pointers may be 0).
+def extract_trits(
+    src: int,
+    rows: int,
+    cols: int,
+    dtype: int,
+    neg_bits: int,
+    pos_bits: int,
+    per_row: bool,
+    trits: int,
+    threads: int = 1,
+) -> None: ...
+
+# The level by the sign of each int8, +0 for 0. neg_bits and pos_bits: uint64 arrays, of length rows if per_row,
+# else 1.
+def expand_trits(
+    trits: int,
+    rows: int,
+    cols: int,
+    dtype: int,
+    neg_bits: int,
+    pos_bits: int,
+    per_row: bool,
+    dst: int,
+    threads: int = 1,
+) -> None: ...
+
+# For every zero in order -1 (negative zero) or +1 into an int8 array of length n_zero; returns n_zero.
+def extract_zero_signs(src: int, count: int, dtype: int, signs: int) -> int: ...
+
+# The inverse in place. False, with nothing changed, if the number of zeros is not n_signs or a sign is
+# negative and the dtype has no negative zero.
+def apply_zero_signs(dst: int, count: int, dtype: int, signs: int, n_signs: int) -> bool: ...
+
+# (negative, zero, positive, invalid) of an int8 array.
+def count_trits(trits: int, count: int) -> tuple[int, int, int, int]: ...
+
+# Five trits a byte, sum of (trit_j + 1) * 3^j, the last byte filled with the trit 0: ceil(count / 5) bytes.
+def pack_trits(trits: int, count: int, packed: int) -> None: ...
+
+# Writes count trits. False if a byte exceeds 242 or the filling is not the trit 0.
+def unpack_trits(packed: int, count: int, trits: int) -> bool: ...

@@ -1,0 +1,72 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from ternzip.errors import TernzipError
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[IO[bytes]]:
+    """A new file that takes `path`'s place when the block ends well, and vanishes when it does not.
+
+    It is written in the same folder and flushed to the disk before it is renamed. Raises TernzipError if the
+    path exists and `overwrite` is false, or the system refuses (no such folder, no permission, no space left).
+    """
+    target = Path(os.path.realpath(path))
+    _check(target, path, overwrite)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", suffix=".part", dir=target.parent)
+    except OSError as error:
+        raise TernzipError(f"{os.fspath(path)}: cannot write: {error.strerror}") from None
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        _take_permissions(temporary, target)
+        _check(target, path, overwrite)
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise TernzipError(f"{os.fspath(path)}: cannot write: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # gone already when all went well
+            temporary.unlink()
+
+
+def _check(target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:
+    if target.is_dir():
+        raise TernzipError(f"{os.fspath(path)}: cannot write: is a directory")
+    if not overwrite and target.exists():
+        raise TernzipError(f"{os.fspath(path)}: exists already; it is only replaced with --force")
+
+
+def _take_permissions(temporary: Path, target: Path) -> None:
+    """The mode of the file that is replaced, or what a newly created file would get."""
+    try:
+        mode = target.stat().st_mode & 0o7777
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        mode = 0o666 & ~mask
+    temporary.chmod(mode)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself survive a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
