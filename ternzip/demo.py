@@ -5,25 +5,26 @@ The data set is scikit-learn's digits, 1,797 images of 8 x 8 pixels that come wi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ternzip.container.describe import describe_file
+from ternzip.container.reader import Reader
 from ternzip.errors import TernzipError
-from ternzip.modules import clip_latent_, convert, count_layers, prepare
-from ternzip.ops import count_symbols
+from ternzip.files import load_file, save_file
+from ternzip.modules import clip_latent_, convert, count_layers, prepare, ternary_layers
 from ternzip.schedules import DeltaSchedule
 from ternzip.symbols import SymbolCounts
 
 TEST_SHARE = 5  # every fifth image is kept for testing
 BATCH = 64
-import os
-LEARNING_RATE = float(os.environ.get('LR','5e-3'))
-MULT=float(os.environ.get('MULT','1'))
+LEARNING_RATE = 2e-2
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,23 @@ class Epoch:
     counts: SymbolCounts
 
 
-@dataclass
+@dataclass(frozen=True)
 class Story:
-    """What came of writing the trained network to a file and reading it back."""
+    """What came of writing the trained network to a file and reading it back; sizes in bytes.
+
+    `predicted` is what the entropy of the symbols says of the ternary weights, `ternary` what they take in the
+    file, `dense` the same network in 32-bit floats.
+    """
 
     path: Path
     picture: Path
-    ternary_weights: int
-    dense_bytes: int
-    predicted_bytes: float
-    ternary_bytes: int
-    file_bytes: int
+    weights: int
+    dense: int
+    predicted: float
+    ternary: int
+    file: int
     identical_tensors: bool
     identical_outputs: bool
-    counts: dict[str, SymbolCounts] = field(default_factory=dict)
 
 
 class DigitsNet(nn.Module):
@@ -95,13 +99,16 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def train_digits(
     epochs: int = 30, seed: int = 0, on_epoch: Callable[[Epoch], None] | None = None
 ) -> tuple[nn.Module, list[Epoch]]:
-    """Train DigitsNet with ternary weights, Delta growing logarithmically; returns it prepared, and its history."""
+    """Train DigitsNet with ternary weights while Delta grows logarithmically.
+
+    Returns the model, still prepared, and its history; `on_epoch` sees every line of it as it comes.
+    """
     train_x, train_y, test_x, test_y = digits()
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = prepare(DigitsNet())
-    schedule = DeltaSchedule(model, initial=0.05, growth="log", multiplier=MULT, maximum=0.9)
+    schedule = DeltaSchedule(model, initial=0.05, growth="log", multiplier=2.0, maximum=0.9)
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     history = []
@@ -133,3 +140,42 @@ def scores(model: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         out: Tensor = model(images)
     return out
+
+
+def tell(model: nn.Module, history: list[Epoch], folder: Path) -> Story:
+    """Write the trained model to `folder`/digits.tnz, read it back, compare, and draw its weights beside it."""
+    _, _, images, _ = digits()
+    path, picture = folder / "digits.tnz", folder / "digits-weights.png"
+    draw_weights(model, history[-1].delta, picture)
+
+    ternary = convert(copy.deepcopy(model))
+    before = scores(ternary, images)
+    tensors = ternary.state_dict()
+    save_file(tensors, path, metadata={"model": "ternzip demo", "accuracy": f"{history[-1].accuracy:.4f}"})
+
+    restored = load_file(path)
+    again = DigitsNet()
+    again.load_state_dict(restored)
+    with Reader.open(path) as reader:
+        info = describe_file(reader)
+    return Story(
+        path=path,
+        picture=picture,
+        weights=info.counts.total,
+        dense=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
+        predicted=info.predicted_bytes,
+        ternary=info.ternary_bytes,
+        file=info.bytes,
+        identical_tensors=all(torch.equal(restored[name], tensors[name]) for name in tensors),
+        identical_outputs=torch.equal(scores(again, images), before),
+    )
+
+
+def draw_weights(model: nn.Module, delta: float, path: Path) -> None:
+    """The distribution of the latent weights, cut by Delta into the three symbols, as a picture file."""
+    from ternzip import plotting
+
+    layers = ternary_layers(model)
+    latent = torch.cat([layer.latent.detach().flatten() for layer in layers])
+    figure = plotting.weight_distribution({"all ternary layers": latent.numpy()}, {"all ternary layers": delta})
+    plotting.write(figure, path)
