@@ -13,23 +13,23 @@ from ternzip.errors import TernzipError
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[IO[bytes]]:
-    """A new file that takes `path`'s place when the block ends well, and vanishes when it does not.
+def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
+    """The name of a new empty file that takes `path`'s place when the block ends well, and vanishes otherwise.
 
-    It is written in the same folder and flushed to the disk before it is renamed. Raises TernzipError if the
-    path exists and `overwrite` is false, or the system refuses (no such folder, no permission, no space left).
+    It lies in the same folder and is flushed to the disk before it is renamed. Raises TernzipError if the path
+    exists and `overwrite` is false, or the system refuses (no such folder, no permission, no space left).
     """
     target = Path(os.path.realpath(path))
     _check(target, path, overwrite)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", suffix=".part", dir=target.parent)
+        os.close(handle)
     except OSError as error:
         raise TernzipError(f"{os.fspath(path)}: cannot write: {error.strerror}") from None
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w+b") as stream:
-            yield stream
-            stream.flush()
+        yield temporary
+        with temporary.open("r+b") as stream:
             os.fsync(stream.fileno())
         _take_permissions(temporary, target)
         _check(target, path, overwrite)
@@ -40,6 +40,13 @@ def atomic_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iter
     finally:
         with suppress(OSError):  # gone already when all went well
             temporary.unlink()
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[IO[bytes]]:
+    """The same, open for writing and reading in binary."""
+    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w+b") as stream:
+        yield stream
 
 
 def _check(target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:

@@ -41,7 +41,9 @@ class PackedCodec:
         packed = np.frombuffer(payload, np.uint8)
         if pair is None:
             if not core.unpack_trits(packed.ctypes.data, out.size, out.ctypes.data):
-                raise CorruptPayload("packed payload: expected five trits in each byte, found a value above 242")
+                raise CorruptPayload(
+                    "packed payload: expected five trits in each byte, found a value above 242"
+                )
             return
         bits = np.unpackbits(packed, bitorder="little")
         if bits[out.size :].any():

@@ -182,7 +182,10 @@ def encode_parameters(ternary: Ternary, coding: Coding) -> bytes:
         out += _level_bytes(ternary.negative, dtype)
     if ternary.positive.any() and not flags & _SYMMETRIC:
         out += _level_bytes(ternary.positive, dtype)
-    for present, count in ((flags & _NEGATIVE, ternary.counts.negative), (flags & _POSITIVE, ternary.counts.positive)):
+    for present, count in (
+        (flags & _NEGATIVE, ternary.counts.negative),
+        (flags & _POSITIVE, ternary.counts.positive),
+    ):
         if present:
             out += encode_varint(count)
     if occurring(ternary.counts) >= 2:
@@ -257,7 +260,9 @@ def _read_levels(cursor: Cursor, rows: int, dtype: DType, *, negative: bool) -> 
     levels = np.frombuffer(data, f"<u{dtype.itemsize}").astype(np.uint64)
     wrong = (levels & _sign_bit(dtype) == 0) if negative else (levels & _sign_bit(dtype) != 0)
     # 0 marks a row without this level; the pattern of -0.0 is a zero and never a level.
-    if np.any(wrong & (levels != 0)) or (negative and dtype.kind is Kind.FLOAT and np.any(levels == _sign_bit(dtype))):
+    if np.any(wrong & (levels != 0)) or (
+        negative and dtype.kind is Kind.FLOAT and np.any(levels == _sign_bit(dtype))
+    ):
         raise cursor.fail(f"levels: expected {'negative' if negative else 'positive'} values")
     if not levels.any():
         raise cursor.fail("levels: expected at least one that is not zero")
@@ -267,7 +272,9 @@ def _read_levels(cursor: Cursor, rows: int, dtype: DType, *, negative: bool) -> 
 def _read_codec(cursor: Cursor, codecs: dict[int, TernaryCodec]) -> tuple[TernaryCodec, bytes]:
     code = cursor.byte("codec")
     if code not in codecs:
-        raise cursor.fail(f"codec: expected one of {sorted(codecs)}, found {code}; a newer ternzip may know it")
+        raise cursor.fail(
+            f"codec: expected one of {sorted(codecs)}, found {code}; a newer ternzip may know it"
+        )
     parameters = bytes(cursor.take(cursor.varint("length of codec parameters", 255), "codec parameters"))
     try:
         codecs[code].check_parameters(parameters)

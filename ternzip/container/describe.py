@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-
 from ternzip.codecs.ternary import Levels, is_weight
 from ternzip.container.layout import Entry
 from ternzip.container.reader import Reader, tensor_bytes
@@ -75,7 +74,9 @@ class FileInfo:
     def predicted_bytes(self) -> float:
         """What order-0 coding of each counted tensor takes by the entropy of its own counts."""
         return sum(
-            info.counts.entropy * info.counts.total / 8 for info in self.tensors if info.counts and info.counted
+            info.counts.entropy * info.counts.total / 8
+            for info in self.tensors
+            if info.counts and info.counted
         )
 
 
@@ -140,7 +141,14 @@ def _describe(entry: Entry, entries: dict[str, Entry], share: int) -> TensorInfo
     stored = entry if entry.tied_to is None else entries[entry.tied_to]
     codec = stored.storage.name.lower()
     if stored.ternary is None:
-        return TensorInfo(entry.name, entry.dtype.name, entry.shape, codec if stored is entry else "tied", share, entry.tied_to)
+        return TensorInfo(
+            entry.name,
+            entry.dtype.name,
+            entry.shape,
+            codec if stored is entry else "tied",
+            share,
+            entry.tied_to,
+        )
     assert stored.coding is not None
     codec = stored.coding.symbols.name if stored.is_coded else "constant"
     return TensorInfo(
@@ -156,5 +164,3 @@ def _describe(entry: Entry, entries: dict[str, Entry], share: int) -> TensorInfo
         is_weight(entry.shape, stored.ternary.counts) and stored is entry,
         stored.ternary.negative_zeros,
     )
-
-

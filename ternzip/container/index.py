@@ -88,7 +88,9 @@ def _decompress_directory(data: memoryview, offset: int) -> bytes:
         except CorruptPayload as error:
             raise cursor.fail(str(error)) from None
     if method != _STORED or size != len(body):
-        raise cursor.fail(f"expected method 1, or 0 with {len(body)} bytes; found method {method}, {size} bytes")
+        raise cursor.fail(
+            f"expected method 1, or 0 with {len(body)} bytes; found method {method}, {size} bytes"
+        )
     return bytes(body)
 
 
@@ -130,7 +132,9 @@ def _read_shapes(table: Cursor, storages: bytes) -> list[Entry]:
         shape = tuple(table.varint("shape") for _ in range(ndim))
         # Lengths of zero count as one: strides are computed from them too.
         if math.prod(max(1, length) for length in shape) * DTYPES[code].itemsize >= 1 << 63:
-            raise table.fail(f"shape: expected less than 2^63 bytes, found {list(shape)} of {DTYPES[code].name}")
+            raise table.fail(
+                f"shape: expected less than 2^63 bytes, found {list(shape)} of {DTYPES[code].name}"
+            )
         described.append((DTYPES[code], shape))
     remaining = iter(described)
     entries: list[Entry] = []
@@ -138,9 +142,13 @@ def _read_shapes(table: Cursor, storages: bytes) -> list[Entry]:
         if storage == Storage.TIED:
             target = table.varint("tied tensor")
             if target >= number or storages[target] == Storage.TIED:
-                raise table.fail(f"tensor {number}: expected a tie to an earlier stored tensor, found {target}")
+                raise table.fail(
+                    f"tensor {number}: expected a tie to an earlier stored tensor, found {target}"
+                )
             source = entries[target]
-            entries.append(Entry("", Storage.TIED, source.dtype, source.shape, source.size, tied_to=str(target)))
+            entries.append(
+                Entry("", Storage.TIED, source.dtype, source.shape, source.size, tied_to=str(target))
+            )
             continue
         dtype, shape = next(remaining)
         entry = Entry("", Storage(storage), dtype, shape, math.prod(shape))
@@ -168,7 +176,9 @@ def _place_records(table: Cursor, index_offset: int, entries: list[Entry], block
     owners: list[tuple[Entry | SolidBlock, int]] = []
     for owner in in_file_order(entries, blocks):
         count = owner.record_count() if isinstance(owner, Entry) else 1
-        units = (owner.size if isinstance(owner, Entry) and owner.ternary else _bytes_of(owner)) if count else 0
+        units = (
+            (owner.size if isinstance(owner, Entry) and owner.ternary else _bytes_of(owner)) if count else 0
+        )
         space -= max(count, -(-units // MAX_EXPANSION)) if units else 0
         if space < 0:
             raise table.fail(

@@ -20,7 +20,9 @@ from ternzip.errors import TernzipError
 MAGIC = b"\x89TNZ\x01\r\n\x1a"
 """Eight bytes; the fifth is the major version of the format. The others betray text-mode transfers."""
 
-PREAMBLE = struct.Struct("<8sQIIII")  # magic, index offset, parameters, directory, CRC of both, CRC of the above
+PREAMBLE = struct.Struct(
+    "<8sQIIII"
+)  # magic, index offset, parameters, directory, CRC of both, CRC of the above
 MAX_EXPANSION = 1 << 19
 """No stored byte stands for more symbols or bytes than this, so a small file cannot ask for much memory."""
 
@@ -57,7 +59,9 @@ class Preamble:
     def from_bytes(cls, data: bytes, file_size: int) -> Preamble:
         """Checks everything the preamble alone can tell; `data` is the file's first 32 bytes or fewer."""
         if data[:4] != MAGIC[:4]:
-            raise TernzipError(f"offset 0: expected a .tnz file starting with {MAGIC.hex()}, found {data[:8].hex()}")
+            raise TernzipError(
+                f"offset 0: expected a .tnz file starting with {MAGIC.hex()}, found {data[:8].hex()}"
+            )
         if len(data) >= 5 and data[4] != MAGIC[4]:
             raise TernzipError(
                 f"offset 4: format version {data[4]}, this ternzip reads version {MAGIC[4]}: upgrade ternzip"
@@ -74,7 +78,9 @@ class Preamble:
         end = offset + parameters + directory
         if offset < PREAMBLE.size or end != file_size:
             problem = "truncated" if end > file_size else "further bytes after its end"
-            raise TernzipError(f"offset {min(end, file_size)}: {problem}: expected {end} bytes, found {file_size}")
+            raise TernzipError(
+                f"offset {min(end, file_size)}: {problem}: expected {end} bytes, found {file_size}"
+            )
         return cls(offset, parameters, directory, index_crc)
 
 

@@ -196,7 +196,9 @@ class Reader:
                 if entry.is_coded:
                     self._decode(record, coding.symbols, coding.symbol_parameters, chunk, ternary.counts, out)
                 elif self._payload(record):
-                    raise CorruptPayload(f"expected an empty record for a constant, found {record.size} bytes")
+                    raise CorruptPayload(
+                        f"expected an empty record for a constant, found {record.size} bytes"
+                    )
                 else:
                     out.fill(1 if ternary.counts.positive else -1 if ternary.counts.negative else 0)
             if trits is None:
@@ -224,7 +226,9 @@ class Reader:
                 if not core.apply_zero_signs(
                     data.ctypes.data, entry.size, entry.dtype.code, zero_signs.ctypes.data, zero_signs.size
                 ):
-                    raise CorruptPayload(f"expected {zero_signs.size} zeros to carry signs, found another number")
+                    raise CorruptPayload(
+                        f"expected {zero_signs.size} zeros to carry signs, found another number"
+                    )
 
         return futures, after
 

@@ -28,7 +28,9 @@ class RawTensor:
     def __post_init__(self) -> None:
         expected = self.size * self.dtype.itemsize
         if self.data.dtype != np.uint8 or self.data.shape != (expected,) or not self.data.flags.c_contiguous:
-            raise ValueError(f"data must be {expected} contiguous bytes, got {self.data.shape} {self.data.dtype}")
+            raise ValueError(
+                f"data must be {expected} contiguous bytes, got {self.data.shape} {self.data.dtype}"
+            )
 
     @property
     def size(self) -> int:

@@ -227,7 +227,9 @@ def _worth_a_codec(entry: Entry, found: Ternary) -> bool:
 def _planes_job(entry: Entry, tensor: RawTensor, workers: Workers) -> _Pending:
     width = entry.dtype.plane_width
     rotate = entry.dtype.kind is Kind.FLOAT or entry.dtype.name.startswith("complex")
-    pieces = [tensor.data[start : start + MAX_BLOCK_BYTES] for start in range(0, entry.nbytes, MAX_BLOCK_BYTES)]
+    pieces = [
+        tensor.data[start : start + MAX_BLOCK_BYTES] for start in range(0, entry.nbytes, MAX_BLOCK_BYTES)
+    ]
 
     def encode(piece: Bytes) -> bytes:
         return encode_block(piece, [Run(piece.size, width)], rotate=rotate and width > 1)
@@ -275,7 +277,11 @@ def _ternary_job(
 ) -> _Pending:
     entry.ternary = found
     coded = occurring(found.counts) >= 2
-    symbols = _attempts(trits_of(tensor, found), found.geometry, found.counts, options.codec, workers) if coded else []
+    symbols = (
+        _attempts(trits_of(tensor, found), found.geometry, found.counts, options.codec, workers)
+        if coded
+        else []
+    )
     zeros = (
         # The signs of zeros are a vector without geometry: order 0 is all there is to have.
         _attempts(zero_signs_of(tensor, found), found.zero_geometry, found.zero_counts, "static", workers)
