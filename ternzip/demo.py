@@ -177,5 +177,7 @@ def draw_weights(model: nn.Module, delta: float, path: Path) -> None:
 
     layers = ternary_layers(model)
     latent = torch.cat([layer.latent.detach().flatten() for layer in layers])
-    figure = plotting.weight_distribution({"all ternary layers": latent.numpy()}, {"all ternary layers": delta})
+    figure = plotting.weight_distribution(
+        {"all ternary layers": latent.numpy()}, {"all ternary layers": delta}
+    )
     plotting.write(figure, path)

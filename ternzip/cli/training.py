@@ -41,8 +41,14 @@ def demo(
     for label, text in (
         ("ternary weights", f"{told.weights:,}"),
         ("predicted by entropy", f"{told.predicted:,.0f} bytes"),
-        ("really taken", f"{told.ternary:,} bytes ({overhead:+.1%}), {8 * told.ternary / told.weights:.3f} bit/weight"),
-        ("whole file", f"{told.file:,} bytes, {told.dense / told.file:.1f} x smaller than {told.dense:,} in 32-bit"),
+        (
+            "really taken",
+            f"{told.ternary:,} bytes ({overhead:+.1%}), {8 * told.ternary / told.weights:.3f} bit/weight",
+        ),
+        (
+            "whole file",
+            f"{told.file:,} bytes, {told.dense / told.file:.1f} x smaller than {told.dense:,} in 32-bit",
+        ),
         ("restored tensors", same[told.identical_tensors]),
         ("outputs on the test images", same[told.identical_outputs]),
         ("file", str(told.path)),
