@@ -53,8 +53,8 @@ def updated(text: str) -> str:
     """The README with every table made anew."""
     for name, (source, make) in TABLES.items():
         table = make(json.loads((BENCHMARKS / source).read_text(encoding="utf-8")))
-        pattern = rf"(<!-- table: {name} -->\n).*?(\n<!-- end -->)"
-        text, count = re.subn(pattern, lambda m, t=table: m[1] + t + m[2], text, flags=re.DOTALL)  # type: ignore[misc]
+        pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end -->)"
+        text, count = re.subn(pattern, lambda m, t=table: m[1] + t + "\n" + m[2], text, flags=re.DOTALL)  # type: ignore[misc]
         if count != 1:
             sys.exit(f"{README.name}: expected one table {name!r}, found {count}")
     return text
