@@ -9,4 +9,5 @@ PYBIND11_MODULE(_ternzip, module) {
   register_isa(module);
   register_planes(module);
   register_ternary(module);
+  register_weights(module);
 }

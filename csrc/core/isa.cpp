@@ -16,6 +16,7 @@ struct Entry {
   std::string_view name;
   bool (*supported)() noexcept;
   const ScanKernels* scan;
+  const WeightKernels* weights;
 };
 
 bool always() noexcept { return true; }
@@ -48,10 +49,10 @@ bool has_avx512() noexcept {
 #endif
 
 constexpr std::array kEntries = {
-    Entry{"baseline", always, &kScanBaseline},
+    Entry{"baseline", always, &kScanBaseline, &kWeightsBaseline},
 #if defined(TERNZIP_X86)
-    Entry{"avx2", has_avx2, &kScanAvx2},
-    Entry{"avx512", has_avx512, &kScanAvx512},
+    Entry{"avx2", has_avx2, &kScanAvx2, &kWeightsAvx2},
+    Entry{"avx512", has_avx512, &kScanAvx512, &kWeightsAvx512},
 #endif
 };
 
@@ -98,5 +99,7 @@ bool set_isa(std::string_view name) noexcept {
 }
 
 const ScanKernels& scan_kernels() noexcept { return *active().load()->scan; }
+
+const WeightKernels& weight_kernels() noexcept { return *active().load()->weights; }
 
 }  // namespace ternzip

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/scan_kernels.hpp"
+#include "core/weight_kernels.hpp"
 
 namespace ternzip {
 
@@ -21,5 +22,6 @@ std::string_view active_isa() noexcept;
 bool set_isa(std::string_view name) noexcept;
 
 const ScanKernels& scan_kernels() noexcept;
+const WeightKernels& weight_kernels() noexcept;
 
 }  // namespace ternzip
