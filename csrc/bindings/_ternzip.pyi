@@ -88,5 +88,40 @@ def count_many(jobs: list[int], counts: int, threads: int) -> None: ...
 # Rows (grad, w, count, dtype, out). ste: 0 closed, 1 open, 2 identity, 3 scaled (dtypes 0 and 1 only). level_grads: 0,
 # or float64 (jobs, 2) that gets the sums of grad over the elements at neg and at pos.
 def backward_many(
-    jobs: list[int], scalars: list[int], each: list[bool], ste: int, bound: float, level_grads: int, threads: int
+    jobs: list[int],
+    scalars: list[int],
+    each: list[bool],
+    ste: int,
+    bound: float,
+    level_grads: int,
+    threads: int,
 ) -> None: ...
+
+# One chunk by the fast codec (csrc/core/fast.hpp); counts are those of the whole tensor.
+def fast_encode(
+    trits: int,
+    n: int,
+    negative: int,
+    zero: int,
+    positive: int,
+    *,
+    lanes: int = 0,
+    block_bits: int = 0,
+    max_length: int = 0,
+    precision: int = 0,
+) -> bytes: ...
+def fast_decode(
+    payload: int, size: int, n: int, negative: int, zero: int, positive: int, out: int
+) -> bool: ...
+def fast_decode_into(
+    payload: int,
+    size: int,
+    n: int,
+    negative: int,
+    zero: int,
+    positive: int,
+    element_size: int,
+    negative_bits: int,
+    positive_bits: int,
+    out: int,
+) -> bool: ...

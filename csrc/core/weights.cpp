@@ -7,7 +7,7 @@
 #include <limits>
 #include <mutex>
 
-#include "core/isa.hpp"
+#include "core/dispatch.hpp"
 #include "core/parallel.hpp"
 
 namespace ternzip {

@@ -30,6 +30,7 @@ class Codec(str, Enum):
     """The codecs a user may ask for."""
 
     auto = "auto"
+    fast = "fast"
     static = "static"
     packed = "packed"
 
