@@ -25,7 +25,7 @@ class Rounding:
         dtype: torch.bfloat16 or torch.float16.
         changed: names of the tensors rounded so far.
         elements: how many elements they have.
-        largest: the largest relative error of any element so far.
+        largest: the largest absolute error of any element so far.
     """
 
     dtype: torch.dtype
@@ -57,7 +57,7 @@ class Rounding:
                 f"tensor {name!r}: cannot round to {str(self.dtype).removeprefix('torch.')}: "
                 f"expected at most {limit:g}, found {most:g}"
             )
-        error = ((rounded.double() - tensor.double()).abs() / tensor.double().abs()).nan_to_num(0.0, 0.0, 0.0)
+        error = (rounded.double() - tensor.double()).abs().nan_to_num(0.0)  # infinities and NaNs stay
         self.changed.append(name)
         self.elements += tensor.numel()
         self.largest = max(self.largest, error.max().item())

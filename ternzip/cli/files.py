@@ -358,7 +358,7 @@ def _report_ternarization(done: Ternarization) -> None:
 def _report_rounding(done: Rounding) -> None:
     say(
         f"ternzip: rounded {plural(len(done.changed), 'tensor')} ({done.elements:,} elements) to "
-        f"{str(done.dtype).removeprefix('torch.')}, relative error at most {done.largest:.2g}: "
+        f"{str(done.dtype).removeprefix('torch.')}, absolute error at most {done.largest:.2g}: "
         f"{listed(done.changed)}. The file does not restore the unrounded values."
     )
 
