@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ternzip.cli.app import app
-from ternzip.cli.console import listed, plural, progress_bar, say
+from ternzip.cli.console import listed, one_line, plural, progress_bar, say
 from ternzip.errors import TernzipError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ternzip.container.writer import Options
 
 STDIO = "-"
+DELTA = 0.1
+"""Threshold of --ternarize unless another is given."""
 
 
 class Codec(str, Enum):
@@ -103,8 +106,15 @@ def compress(
         ),
     ] = Threshold.fixed,
     delta: Annotated[
-        float, typer.Option("--delta", min=0, help="The fixed threshold.", rich_help_panel="Ternarize")
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            "--delta",
+            min=0,
+            help="The fixed threshold.",
+            show_default=f"{DELTA}",
+            rich_help_panel="Ternarize",
+        ),
+    ] = None,
     scale: Annotated[
         bool,
         typer.Option(
@@ -127,6 +137,12 @@ def compress(
     from ternzip.checkpoint.load import open_checkpoint
     from ternzip.container.writer import Options
 
+    is_twn = threshold is Threshold.twn
+    asked = {"--threshold": is_twn, "--delta": delta is not None, "--scale": scale, "--skip": bool(skip)}
+    if not ternarize and any(asked.values()):
+        raise typer.BadParameter("needs --ternarize", param_hint=" ".join(o for o, on in asked.items() if on))
+    if is_twn and delta is not None:
+        raise typer.BadParameter("twn finds its own threshold", param_hint="--delta")
     target = dst or _default_target(src, ".tnz")
     _check_output(target, force)
     with closing(open_checkpoint(src)) as checkpoint:
@@ -135,8 +151,8 @@ def compress(
         if ternarize:
             from ternzip.checkpoint.ternarize import Ternarization
 
-            is_twn = threshold is Threshold.twn
-            ternarization = Ternarization(None if is_twn else delta, is_twn or scale, tuple(skip or ()))
+            fixed = DELTA if delta is None else delta
+            ternarization = Ternarization(None if is_twn else fixed, is_twn or scale, tuple(skip or ()))
             checkpoint = ternarization.applied_to(checkpoint)
         elif checkpoint.latent:
             say(
@@ -286,7 +302,7 @@ def verify(
         raise TernzipError(f"{src} differs from {against} in {plural(len(found), 'place')}: {found[0]}")
     if not as_json:
         same = f", equal to {against} bit for bit" if against else ""
-        print(f"{src}: {plural(count, 'tensor')} whole{same}")
+        _tell(f"{src}: {plural(count, 'tensor')} whole{same}")
 
 
 def _open_tnz(src: str) -> Any:
@@ -303,7 +319,7 @@ def _default_target(src: str, suffix: str) -> str:
         return STDIO
     path = Path(src)
     if path.is_dir():
-        return f"{path}{suffix}"
+        return f"{path if path.name not in ('', '..') else path.resolve()}{suffix}"
     name = path.name
     for ending in (".safetensors.index.json", path.suffix):
         if ending and name.endswith(ending):
@@ -333,6 +349,8 @@ def _size_on_disk(src: str) -> int | None:
     path = Path(src)
     if src == STDIO:
         return None
+    if path.name.endswith(".index.json"):
+        path = path.parent
     if path.is_dir():
         return sum(file.stat().st_size for file in path.glob("*.safetensors"))
     return path.stat().st_size
@@ -376,13 +394,19 @@ def _summary(src: str, source_bytes: int | None, target: str, info: FileInfo) ->
     )
 
 
-def _tell(message: str, target: str) -> None:
+def _tell(message: str, target: str = "") -> None:
     """Results go to stdout, unless the data does."""
-    print(message, file=sys.stderr if target == STDIO else sys.stdout)
+    print(one_line(message), file=sys.stderr if target == STDIO else sys.stdout)
 
 
 def _print_json(value: object, target: str = "") -> None:
-    _tell(json.dumps(value, indent=2), target)
+    text = json.dumps(value, indent=2, allow_nan=False)
+    print(text, file=sys.stderr if target == STDIO else sys.stdout)
+
+
+def _json_level(level: float | None) -> float | str | None:
+    """JSON has no infinities: they are the strings "inf" and "-inf"."""
+    return level if level is None or math.isfinite(level) else str(level)
 
 
 def _tensors_json(info: FileInfo) -> list[dict[str, Any]]:
@@ -398,7 +422,7 @@ def _tensors_json(info: FileInfo) -> list[dict[str, Any]]:
         }
         if tensor.counts is not None:
             row |= {
-                "levels": tensor.levels,
+                "levels": tensor.levels and [_json_level(level) for level in tensor.levels],
                 "level_rows": tensor.level_rows,
                 "counted": tensor.counted,
                 "negative": tensor.counts.negative,

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ternzip.cli.app import one_line
+from ternzip.cli.console import one_line
 from ternzip.container.describe import FileInfo, TensorInfo
 
 
@@ -35,6 +35,8 @@ def print_file(name: str, info: FileInfo) -> None:
     console.print(
         f"{one_line(name)}: {info.bytes:,} bytes, of which header, framing and checksums {info.overhead:,}",
         highlight=False,
+        markup=False,
+        emoji=False,
     )
     for key, value in info.metadata.items():
         console.print(Text(f"metadata: {one_line(key)}: {one_line(value)}"))

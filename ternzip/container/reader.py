@@ -32,6 +32,7 @@ class Reader:
     """One open .tnz file.
 
     Attributes:
+        name: the file's name for messages.
         entries: every tensor by name, in the file's order.
         metadata: the file's metadata.
         size: bytes of the file.
@@ -41,6 +42,7 @@ class Reader:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self.name = source.name
         self.size = source.size
         try:
             index = self._read_index()
@@ -105,9 +107,12 @@ class Reader:
         """Every tensor in order; a name that shares another's elements yields a Tie to it."""
         with Workers(threads) as workers:
             waiting: deque[tuple[Entry, Callable[[], RawTensor | Tie]]] = deque()
+            ahead = 0
             for entry in self.entries.values():
                 waiting.append((entry, self._start(entry, workers)))
-                while sum(ahead.nbytes for ahead, _ in waiting) > _AHEAD_BYTES:
+                ahead += entry.nbytes
+                while ahead > _AHEAD_BYTES:
+                    ahead -= waiting[0][0].nbytes
                     yield self._finish(*waiting.popleft(), progress)
             while waiting:
                 yield self._finish(*waiting.popleft(), progress)

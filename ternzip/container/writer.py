@@ -123,6 +123,7 @@ class _Writer:
         self._records: list[Record] = []
         self._offset = PREAMBLE.size
         self._pending: deque[_Pending] = deque()
+        self._pending_bytes = 0
         self._block = SolidBlock()
         self._block_data: dict[str, Bytes] = {}
         stream.write(bytes(PREAMBLE.size))
@@ -181,12 +182,14 @@ class _Writer:
 
     def _queue(self, job: _Pending) -> None:
         self._pending.append(job)
+        self._pending_bytes += job.nbytes
         self._drain(_IN_FLIGHT_BYTES if self._workers.threads > 1 else 0)
 
     def _drain(self, allowed: int) -> None:
         """Writes finished records, oldest first, until at most `allowed` bytes of tensors are under way."""
-        while self._pending and sum(job.nbytes for job in self._pending) > allowed:
+        while self._pending and (self._pending_bytes > allowed or not allowed):
             job = self._pending.popleft()
+            self._pending_bytes -= job.nbytes
             payloads = job.finish()
             if isinstance(job.owner, Entry) and job.owner.ternary is not None:
                 assert job.owner.coding is not None
