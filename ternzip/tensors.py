@@ -52,10 +52,10 @@ def from_raw(name: str, raw: RawTensor, device: str | torch.device = "cpu") -> t
         raise TernzipError(
             f"tensor {name!r}: torch {torch.__version__} has no {raw.dtype.name}: upgrade torch to load it"
         )
-    if not raw.data.size:  # an empty view of bytes may have strides that no other type can view
-        return torch.empty(raw.shape, dtype=_TORCH_DTYPES[raw.dtype.name], device=device)
-    tensor = torch.from_numpy(raw.data).view(_TORCH_DTYPES[raw.dtype.name]).reshape(raw.shape)
-    return tensor.to(device)
+    dtype = _TORCH_DTYPES[raw.dtype.name]
+    if not raw.size:  # no bytes have no stride that torch would view as wider elements
+        return torch.empty(raw.shape, dtype=dtype, device=device)
+    return torch.from_numpy(raw.data).view(dtype).reshape(raw.shape).to(device)
 
 
 def with_ties(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, RawTensor | Tie]]:

@@ -194,6 +194,7 @@ class Reader:
         # Levels per row are applied to the whole tensor at the end: chunks need not hold whole rows.
         trits = np.empty(entry.size, np.int8) if ternary.per_row else None
         signs = np.empty(ternary.zero_geometry.symbols, np.int8)
+        found: deque[tuple[int, int, int, int]] = deque()  # of each chunk: -1, 0, +1, others
 
         def decode_symbols(record: Record, start: int, chunk: Geometry) -> None:
             part = data[start * itemsize : (start + chunk.symbols) * itemsize]
@@ -214,6 +215,7 @@ class Reader:
                     )
                 else:
                     out.fill(1 if ternary.counts.positive else -1 if ternary.counts.negative else 0)
+            found.append(core.count_trits(out.ctypes.data, out.size))
             if trits is None:
                 _expand(ternary, out, 1, out.size, part)
 
@@ -231,7 +233,12 @@ class Reader:
         ]
 
         def after() -> None:
+            _check_counts("symbols", ternary.counts, tuple(map(sum, zip(*found, strict=True))))
+            if ternary.has_zero_signs:
+                counted = core.count_trits(signs.ctypes.data, signs.size)
+                _check_counts("signs of zeros", ternary.zero_counts, counted)
             if trits is not None:
+                _check_rows(ternary, trits)
                 _expand(ternary, trits, *ternary.level_rows, data)
             if ternary.negative_zeros:
                 zero_signs = signs if ternary.has_zero_signs else np.full(ternary.counts.zero, -1, np.int8)
@@ -254,6 +261,22 @@ class Reader:
         out: Trits,
     ) -> None:
         codec.decode(self._payload(record), chunk, counts, parameters, out)
+
+
+def _check_counts(what: str, expected: SymbolCounts, found: tuple[int, ...]) -> None:
+    stated = (expected.negative, expected.zero, expected.positive, 0)
+    if found != stated:
+        raise CorruptPayload(f"{what} -1, 0, +1: expected {stated[:3]}, found {found[:3]}")
+
+
+def _check_rows(ternary: Ternary, trits: Trits) -> None:
+    """A symbol in a row that has no level for it would come out as a zero."""
+    table = trits.reshape(ternary.level_rows)
+    for symbol, levels in ((-1, ternary.negative), (1, ternary.positive)):
+        (lacking,) = np.nonzero(levels == 0)
+        (wrong,) = np.nonzero((table[lacking] == symbol).any(axis=1))
+        if wrong.size:
+            raise CorruptPayload(f"row {lacking[wrong[0]]}: expected no symbol {symbol:+} without a level")
 
 
 def _expand(ternary: Ternary, trits: Trits, rows: int, cols: int, data: Bytes) -> None:
