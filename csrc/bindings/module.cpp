@@ -6,5 +6,6 @@ PYBIND11_MODULE(_ternzip, module) {
   using namespace ternzip::bindings;
   module.doc() = "Native core of ternzip. Private: use the ternzip package.";
   module.attr("__version__") = TERNZIP_VERSION;
+  register_context(module);
   register_planes(module);
 }
