@@ -34,6 +34,7 @@ class Codec(str, Enum):
     """The codecs a user may ask for."""
 
     auto = "auto"
+    context = "context"
     fast = "fast"
     static = "static"
     packed = "packed"
@@ -76,6 +77,10 @@ def compress(
     codec: Annotated[
         Codec, typer.Option("--codec", help="Codec for ternary tensors; auto keeps the smallest for each.")
     ] = Codec.auto,
+    effort: Annotated[
+        int,
+        typer.Option("--effort", min=1, max=3, help="Time that context may take for a smaller file."),
+    ] = 2,
     threads: Threads = None,
     force: Force = False,
     merge_zeros: Annotated[
@@ -168,7 +173,7 @@ def compress(
 
             rounding = Rounding(getattr(torch, float_dtype.value))
             checkpoint = rounding.applied_to(checkpoint)
-        options = Options(codec=codec.value, merge_zeros=merge_zeros, threads=threads)
+        options = Options(codec=codec.value, effort=effort, merge_zeros=merge_zeros, threads=threads)
         info = _write_tnz(checkpoint, target, options, force)
     if ternarization is not None:
         _report_ternarization(ternarization)
