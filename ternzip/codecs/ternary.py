@@ -90,7 +90,7 @@ def detect(tensor: RawTensor) -> Ternary | None:
         if rows < 2 or rows == tensor.size:
             return None
         levels = np.empty(rows, np.uint64), np.empty(rows, np.uint64)
-        found, *counts = core.detect_row_levels(
+        found, _, _, *counts = core.detect_row_levels(
             data.ctypes.data, rows, tensor.size // rows, code, levels[0].ctypes.data, levels[1].ctypes.data
         )
         if not found:
