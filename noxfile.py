@@ -4,31 +4,26 @@ import nox
 
 nox.options.sessions = ["tests", "lint", "types"]
 nox.options.default_venv_backend = "venv"
-PYPROJECT = nox.project.load_toml("pyproject.toml")
-
-
-def _group(name: str) -> list[str]:
-    return nox.project.dependency_groups(PYPROJECT, name)
 
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     """The whole suite against an installed package."""
-    session.install(".[demo,train]", *_group("test"))
+    session.install(".[test]")
     session.run("pytest", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Every formatter and linter, as pre-commit runs them."""
-    session.install(".[demo,train]", *_group("dev"))
+    session.install(".[dev]")
     session.run("pre-commit", "run", "--all-files", *session.posargs)
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy in strict mode, and the stub of the native module against the module."""
-    session.install(".[demo,train]", *_group("dev"))
+    session.install(".[dev]")
     session.run("mypy")
     session.run("python", "-m", "mypy.stubtest", "_ternzip", env={"MYPYPATH": "csrc/bindings"})
 
@@ -36,7 +31,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def sanitizers(session: nox.Session) -> None:
     """Native code under ASan and UBSan."""
-    session.install(".[demo,train]", *_group("test"), "pybind11", "cmake", "ninja")
+    session.install(".[test]", "pybind11", "cmake", "ninja")
     session.run(".ci/sanitize", str(session.create_tmp()) + "/sanitize", external=True)
 
 

@@ -82,4 +82,4 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-from ternzip.cli import files as _files, training as _training  # noqa: E402, F401 - registers the commands
+from ternzip.cli import files as _files  # noqa: E402, F401 - registers the commands

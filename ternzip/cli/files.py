@@ -20,6 +20,7 @@ from ternzip.errors import TernzipError
 
 if TYPE_CHECKING:
     from ternzip.checkpoint.base import Checkpoint
+    from ternzip.checkpoint.rounding import Rounding
     from ternzip.checkpoint.ternarize import Ternarization
     from ternzip.container.describe import FileInfo
     from ternzip.container.writer import Options
@@ -33,6 +34,7 @@ class Codec(str, Enum):
     """The codecs a user may ask for."""
 
     auto = "auto"
+    fast = "fast"
     static = "static"
     packed = "packed"
 
@@ -42,6 +44,13 @@ class Threshold(str, Enum):
 
     fixed = "fixed"
     twn = "twn"
+
+
+class FloatDType(str, Enum):
+    """What --float-dtype may round to."""
+
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 Threads = Annotated[
@@ -72,6 +81,12 @@ def compress(
     merge_zeros: Annotated[
         bool, typer.Option("--merge-zeros", help="Store -0.0 in ternary tensors as +0.0 (not lossless).")
     ] = False,
+    float_dtype: Annotated[
+        FloatDType | None,
+        typer.Option(
+            "--float-dtype", help="Round float32 and float64 tensors that are not ternary (not lossless)."
+        ),
+    ] = None,
     as_json: AsJson = False,
     ternarize: Annotated[
         bool,
@@ -145,10 +160,20 @@ def compress(
                 "For ternary ones, load them into the prepared model, call ternzip.convert(model) and save "
                 "its state_dict; or add --ternarize --delta DELTA."
             )
+        rounding = None
+        if float_dtype is not None:
+            import torch
+
+            from ternzip.checkpoint.rounding import Rounding
+
+            rounding = Rounding(getattr(torch, float_dtype.value))
+            checkpoint = rounding.applied_to(checkpoint)
         options = Options(codec=codec.value, merge_zeros=merge_zeros, threads=threads)
         info = _write_tnz(checkpoint, target, options, force)
     if ternarization is not None:
         _report_ternarization(ternarization)
+    if rounding is not None:
+        _report_rounding(rounding)
     if merge_zeros:
         say("ternzip: note: signs of zeros in ternary tensors were dropped (--merge-zeros).")
     source_bytes = _size_on_disk(src)
@@ -346,6 +371,14 @@ def _report_ternarization(done: Ternarization) -> None:
     )
     if done.kept:
         say(f"ternzip: left {plural(len(done.kept), 'tensor')} as found: {listed(done.kept)}")
+
+
+def _report_rounding(done: Rounding) -> None:
+    say(
+        f"ternzip: rounded {plural(len(done.changed), 'tensor')} ({done.elements:,} elements) to "
+        f"{str(done.dtype).removeprefix('torch.')}, absolute error at most {done.largest:.2g}: "
+        f"{listed(done.changed)}. The file does not restore the unrounded values."
+    )
 
 
 def _summary(src: str, source_bytes: int | None, target: str, info: FileInfo) -> str:
