@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -165,8 +166,7 @@ def open_dataset(name: str, folder: str | Path = "data", *, download: bool = Fal
     return READERS[name](Path(folder))
 
 
-@dataclass(frozen=True)
-class Crop:
+class Crop(NamedTuple):
     """What augmentation does to each image of a batch: int64 shifts in pixels, and whether to mirror."""
 
     down: Tensor
@@ -179,7 +179,9 @@ class Batches:
     """Batches (images, labels, crop) of a split, in an order that the seed and the epoch alone decide.
 
     The batch size is that of all processes together: process `rank` of `world` takes every `world`-th image of
-    each batch, so the training is the same however many take part. `crop` is None without augmentation.
+    each batch, so the training is the same however many take part. Shuffled batches are for training: all
+    processes get equally many images, and a remainder too small for a batch norm is left out. `crop` is None
+    without augmentation.
     """
 
     split: Split
@@ -193,24 +195,28 @@ class Batches:
     epoch: int = 0
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
+        whole, rest = divmod(len(self.split), self.batch_size)
+        return whole + (rest > 0 if not self.shuffle else rest >= 2 * self.world)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Crop | None]]:
         generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
         count = len(self.split)
         order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
-        for batch in order.split(self.batch_size):  # type: ignore[no-untyped-call]
+        for batch in order.split(self.batch_size)[: len(self)]:  # type: ignore[no-untyped-call]
             crop = self._crop(len(batch), generator)
-            mine = batch[self.rank :: self.world]
-            yield self.split.images[mine], self.split.labels[mine], crop
+            if self.shuffle:
+                batch = batch[: len(batch) - len(batch) % self.world]
+                crop = crop and Crop(*(part[: len(batch)] for part in crop))
+            mine = slice(self.rank, None, self.world)
+            images, labels = self.split.images[batch[mine]], self.split.labels[batch[mine]]
+            yield images, labels, crop and Crop(*(part[mine] for part in crop))
 
     def _crop(self, count: int, generator: torch.Generator) -> Crop | None:
         if not (self.padding or self.mirror):
             return None
         shifts = torch.randint(0, 2 * self.padding + 1, (2, count), generator=generator) - self.padding
         mirror = torch.rand(count, generator=generator) < (0.5 if self.mirror else 0.0)
-        mine = slice(self.rank, None, self.world)
-        return Crop(shifts[0, mine], shifts[1, mine], mirror[mine])
+        return Crop(shifts[0], shifts[1], mirror)
 
 
 def augment(images: Tensor, crop: Crop) -> Tensor:
