@@ -1,7 +1,7 @@
 """Train ternary networks, count their cost in bits, store them in files that really are that small.
 
-Names are loaded when they are first used, so that importing ternzip stays light: the container and the command
-line do not need torch.
+Names are loaded when they are first used, so that importing ternzip stays light: the container and the
+command line do not need torch.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from ternzip.errors import TernzipError
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
-    """The name of a new empty file that takes `path`'s place when the block ends well, and vanishes otherwise.
+    """The name of a new empty file that takes `path`'s place if the block ends well, and vanishes otherwise.
 
-    It lies in the same folder and is flushed to the disk before it is renamed. Raises TernzipError if the path
-    exists and `overwrite` is false, or the system refuses (no such folder, no permission, no space left).
+    It lies in the same folder and is flushed to the disk before it is renamed. Raises TernzipError if the
+    path exists and `overwrite` is false, or the system refuses (no folder, no permission, no space left).
     """
     target = Path(os.path.realpath(path))
     _check(target, path, overwrite)

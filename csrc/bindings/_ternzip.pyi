@@ -68,3 +68,60 @@ def pack_trits(trits: int, count: int, packed: int) -> None: ...
 
 # Writes count trits. False if a byte exceeds 242 or the filling is not the trit 0.
 def unpack_trits(packed: int, count: int, trits: int) -> bool: ...
+
+# Weights of a whole model in one call (csrc/core/weights.hpp). Jobs are rows of numbers laid end to end; dtype codes
+# 0 to 3, for count_many also 8 to 11, another is a ValueError. scalars: the addresses of the doubles lo, hi, neg,
+# pos; each: whether an address holds one value for each job instead of one for all.
+
+# Rows (w, count, dtype, out, out_is_int8); out 0 counts only. With a bound, w is clipped in place first. counts:
+# int64 (jobs, 4), negative, zero, positive, invalid.
+def ternarize_many(
+    jobs: list[int], scalars: list[int], each: list[bool], bound: float | None, counts: int, threads: int
+) -> None: ...
+
+# Rows (w, count, dtype).
+def clip_many(jobs: list[int], bound: float, threads: int) -> None: ...
+
+# Rows (w, count, dtype).
+def count_many(jobs: list[int], counts: int, threads: int) -> None: ...
+
+# Rows (grad, w, count, dtype, out). ste: 0 closed, 1 open, 2 identity, 3 scaled (dtypes 0 and 1 only). level_grads: 0,
+# or float64 (jobs, 2) that gets the sums of grad over the elements at neg and at pos.
+def backward_many(
+    jobs: list[int],
+    scalars: list[int],
+    each: list[bool],
+    ste: int,
+    bound: float,
+    level_grads: int,
+    threads: int,
+) -> None: ...
+
+# One chunk by the fast codec (csrc/core/fast.hpp); counts are those of the whole tensor.
+def fast_encode(
+    trits: int,
+    n: int,
+    negative: int,
+    zero: int,
+    positive: int,
+    *,
+    lanes: int = 0,
+    block_bits: int = 0,
+    max_length: int = 0,
+    precision: int = 0,
+) -> bytes: ...
+def fast_decode(
+    payload: int, size: int, n: int, negative: int, zero: int, positive: int, out: int
+) -> bool: ...
+def fast_decode_into(
+    payload: int,
+    size: int,
+    n: int,
+    negative: int,
+    zero: int,
+    positive: int,
+    element_size: int,
+    negative_bits: int,
+    positive_bits: int,
+    out: int,
+) -> bool: ...

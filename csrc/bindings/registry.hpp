@@ -15,7 +15,9 @@ T* pointer(std::uintptr_t address) noexcept {
 }
 
 void register_isa(pybind11::module_& module);
+void register_fast(pybind11::module_& module);
 void register_planes(pybind11::module_& module);
 void register_ternary(pybind11::module_& module);
+void register_weights(pybind11::module_& module);
 
 }  // namespace ternzip::bindings

@@ -12,14 +12,6 @@
 namespace ternzip {
 namespace {
 
-struct Entry {
-  std::string_view name;
-  bool (*supported)() noexcept;
-  const ScanKernels* scan;
-};
-
-bool always() noexcept { return true; }
-
 #if defined(TERNZIP_X86)
 #if defined(_MSC_VER) && !defined(__clang__)
 // Leaf 7's EBX where the operating system saves the wide registers, else 0.
@@ -33,13 +25,19 @@ unsigned leaf7(unsigned long long xcr0_mask) noexcept {
   __cpuidex(info, 7, 0);
   return static_cast<unsigned>(info[1]);
 }
-bool has_avx2() noexcept { return (leaf7(0x6) >> 5 & 1u) != 0; }
+bool has_avx2() noexcept {
+  constexpr unsigned kNeeded = 1u << 3 | 1u << 5 | 1u << 8;  // BMI1, AVX2, BMI2
+  return (leaf7(0x6) & kNeeded) == kNeeded;
+}
 bool has_avx512() noexcept {
   constexpr unsigned kNeeded = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
   return (leaf7(0xe6) & kNeeded) == kNeeded;
 }
 #else
-bool has_avx2() noexcept { return __builtin_cpu_supports("avx2") != 0; }
+bool has_avx2() noexcept {
+  return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("bmi") != 0 &&
+         __builtin_cpu_supports("bmi2") != 0 && __builtin_cpu_supports("popcnt") != 0;
+}
 bool has_avx512() noexcept {
   return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
          __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0;
@@ -47,56 +45,64 @@ bool has_avx512() noexcept {
 #endif
 #endif
 
-constexpr std::array kEntries = {
-    Entry{"baseline", always, &kScanBaseline},
+bool supported(Isa isa) noexcept {
 #if defined(TERNZIP_X86)
-    Entry{"avx2", has_avx2, &kScanAvx2},
-    Entry{"avx512", has_avx512, &kScanAvx512},
-#endif
-};
-
-const Entry* find(std::string_view name) noexcept {
-  for (const Entry& entry : kEntries) {
-    if (entry.name == name && entry.supported()) return &entry;
+  switch (isa) {
+    case Isa::baseline: return true;
+    case Isa::avx2: return has_avx2();
+    case Isa::avx512: return has_avx2() && has_avx512();
   }
-  return nullptr;
+#endif
+  return isa == Isa::baseline;
 }
 
-const Entry* choose() noexcept {
-  if (const char* wanted =
-          std::getenv("TERNZIP_ISA")) {  // NOLINT(concurrency-mt-unsafe): read once, at start
-    if (const Entry* entry = find(wanted)) return entry;
-  }
-  const Entry* best = &kEntries.front();
-  for (const Entry& entry : kEntries) {
-    if (entry.supported()) best = &entry;
+constexpr std::array kLevels = {Isa::baseline, Isa::avx2, Isa::avx512};
+
+Isa choose() noexcept {
+  const char* wanted = std::getenv("TERNZIP_ISA");  // NOLINT(concurrency-mt-unsafe): read once, at start
+  Isa best = Isa::baseline;
+  for (const Isa isa : kLevels) {
+    if (!supported(isa)) continue;
+    best = isa;
+    if (wanted != nullptr && isa_name(isa) == wanted) return isa;
   }
   return best;
 }
 
-std::atomic<const Entry*>& active() noexcept {
-  static std::atomic<const Entry*> entry{choose()};
-  return entry;
+std::atomic<Isa>& active() noexcept {
+  static std::atomic<Isa> isa{choose()};
+  return isa;
 }
 
 }  // namespace
 
+std::string_view isa_name(Isa isa) noexcept {
+  switch (isa) {
+    case Isa::baseline: return "baseline";
+    case Isa::avx2: return "avx2";
+    case Isa::avx512: return "avx512";
+  }
+  return "";
+}
+
 std::vector<std::string> available_isas() {
   std::vector<std::string> names;
-  for (const Entry& entry : kEntries) {
-    if (entry.supported()) names.emplace_back(entry.name);
+  for (const Isa isa : kLevels) {
+    if (supported(isa)) names.emplace_back(isa_name(isa));
   }
   return names;
 }
 
-std::string_view active_isa() noexcept { return active().load()->name; }
+Isa active_isa() noexcept { return active().load(std::memory_order_relaxed); }
 
 bool set_isa(std::string_view name) noexcept {
-  const Entry* entry = find(name);
-  if (entry != nullptr) active().store(entry);
-  return entry != nullptr;
+  for (const Isa isa : kLevels) {
+    if (isa_name(isa) == name && supported(isa)) {
+      active().store(isa);
+      return true;
+    }
+  }
+  return false;
 }
-
-const ScanKernels& scan_kernels() noexcept { return *active().load()->scan; }
 
 }  // namespace ternzip

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <vector>
 
-#include "core/isa.hpp"
+#include "core/dispatch.hpp"
 #include "core/parallel.hpp"
 
 namespace ternzip {

@@ -37,7 +37,8 @@ def _load(source: str | os.PathLike[str] | bytes, name: str) -> object:
     except pickle.UnpicklingError as error:
         reason = str(error).split("WeightsUnpickler error: ")[-1].strip().splitlines()[0]
         raise TernzipError(
-            f"{name}: refused: expected tensors only, found a pickle that would run code or build objects ({reason})"
+            f"{name}: refused: expected tensors only, "
+            f"found a pickle that would run code or build objects ({reason})"
         ) from None
     except Exception as error:
         # Damaged pickles fail in as many ways as there are opcodes.
@@ -60,7 +61,8 @@ def find_tensors(loaded: object, name: str) -> tuple[dict[str, torch.Tensor], li
 
     A state_dict's keys are kept as they are, whether the file is one or holds one under some key. Where a
     checkpoint holds a `state_dict` beside other tensors (an optimizer's, say), only that is stored. Several
-    nested dictionaries of tensors without one of that name are told apart by their keys: ``generator.weight``.
+    nested dictionaries of tensors without one of that name are told apart by their keys, as in
+    ``generator.weight``.
     """
     if isinstance(loaded, torch.Tensor):
         return {"tensor": loaded}, []

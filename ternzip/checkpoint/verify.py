@@ -78,4 +78,7 @@ def _difference(found: RawTensor, expected: RawTensor) -> str | None:
     elements = np.unique(unequal // width)
     first = int(elements[0])
     old, new = (bytes(raw.data[first * width : (first + 1) * width])[::-1].hex() for raw in (expected, found))
-    return f"{elements.size} of {expected.size} elements differ, first at index {first}: expected bits {old}, found {new}"
+    return (
+        f"{elements.size} of {expected.size} elements differ, first at index {first}: "
+        f"expected bits {old}, found {new}"
+    )

@@ -71,4 +71,4 @@ def one_line(message: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
-from ternzip.cli import files as _files, training as _training  # noqa: E402, F401 - registers the commands
+from ternzip.cli import files as _files  # noqa: E402, F401 - registers the commands

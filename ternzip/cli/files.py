@@ -30,6 +30,7 @@ class Codec(str, Enum):
     """The codecs a user may ask for."""
 
     auto = "auto"
+    fast = "fast"
     static = "static"
     packed = "packed"
 
@@ -54,12 +55,12 @@ def compress(
         str,
         typer.Argument(
             metavar="SRC",
-            help="A .pt, .pth, .ckpt, .safetensors or .tnz file, a folder with a shard index, or - for stdin.",
+            help="A .pt, .pth, .ckpt, .safetensors or .tnz file, a folder with a shard index, or - (stdin).",
         ),
     ],
     dst: Annotated[
         str | None,
-        typer.Argument(metavar="[DST]", help="The .tnz file; default: SRC's stem + .tnz; - for stdout."),
+        typer.Argument(metavar="[DST]", help="The .tnz file; default: SRC's stem + .tnz; - is stdout."),
     ] = None,
     codec: Annotated[
         Codec, typer.Option("--codec", help="Codec for ternary tensors; auto keeps the smallest for each.")
@@ -82,7 +83,8 @@ def compress(
         Threshold,
         typer.Option(
             "--threshold",
-            help="fixed: |w| <= DELTA becomes 0, levels -1 and +1; twn: 0.7 x mean |w| of each tensor, levels scaled.",
+            help="fixed: |w| <= DELTA becomes 0, levels -1 and +1; "
+            "twn: 0.7 x mean |w| of each tensor, levels scaled.",
             rich_help_panel="Ternarize",
         ),
     ] = Threshold.fixed,
@@ -124,9 +126,9 @@ def compress(
             checkpoint = ternarization.applied_to(checkpoint)
         elif checkpoint.latent:
             say(
-                f"ternzip: note: {listed(checkpoint.latent)} are latent full-precision weights, stored as such. For ternary "
-                "ones, load them into the prepared model, call ternzip.convert(model) and save its state_dict; "
-                "or add --ternarize --delta DELTA."
+                f"ternzip: note: {listed(checkpoint.latent)}: latent full-precision weights, stored as such. "
+                "For ternary ones, load them into the prepared model, call ternzip.convert(model) and save "
+                "its state_dict; or add --ternarize --delta DELTA."
             )
         options = Options(codec=codec.value, merge_zeros=merge_zeros, threads=threads)
         info = _write_tnz(checkpoint, target, options, force)
@@ -321,8 +323,9 @@ def _report_ternarization(done: Ternarization) -> None:
     how = "0.7 x mean |w| of each tensor" if done.delta is None else f"Delta = {done.delta:g}"
     levels = "-+ mean |w| of the kept weights" if done.scaled else "-1 and +1"
     say(
-        f"ternzip: ternarized {plural(len(done.changed), 'tensor')} ({done.counts.total:,} weights), {how}, levels {levels}: "
-        f"{100 * done.counts.sparsity:.2f} % zeros. The file does not restore the full-precision weights."
+        f"ternzip: ternarized {plural(len(done.changed), 'tensor')} ({done.counts.total:,} weights), {how}, "
+        f"levels {levels}: {100 * done.counts.sparsity:.2f} % zeros. "
+        "The file does not restore the full-precision weights."
     )
     if done.kept:
         say(f"ternzip: left {plural(len(done.kept), 'tensor')} as found: {listed(done.kept)}")

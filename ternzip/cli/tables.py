@@ -40,8 +40,8 @@ def print_file(name: str, info: FileInfo) -> None:
         console.print(Text(f"metadata: {one_line(key)}: {one_line(value)}"))
     if info.counts.total:
         console.print(
-            "Totals of zeros, entropy and bits/symbol are over weights (two dimensions or more, two symbols or more); "
-            "entropy is order 0 with one distribution a tensor.",
+            "Totals of zeros, entropy and bits/symbol are over weights: tensors of two dimensions or more "
+            "with two symbols or more. Entropy is order 0, with one distribution a tensor.",
             highlight=False,
         )
 

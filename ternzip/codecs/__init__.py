@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ternzip.codecs.base import CorruptPayload, TernaryCodec, Trits
+from ternzip.codecs.fast import FastCodec
 from ternzip.codecs.geometry import MAX_CHUNK_SYMBOLS, Geometry
 from ternzip.codecs.packed import PackedCodec
 from ternzip.codecs.static import StaticCodec
@@ -18,7 +19,7 @@ __all__ = [
     "candidates",
 ]
 
-_CODECS: tuple[TernaryCodec, ...] = (PackedCodec(), StaticCodec())
+_CODECS: tuple[TernaryCodec, ...] = (PackedCodec(), StaticCodec(), FastCodec())
 
 BY_CODE: dict[int, TernaryCodec] = {codec.code: codec for codec in _CODECS}
 BY_NAME: dict[str, TernaryCodec] = {codec.name: codec for codec in _CODECS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,21 @@ Trits = NDArray[np.int8]
 
 class CorruptPayload(Exception):
     """A payload that no encoder wrote; the container adds tensor and offset and raises TernzipError."""
+
+
+@runtime_checkable
+class ElementDecoder(Protocol):
+    """A codec that can skip the symbols and write elements of a tensor with one pair of levels at once."""
+
+    def decode_elements(
+        self,
+        payload: memoryview,
+        size: int,
+        counts: SymbolCounts,
+        itemsize: int,
+        levels: tuple[int, int],
+        out: NDArray[np.uint8],
+    ) -> None: ...
 
 
 class TernaryCodec(Protocol):

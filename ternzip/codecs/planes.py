@@ -38,7 +38,7 @@ class Run:
     width: int
 
 
-def compress_zstd(data: bytes | Bytes, level: int) -> bytes:
+def compress_zstd(data: bytes | memoryview, level: int) -> bytes:
     """One zstd frame without content size and checksum: the container states both."""
     compressor = zstandard.ZstdCompressor(
         level=level, write_content_size=False, write_checksum=False, write_dict_id=False
@@ -80,7 +80,7 @@ def encode_block(data: Bytes, runs: Sequence[Run], *, rotate: bool | None = None
         planes = np.empty(run.size, np.uint8)
         core.split_planes(part.ctypes.data, count, run.width, rotate and run.width > 1, planes.ctypes.data)
         for plane in planes.reshape(run.width, count):
-            stream = compress_zstd(plane, level)
+            stream = compress_zstd(plane.data, level)
             stored = len(stream) >= count
             block.append(_STORED if stored else _ZSTD)
             block += encode_varint(count if stored else len(stream))

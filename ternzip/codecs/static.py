@@ -40,9 +40,9 @@ class _Alphabet:
 def letter_frequencies(counts: list[int], group: int) -> list[int]:
     """Integer frequencies, summing to 2^24, of all groups of `group` symbols drawn by `counts`.
 
-    Letter ``sum(d_j * base**j)`` stands for the symbols with indices d_0, d_1, ... in order. Its frequency is
-    the product of its symbols' counts, scaled by 2^24 / total^group and rounded down, but at least 1; the most
-    frequent letter (the first of equals) takes up the rest.
+    Letter ``sum(d_j * base**j)`` stands for the symbols with indices d_0, d_1, ... in order. Its frequency
+    is the product of its symbols' counts, scaled by 2^24 / total^group and rounded down, but at least 1; the
+    most frequent letter (the first of equals) takes up the rest.
     """
     base, scale = len(counts), sum(counts) ** group
     products = [1]
@@ -81,7 +81,8 @@ class StaticCodec:
         coder = constriction.stream.stack.AnsCoder()
         coder.encode_reverse(letters, alphabet.model)
         # The top bytes of the coder's state are zeros where it is small: they need not be stored.
-        return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+        words: NDArray[np.uint32] = coder.get_compressed()
+        return words.astype("<u4").tobytes().rstrip(b"\0")
 
     def decode(
         self, payload: memoryview, geometry: Geometry, counts: SymbolCounts, parameters: bytes, out: Trits

@@ -182,7 +182,7 @@ def _place_records(table: Cursor, index_offset: int, entries: list[Entry], block
         space -= max(count, -(-units // MAX_EXPANSION)) if units else 0
         if space < 0:
             raise table.fail(
-                f"expected records for all tensors, found {index_offset - PREAMBLE.size} bytes of them in the file"
+                f"records: expected more than the {index_offset - PREAMBLE.size} bytes there are in the file"
             )
         owners.append((owner, count))
     total = sum(count for _, count in owners)

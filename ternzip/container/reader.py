@@ -11,7 +11,7 @@ from types import TracebackType
 
 import numpy as np
 
-from ternzip.codecs.base import CorruptPayload, TernaryCodec, Trits
+from ternzip.codecs.base import CorruptPayload, ElementDecoder, TernaryCodec, Trits
 from ternzip.codecs.geometry import Geometry
 from ternzip.codecs.planes import Bytes, Run, decode_block
 from ternzip.codecs.ternary import Ternary
@@ -191,6 +191,14 @@ class Reader:
         signs = np.empty(ternary.zero_geometry.symbols, np.int8)
 
         def decode_symbols(record: Record, start: int, chunk: Geometry) -> None:
+            part = data[start * itemsize : (start + chunk.symbols) * itemsize]
+            if trits is None and entry.is_coded and isinstance(coding.symbols, ElementDecoder):
+                levels = int(ternary.negative[0]), int(ternary.positive[0])
+                with self._located(entry, record):
+                    coding.symbols.decode_elements(
+                        self._payload(record), chunk.symbols, ternary.counts, itemsize, levels, part
+                    )
+                return
             out = np.empty(chunk.symbols, np.int8) if trits is None else trits[start : start + chunk.symbols]
             with self._located(entry, record):
                 if entry.is_coded:
@@ -202,7 +210,6 @@ class Reader:
                 else:
                     out.fill(1 if ternary.counts.positive else -1 if ternary.counts.negative else 0)
             if trits is None:
-                part = data[start * itemsize : (start + chunk.symbols) * itemsize]
                 _expand(ternary, out, 1, out.size, part)
 
         def decode_signs(record: Record, start: int, chunk: Geometry) -> None:

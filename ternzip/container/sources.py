@@ -58,7 +58,7 @@ class FileSource:
                 count = self._read_at(offset + filled, view[filled:])
                 if not count:
                     raise TernzipError(
-                        f"offset {offset + filled}: truncated while reading: expected {size - filled} more bytes"
+                        f"offset {offset + filled}: truncated: expected {size - filled} more bytes"
                     )
                 filled += count
         except OSError as error:

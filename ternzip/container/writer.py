@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class _Pending:
 
 
 def write_container(
-    stream: BinaryIO,
+    stream: IO[bytes],
     tensors: Iterable[tuple[str, RawTensor | Tie]],
     *,
     options: Options | None = None,
@@ -112,7 +112,7 @@ def _check_text(text: str, what: str) -> None:
 
 class _Writer:
     def __init__(
-        self, stream: BinaryIO, options: Options, workers: Workers, progress: Progress | None
+        self, stream: IO[bytes], options: Options, workers: Workers, progress: Progress | None
     ) -> None:
         self._stream = stream
         self._options = options

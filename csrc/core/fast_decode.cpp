@@ -1,0 +1,328 @@
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/bytes.hpp"
+#include "core/fast.hpp"
+#include "core/fast_kernels.hpp"
+#include "core/fast_model.hpp"
+#include "core/isa.hpp"
+
+namespace ternzip {
+namespace fast {
+namespace {
+
+// Trits on their way into elements: small enough to stay in the first cache level.
+constexpr std::size_t kWindow = 8192;
+static_assert(kWindow >= 2 * kMaxLanes * kMaxLength);
+
+const Kernels& kernels() noexcept {
+#if defined(TERNZIP_X86)
+  switch (active_isa()) {
+    case Isa::avx512: return kAvx512Kernels;
+    case Isa::avx2: return kAvx2Kernels;
+    case Isa::baseline: break;
+  }
+#endif
+  return kBaselineKernels;
+}
+
+std::uint32_t load_u24(const std::uint8_t* bytes) noexcept {
+  return bytes[0] | static_cast<std::uint32_t>(bytes[1]) << 8 | static_cast<std::uint32_t>(bytes[2]) << 16;
+}
+
+// One symbol at a time, with tables for any precision.
+class SymbolDecoder {
+ public:
+  SymbolDecoder(const ParseTree& tree, std::span<const std::uint32_t> frequencies, unsigned precision)
+      : tables_(std::make_unique<DecodeTables>()),
+        precision_(precision),
+        slot_symbol_(std::size_t{1} << precision) {
+    std::uint32_t start = 0;
+    for (std::size_t symbol = 0; symbol < frequencies.size(); ++symbol) {
+      frequency_[symbol] = frequencies[symbol];
+      start_[symbol] = start;
+      for (std::uint32_t offset = 0; offset < frequencies[symbol]; ++offset) {
+        slot_symbol_[start + offset] = static_cast<std::uint8_t>(symbol);
+        if (packed()) {
+          tables_->slots[start + offset] =
+              frequencies[symbol] | offset << 12 | static_cast<std::uint32_t>(symbol) << 24;
+        }
+      }
+      start += frequencies[symbol];
+    }
+    for (const std::int16_t leaf : tree.leaves) {
+      tables_->longest =
+          std::max<unsigned>(tables_->longest, tree.nodes[static_cast<std::size_t>(leaf)].length);
+    }
+    tables_->stride = std::max(8u, std::bit_ceil(tables_->longest));
+    tables_->precision = precision;
+    for (std::size_t symbol = 0; symbol < tree.leaves.size(); ++symbol) {
+      const Node* node = &tree.nodes[static_cast<std::size_t>(tree.leaves[symbol])];
+      tables_->lengths[symbol] = node->length;
+      std::int8_t* pattern = tables_->patterns + symbol * tables_->stride;
+      for (; node->length != 0; node = &tree.nodes[static_cast<std::size_t>(node->parent)]) {
+        pattern[node->length - 1] = node->trit;
+      }
+    }
+  }
+
+  bool packed() const noexcept { return precision_ <= kSlotPrecision; }
+  const DecodeTables& tables() const noexcept { return *tables_; }
+  unsigned length(unsigned symbol) const noexcept { return tables_->lengths[symbol]; }
+  const std::int8_t* pattern(unsigned symbol) const noexcept {
+    return tables_->patterns + std::size_t{symbol} * tables_->stride;
+  }
+
+  // Takes a symbol from the state, which may fall below kStateFloor by that but not to zero.
+  unsigned pop(std::uint32_t& state) const noexcept {
+    const std::uint32_t slot = state & ((1u << precision_) - 1);
+    const unsigned symbol = slot_symbol_[slot];
+    state = frequency_[symbol] * (state >> precision_) + slot - start_[symbol];
+    return symbol;
+  }
+
+ private:
+  std::unique_ptr<DecodeTables> tables_;
+  unsigned precision_;
+  std::vector<std::uint8_t> slot_symbol_;
+  std::uint32_t frequency_[kMaxSymbols] = {};
+  std::uint32_t start_[kMaxSymbols] = {};
+};
+
+// Where the trits of a chunk go: straight into the output, or through a window into its elements.
+class Output {
+ public:
+  explicit Output(std::int8_t* trits) : begin_(trits), next_(trits) {}
+  Output(unsigned element_size, std::uint64_t negative, std::uint64_t positive, void* elements)
+      : window_(std::make_unique<std::int8_t[]>(kWindow)),
+        begin_(window_.get()),
+        next_(begin_),
+        element_size_(element_size),
+        negative_(negative),
+        positive_(positive),
+        elements_(static_cast<unsigned char*>(elements)) {}
+
+  // Opens a block of `trits`; the one before it is complete.
+  void open(std::size_t trits) noexcept { left_ = trits; }
+  std::size_t left() const noexcept { return left_; }  // trits the block still needs
+
+  // Room for a whole symbol or round, and for the overrun of copied patterns as long as the block needs more.
+  std::int8_t* next(std::size_t room) noexcept {
+    if (window_ && static_cast<std::size_t>(begin_ + kWindow - next_) < room) flush();
+    return next_;
+  }
+  const std::int8_t* end() const noexcept {
+    const std::size_t room = window_ ? static_cast<std::size_t>(begin_ + kWindow - next_) : left_;
+    return next_ + std::min(room, left_);
+  }
+  void advance(std::size_t trits) noexcept {
+    next_ += trits;
+    left_ -= trits;
+  }
+
+  void append(const std::int8_t* trits, std::size_t count) noexcept {
+    count = std::min(count, left_);  // the last symbol of a block may reach beyond it
+    std::memcpy(next(kMaxLength), trits, count);
+    advance(count);
+  }
+
+  void fill(std::int8_t trit, std::size_t count) noexcept {
+    open(count);
+    while (left_ != 0) {
+      std::int8_t* to = next(1);
+      const auto room = static_cast<std::size_t>(end() - to);
+      std::memset(to, static_cast<unsigned char>(trit), room);
+      advance(room);
+    }
+    flush();
+  }
+
+  void flush() noexcept {
+    if (!window_) return;
+    const auto count = static_cast<std::size_t>(next_ - begin_);
+    kernels().expand_trits(begin_, count, element_size_, negative_, positive_, elements_);
+    elements_ += count * element_size_;
+    next_ = begin_;
+  }
+
+ private:
+  std::unique_ptr<std::int8_t[]> window_;
+  std::int8_t* begin_;
+  std::int8_t* next_;
+  std::size_t left_ = 0;
+  unsigned element_size_ = 1;
+  std::uint64_t negative_ = 0;
+  std::uint64_t positive_ = 0;
+  unsigned char* elements_ = nullptr;
+};
+
+// The states of a block, followed by its words.
+struct Block {
+  const std::uint8_t* bytes;
+  const std::uint8_t* end;
+  std::size_t symbols;  // interleaved ones; the tail is not counted
+};
+
+class BlockDecoder {
+ public:
+  BlockDecoder(const Header& header, const SymbolDecoder& symbols, Output& out)
+      : header_(header), symbols_(symbols), out_(out) {}
+
+  bool decode(const Block& block, std::size_t trits) {
+    const unsigned lanes = header_.lanes();
+    for (unsigned lane = 0; lane < lanes; ++lane) {
+      states_[lane] = load_le<std::uint32_t>(block.bytes + std::size_t{4} * lane);
+      if (states_[lane] < kStateFloor) return false;
+    }
+    words_ = block.bytes + std::size_t{4} * lanes;
+    words_end_ = block.end;
+    out_.open(trits);
+    std::size_t rounds = block.symbols / lanes;
+    while (rounds != 0) {
+      if (lanes >= 8 && symbols_.packed()) {
+        rounds = whole_rounds(rounds);
+        if (rounds == 0) break;
+      }
+      if (!careful_round(lanes)) return false;
+      --rounds;
+    }
+    if (!careful_round(static_cast<unsigned>(block.symbols % lanes)) || words_ != words_end_) return false;
+    return lanes >= kMinTailLanes ? decode_tail() : all_at_floor();
+  }
+
+ private:
+  std::size_t whole_rounds(std::size_t rounds) {
+    const std::size_t room = std::size_t{header_.lanes()} * symbols_.tables().longest + kOverrun;
+    for (;;) {
+      std::int8_t* next = out_.next(room);
+      Cursor cursor{states_, words_, words_end_, next, out_.end(), rounds};
+      kernels().decode_rounds(symbols_.tables(), header_.lanes(), cursor);
+      out_.advance(static_cast<std::size_t>(cursor.out - next));
+      words_ = cursor.words;
+      if (cursor.rounds == rounds) return rounds;  // no further, or done
+      rounds = cursor.rounds;
+    }
+  }
+
+  // One symbol from each of the first lanes, every bound checked.
+  bool careful_round(unsigned lanes) {
+    for (unsigned lane = 0; lane < lanes; ++lane) {
+      if (out_.left() == 0) return false;
+      const unsigned symbol = symbols_.pop(states_[lane]);
+      if (states_[lane] < kStateFloor) {
+        if (words_end_ - words_ < 2) return false;
+        states_[lane] = states_[lane] << 16 | load_le<std::uint16_t>(words_);
+        words_ += 2;
+      }
+      out_.append(symbols_.pattern(symbol), symbols_.length(symbol));
+    }
+    return true;
+  }
+
+  bool all_at_floor() const {
+    for (unsigned lane = 0; lane < header_.lanes(); ++lane) {
+      if (states_[lane] != kStateFloor) return false;
+    }
+    return out_.left() == 0;
+  }
+
+  // What is left in the states is a stream of its own: the first two words its state, then its words.
+  bool decode_tail() {
+    const unsigned lanes = header_.lanes();
+    for (unsigned lane = 0; lane < lanes; ++lane) {
+      if (states_[lane] >> 16 != 1) return false;
+    }
+    std::uint32_t state = (states_[0] & 0xFFFFu) | states_[1] << 16;
+    unsigned next = 2;
+    if (state < kStateFloor) return false;
+    while (out_.left() != 0) {
+      const unsigned symbol = symbols_.pop(state);
+      if (state < kStateFloor) {
+        if (next == lanes) return false;
+        state = state << 16 | (states_[next++] & 0xFFFFu);
+      }
+      out_.append(symbols_.pattern(symbol), symbols_.length(symbol));
+    }
+    for (; next < lanes; ++next) {
+      if (states_[next] != kStateFloor) return false;
+    }
+    return state == kStateFloor;
+  }
+
+  const Header& header_;
+  const SymbolDecoder& symbols_;
+  Output& out_;
+  std::uint32_t states_[kMaxLanes];
+  const std::uint8_t* words_ = nullptr;
+  const std::uint8_t* words_end_ = nullptr;
+};
+
+bool decode_chunk(const std::uint8_t* payload, std::size_t size, std::size_t n, const TensorCounts& counts,
+                  Output& out) {
+  if (n > kFastMaxTrits) return false;
+  const unsigned distinct = distinct_trits(counts);
+  if (n == 0 || distinct < 2) {
+    const std::int8_t only = counts.negative != 0 ? -1 : counts.positive != 0 ? 1 : 0;
+    if (size != 0 || (n != 0 && distinct == 0)) return false;
+    out.fill(only, n);
+    return true;
+  }
+
+  Header header;
+  if (size < kHeaderSize || !read_header(payload, header)) return false;
+  const ParseTree tree = grow_tree(counts, header.symbol_limit, header.max_length);
+  std::size_t at = kHeaderSize;
+  std::vector<std::uint8_t> factors;
+  if (header.adapted) {
+    const std::size_t bytes = (tree.leaves.size() + 3) / 4 * 2;  // even, so that words stay aligned
+    if (size - at < bytes) return false;
+    factors.resize(2 * bytes);
+    for (std::size_t i = 0; i < factors.size(); ++i) {
+      factors[i] = static_cast<std::uint8_t>(payload[at + i / 2] >> (4 * (i % 2)) & 0xFu);
+    }
+    at += bytes;
+    for (std::size_t i = tree.leaves.size(); i < factors.size(); ++i) {
+      if (factors[i] != 0) return false;
+    }
+  }
+  const SymbolDecoder symbols(tree, frequencies(tree, factors, header.precision), header.precision);
+
+  const std::size_t block_trits = std::size_t{1} << header.block_bits;
+  const std::size_t blocks = (n + block_trits - 1) / block_trits;
+  if ((size - at) / kBlockEntrySize < blocks) return false;
+  const std::uint8_t* entry = payload + at;
+  at += blocks * kBlockEntrySize;
+  BlockDecoder decoder(header, symbols, out);
+  for (std::size_t i = 0; i < blocks; ++i, entry += kBlockEntrySize) {
+    const std::size_t bytes = std::size_t{4} * header.lanes() + std::size_t{2} * load_u24(entry);
+    if (size - at < bytes) return false;
+    const Block block{payload + at, payload + at + bytes, load_u24(entry + 3)};
+    if (!decoder.decode(block, std::min(block_trits, n - i * block_trits))) return false;
+    at += bytes;
+  }
+  out.flush();
+  return at == size;
+}
+
+}  // namespace
+}  // namespace fast
+
+bool fast_decode(const std::uint8_t* payload, std::size_t size, std::size_t n, const TensorCounts& counts,
+                 std::int8_t* out) {
+  fast::Output output(out);
+  return fast::decode_chunk(payload, size, n, counts, output);
+}
+
+bool fast_decode_into(const std::uint8_t* payload, std::size_t size, std::size_t n,
+                      const TensorCounts& counts, unsigned element_size, std::uint64_t negative,
+                      std::uint64_t positive, void* out) {
+  if (element_size != 1 && element_size != 2 && element_size != 4 && element_size != 8) return false;
+  fast::Output output(element_size, negative, positive, out);
+  return fast::decode_chunk(payload, size, n, counts, output);
+}
+
+}  // namespace ternzip

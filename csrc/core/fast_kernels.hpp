@@ -1,0 +1,57 @@
+// The inner loops of the `fast` decoder, one object per instruction set.
+//
+// Only the tables below leave such an object: an inline function shared with other objects could be linked in
+// the version compiled for the wrong instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ternzip::fast {
+
+inline constexpr unsigned kSlotPrecision = 12;  // the highest precision with packed slots
+inline constexpr std::size_t kPatternBytes = std::size_t{256} * 64;
+
+// What decoding looks up. A packed slot holds frequency | (slot - start) << 12 | symbol << 24.
+struct DecodeTables {
+  std::uint32_t slots[1u << kSlotPrecision];
+  std::uint8_t lengths[256];                        // trits of a symbol
+  alignas(64) std::int8_t patterns[kPatternBytes];  // the trits, `stride` apart, padded with zeros
+  unsigned stride;                                  // 8, 16, 32 or 64: at least the longest symbol
+  unsigned longest;
+  unsigned precision;
+};
+
+struct Cursor {
+  std::uint32_t* states;      // `lanes` of them
+  const std::uint8_t* words;  // 16-bit little-endian words still unread,
+  const std::uint8_t* words_end;
+  std::int8_t* out;            // next trit,
+  const std::int8_t* out_end;  // end of what may be written
+  std::size_t rounds;          // rounds of one symbol a lane still wanted
+};
+
+// A round writes at most lanes * longest trits and then, by copying whole patterns, up to this many bytes
+// more.
+inline constexpr std::size_t kOverrun = 64;
+
+// Decodes rounds while neither words nor room can run out within the next one; 8 <= lanes <= 64 and precision
+// <= kSlotPrecision.
+using DecodeRounds = void (*)(const DecodeTables& tables, unsigned lanes, Cursor& cursor);
+
+// dst[i] = low bytes of trit > 0 ? positive : trit < 0 ? negative : 0, for elements of `size` bytes.
+using ExpandTrits = void (*)(const std::int8_t* trits, std::size_t n, unsigned size, std::uint64_t negative,
+                             std::uint64_t positive, void* dst);
+
+struct Kernels {
+  DecodeRounds decode_rounds;
+  ExpandTrits expand_trits;
+};
+
+extern const Kernels kBaselineKernels;
+#if defined(TERNZIP_X86)
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+#endif
+
+}  // namespace ternzip::fast

@@ -1,0 +1,23 @@
+// Cutting trits into the symbols of a parse tree.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/fast_model.hpp"
+
+namespace ternzip::fast {
+
+struct Parse {
+  std::vector<std::uint8_t> symbols;
+  std::vector<std::size_t> block_starts;  // into symbols; one more than there are blocks
+  std::vector<std::uint32_t> histogram;   // by symbol
+};
+
+// Each block of block_trits trits (the last may be shorter) is cut from its own start; where its end cuts a
+// symbol short, the symbol is the one reached by zeros, or by the smallest trit of a tensor without zeros.
+// The trits all occur in the tensor.
+Parse parse_blocks(const ParseTree& tree, const std::int8_t* trits, std::size_t n, std::size_t block_trits);
+
+}  // namespace ternzip::fast
