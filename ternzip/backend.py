@@ -14,7 +14,9 @@ def backend() -> dict[str, Any]:
     """
     import torch
 
+    from ternzip.native import core
+
     return {
-        "cpu": {"isa": "composite", "threads": torch.get_num_threads()},
+        "cpu": {"isa": core.active_isa(), "threads": torch.get_num_threads()},
         "cuda": {"compiled": False, "devices": []},
     }

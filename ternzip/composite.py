@@ -7,8 +7,15 @@ aten does with a Python scalar.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+
+def at(value: Tensor, index: int) -> Tensor:
+    """The scalar of one weight: the 0-d tensor that serves all, or its entry."""
+    return value if value.dim() == 0 else value[index]
 
 
 def quantize(w: Tensor, lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor) -> Tensor:
@@ -19,9 +26,7 @@ def quantize(w: Tensor, lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor) -> Ten
 
 
 def trits(w: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-    """The symbols themselves as int8; ValueError if w holds a NaN."""
-    if bool(w.isnan().any()):
-        raise ValueError("a NaN has no trit: int8 output needs weights without NaN")
+    """The symbols themselves as int8, 0 where w is NaN."""
     above = (w > hi.to(w.dtype)).to(torch.int8)
     # w > hi wins where thresholds cross, as in quantize.
     return torch.where(above == 1, above, -(w < lo.to(w.dtype)).to(torch.int8))
@@ -46,7 +51,7 @@ def saturation(w: Tensor, ste: str, bound: float) -> Tensor:
 
 
 def backward(
-    grad: Tensor, w: Tensor, lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor, ste: str, bound: float
+    grad: Tensor, w: Tensor, lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor, *, ste: str, bound: float
 ) -> Tensor:
     """The gradient of w (Eq. 2); "scaled" multiplies it by the level's magnitude where a level was chosen."""
     if ste == "scaled":
@@ -63,3 +68,21 @@ def level_gradients(grad: Tensor, w: Tensor, lo: Tensor, hi: Tensor) -> tuple[Te
     below = (w < lo.to(w.dtype)) & ~above
     wide = grad.to(torch.float64)
     return torch.where(below, wide, 0.0).sum(), torch.where(above, wide, 0.0).sum()
+
+
+def ternarize_many(
+    weights: Sequence[Tensor], lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor, *, ste: str, bound: float
+) -> tuple[list[Tensor], Tensor]:
+    """Quantized weights and counts, the estimator written so that any transform of plain aten finds it.
+
+    w - w.detach() is zero with a gradient; added where the estimator passes, it changes no value.
+    """
+    outs, counts = [], []
+    for i, w in enumerate(weights):
+        here = [at(value, i) for value in (lo, hi, neg, pos)]
+        still = w.detach()
+        tangent = torch.where(still.isfinite(), w, 0.0) - torch.where(still.isfinite(), still, 0.0)
+        passed = backward(tangent, still, *(value.detach() for value in here), ste=ste, bound=bound)
+        outs.append(quantize(still, *here) + passed)
+        counts.append(count(still, *here[:2]))
+    return outs, torch.stack(counts)

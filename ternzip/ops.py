@@ -19,12 +19,12 @@ them; thresholds get none. Counts are int64 rows (negative, zero, positive, inva
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ternzip import composite
+from ternzip import library
+from ternzip.library import STE
 from ternzip.symbols import SymbolCounts
 
 __all__ = [
@@ -38,8 +38,6 @@ __all__ = [
     "ternarize_many",
     "to_trits",
 ]
-
-STE = ("closed", "open", "identity", "scaled")
 
 
 def ternarize(
@@ -86,8 +84,7 @@ def ternarize_many(
         return [], torch.zeros((0, 4), dtype=torch.int64)
     scalars = [_scalar(value, weights[0]) for value in (lo, hi, neg, pos)]
     _check_scalars(len(weights), scalars)
-    *quantized, counts = _Ternarize.apply(ste, bound, *scalars, *weights)  # type: ignore[no-untyped-call]
-    return quantized, counts
+    return library.apply(weights, ste, bound, *scalars)
 
 
 def to_trits(w: Tensor, delta: float | Tensor) -> Tensor:
@@ -100,9 +97,11 @@ def to_trits(w: Tensor, delta: float | Tensor) -> Tensor:
 def clip_(weights: Tensor | Iterable[Tensor], bound: float = 1.0) -> None:
     """Clip every element to [-bound, +bound] in place; NaN stays. For after every optimizer step."""
     tensors = [weights] if isinstance(weights, Tensor) else list(weights)
-    with torch.no_grad():
-        for w in tensors:
-            w.clamp_(-bound, bound)
+    if not bound > 0:
+        raise ValueError(f"the bound of a clip must be positive, not {bound}")
+    if tensors:
+        with torch.no_grad():
+            library.clip_many_(tensors, bound)
 
 
 def clip_ternarize_count_(
@@ -128,17 +127,14 @@ def clip_ternarize_count_(
     with torch.no_grad():
         scalars = [_scalar(value, weights[0]) for value in (lo, hi, neg, pos)]
         _check_scalars(len(weights), scalars)
-        if bound is not None:
-            clip_(weights, bound)
-        rows = []
-        for i, (w, out) in enumerate(zip(weights, outs, strict=True)):
-            low, high, minus, plus = (_at(value, i) for value in scalars)
-            if out.dtype == torch.int8 and w.dtype != torch.int8:
-                out.copy_(composite.trits(w, low, high))
-            else:
-                out.copy_(composite.quantize(w, low, high, minus, plus))
-            rows.append(composite.count(w, low, high))
-        return torch.stack(rows)
+        if bound is None:
+            counts: Tensor = library.ternarize_out(weights, outs, *scalars)
+        else:
+            counts = library.clip_ternarize_count_(weights, outs, *scalars, bound)
+        for i, out in enumerate(outs):
+            if out.dtype == torch.int8 and int(counts[i, 3]):
+                raise ValueError(f"weight {i} holds {int(counts[i, 3])} NaNs, which have no int8 trit")
+    return counts
 
 
 def count_many(tensors: Sequence[Tensor]) -> Tensor:
@@ -151,11 +147,8 @@ def count_many(tensors: Sequence[Tensor]) -> Tensor:
     if not tensors:
         return torch.zeros((0, 4), dtype=torch.int64)
     with torch.no_grad():
-        rows = []
-        for t in tensors:
-            zero = torch.zeros((), dtype=t.dtype, device=t.device)
-            rows.append(composite.count(t, zero, zero))
-        return torch.stack(rows)
+        counts: Tensor = library.count_many(tensors)
+        return counts
 
 
 def count_symbols(tensors: Tensor | Iterable[Tensor] | Mapping[str, Tensor]) -> SymbolCounts:
@@ -177,47 +170,11 @@ def symbol_counts(counts: Tensor) -> list[SymbolCounts]:
     return [SymbolCounts.of(row) for row in counts.tolist()]
 
 
-class _Ternarize(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, ste: str, bound: float, *tensors: Tensor) -> tuple[Tensor, ...]:
-        scalars, weights = tensors[:4], tensors[4:]
-        ctx.ste, ctx.bound = ste, bound
-        ctx.save_for_backward(*tensors)
-        quantized = [composite.quantize(w, *(_at(v, i) for v in scalars)) for i, w in enumerate(weights)]
-        lo, hi = scalars[:2]
-        counts = torch.stack([composite.count(w, _at(lo, i), _at(hi, i)) for i, w in enumerate(weights)])
-        ctx.mark_non_differentiable(counts)
-        return (*quantized, counts)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        scalars, weights = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
-        neg, pos = scalars[2:]
-        latent: list[Tensor | None] = []
-        negs: list[Tensor] = []
-        poss: list[Tensor] = []
-        for i, (grad, w) in enumerate(zip(grads, weights, strict=False)):
-            at = [_at(v, i) for v in scalars]
-            latent.append(composite.backward(grad, w, *at, ctx.ste, ctx.bound))
-            below, above = composite.level_gradients(grad, w, *at[:2])
-            negs.append(below)
-            poss.append(above)
-        grad_neg, grad_pos = (
-            (total.sum() if level.dim() == 0 else total).to(level.dtype)
-            for total, level in ((torch.stack(negs), neg), (torch.stack(poss), pos))
-        )
-        return (None, None, None, None, grad_neg, grad_pos, *latent)
-
-
 def _scalar(value: float | Tensor, like: Tensor) -> Tensor:
     # float64 holds a value of every dtype, so the one rounding to the weight's dtype happens in the kernel.
     if isinstance(value, Tensor):
         return value.to(device=like.device, dtype=torch.float64)
     return torch.full((), value, dtype=torch.float64, device=like.device)
-
-
-def _at(value: Tensor, index: int) -> Tensor:
-    return value if value.dim() == 0 else value[index]
 
 
 def _check(weights: Sequence[Tensor], ste: str) -> None:
