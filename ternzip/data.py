@@ -89,7 +89,9 @@ def load_idx(folder: Path, name: str) -> Dataset:
         images, path = _idx_file(folder, f"{prefix}-images", 3)
         labels, label_path = _idx_file(folder, f"{prefix}-labels", 1)
         if len(images) != len(labels):
-            raise TernzipError(f"{label_path}: expected {len(images)} labels as {path} has, found {len(labels)}")
+            raise TernzipError(
+                f"{label_path}: expected {len(images)} labels as {path} has, found {len(labels)}"
+            )
         return Split(images.unsqueeze(1), _labels(labels, label_path))
 
     return Dataset(name, split("train"), split("t10k"), 10, (mean,), (std,))
@@ -227,7 +229,9 @@ def augment(images: Tensor, crop: Crop) -> Tensor:
     rows = torch.arange(height, device=device) + down[:, None]
     columns = torch.arange(width, device=device) + right[:, None]
     columns = torch.where(mirror[:, None], columns.flip(1), columns)
-    inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[:, None, None]
+    inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[
+        :, None, None
+    ]
     picked = images[
         torch.arange(count, device=device)[:, None, None, None],
         torch.arange(channels, device=device)[None, :, None, None],

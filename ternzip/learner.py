@@ -19,7 +19,13 @@ from ternzip.quantizers import EC2T, TTQ, TWN, Binary, Delta, Quantizer
 from ternzip.recipe import Recipe
 from ternzip.schedules import DeltaSchedule
 
-PAPER_LR = ((220, 0.002), (184, 0.02), (142, 0.1), (101, 0.2), (0, 1.0))  # from epoch, share of the first rate
+PAPER_LR = (
+    (220, 0.002),
+    (184, 0.02),
+    (142, 0.1),
+    (101, 0.2),
+    (0, 1.0),
+)  # from epoch, share of the first rate
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
@@ -107,7 +113,9 @@ class Learner(lightning.LightningModule):
                 f"loss is {loss.item()} in epoch {self.current_epoch + 1}, step {index + 1}: training stopped; "
                 "the last good checkpoint is kept"
             )
-        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        self.log(
+            "loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(labels), sync_dist=True
+        )
         return loss
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:

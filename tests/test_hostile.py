@@ -761,5 +761,5 @@ def test_checksums_are_crc32() -> None:
     assert zlib.crc32(b"123456789") == 0xCBF43926
     assert struct.unpack_from("<I", data, 28)[0] == zlib.crc32(data[:28])
     assert struct.unpack_from("<I", data, 24)[0] == zlib.crc32(data[38:])
-    assert STATIC == codecs.BY_NAME["static"].code
-    assert PACKED == codecs.BY_NAME["packed"].code
+    assert codecs.BY_NAME["static"].code == STATIC
+    assert codecs.BY_NAME["packed"].code == PACKED

@@ -53,7 +53,9 @@ REPORTED = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="data", help="folder of the data set")
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--note", default="CIFAR-10", help="what the data are, for the record")
@@ -88,7 +90,11 @@ def main() -> None:
         "recipe": dataclasses.asdict(base) | {"data": "", "out": ""},
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
-        "versions": {"ternzip": ternzip.__version__, "torch": torch.__version__, "lightning": lightning.__version__},
+        "versions": {
+            "ternzip": ternzip.__version__,
+            "torch": torch.__version__,
+            "lightning": lightning.__version__,
+        },
         "results": {},
     }
     methods = PAPER if arguments.paper_deltas else SHORT

@@ -23,7 +23,9 @@ def recipe_options(command: Any) -> Any:
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
     chosen = []
     for entry in dataclasses.fields(Recipe):
-        default = "" if entry.default in (None, ()) else f"default {str(entry.default).lower() or entry.default}"
+        default = (
+            "" if entry.default in (None, ()) else f"default {str(entry.default).lower() or entry.default}"
+        )
         if isinstance(entry.default, str | int | float) and not isinstance(entry.default, bool):
             default = f"default {entry.default}"
         choices = " | ".join(entry.metadata["choices"])
@@ -36,7 +38,10 @@ def recipe_options(command: Any) -> Any:
         )
         chosen.append(
             inspect.Parameter(
-                entry.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[hint | None, option]
+                entry.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[hint | None, option],
             )
         )
 
@@ -55,7 +60,9 @@ def recipe_options(command: Any) -> Any:
 @app.command()
 @recipe_options
 def train(
-    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, .tnz files, logs.")] = Path("run"),
+    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, .tnz files, logs.")] = Path(
+        "run"
+    ),
     preset_name: Annotated[
         str, typer.Option("--preset", help=f"Recipe to start from: {' | '.join(PRESETS)}.")
     ] = "paper",
