@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sys
 import tempfile
@@ -16,6 +15,14 @@ import typer
 
 from ternzip.cli.app import app
 from ternzip.cli.console import listed, one_line, plural, progress_bar, say
+from ternzip.cli.reports import (
+    report_rounding,
+    report_skipped,
+    report_ternarization,
+    summary,
+    tensors_json,
+    total_json,
+)
 from ternzip.errors import TernzipError
 
 if TYPE_CHECKING:
@@ -365,8 +372,3 @@ def _tell(message: str, target: str = "") -> None:
 def _print_json(value: object, target: str = "") -> None:
     text = json.dumps(value, indent=2, allow_nan=False)
     print(text, file=sys.stderr if target == STDIO else sys.stdout)
-
-
-def _json_level(level: float | None) -> float | str | None:
-    """JSON has no infinities: they are the strings "inf" and "-inf"."""
-    return level if level is None or math.isfinite(level) else str(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ternzip.cli.console import listed, plural, say
@@ -96,3 +97,8 @@ def total_json(info: FileInfo) -> dict[str, Any]:
         "predicted_bytes": info.predicted_bytes,
         "bits_per_symbol": 8 * info.ternary_bytes / weights if weights else None,
     }
+
+
+def _json_level(level: float | None) -> float | str | None:
+    """JSON has no infinities: they are the strings "inf" and "-inf"."""
+    return level if level is None or math.isfinite(level) else str(level)
