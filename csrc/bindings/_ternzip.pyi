@@ -4,7 +4,100 @@ __version__: str
 
 def split_planes(src: int, count: int, width: int, rotate: bool, dst: int) -> None: ...
 def merge_planes(src: int, count: int, width: int, rotate: bool, dst: int) -> None: ...
+
+# Instruction sets, lowest first, of those this processor has. set_isa is for tests and benchmarks; the
+# environment variable TERNZIP_ISA chooses at start.
+def available_isas() -> list[str]: ...
 def active_isa() -> str: ...
+def set_isa(name: str) -> bool: ...
+
+# Ternary tensors by bit pattern (csrc/core/ternary_tensor.hpp). dtype codes: 0 f64, 1 f32, 2 f16, 3 bf16,
+# 4 f8_e4m3fn, 5 f8_e5m2, 6 f8_e4m3fnuz, 7 f8_e5m2fnuz, 8 i8, 9 i16, 10 i32, 11 i64; another code is a
+# ValueError. Levels are raw bit patterns, 0 where a level does not occur.
+
+# (is_ternary, neg_bits, pos_bits, n_neg, n_zero, n_pos, n_neg_zero); n_zero counts zeros of both signs. All but
+# the first are 0 where it is False.
+def detect_levels(
+    src: int, count: int, dtype: int, threads: int = 1
+) -> tuple[bool, int, int, int, int, int, int]: ...
+
+# One pair of levels for each row, into two uint64 arrays of length rows; the same tuple with both bits 0.
+def detect_row_levels(
+    src: int, rows: int, cols: int, dtype: int, neg_bits: int, pos_bits: int
+) -> tuple[bool, int, int, int, int, int, int]: ...
+
+# rows * cols int8 trits by sign. The levels are not read (the pointers may be 0).
+def extract_trits(
+    src: int,
+    rows: int,
+    cols: int,
+    dtype: int,
+    neg_bits: int,
+    pos_bits: int,
+    per_row: bool,
+    trits: int,
+    threads: int = 1,
+) -> None: ...
+
+# The level by the sign of each int8, +0 for 0. neg_bits and pos_bits: uint64 arrays, of length rows if per_row,
+# else 1.
+def expand_trits(
+    trits: int,
+    rows: int,
+    cols: int,
+    dtype: int,
+    neg_bits: int,
+    pos_bits: int,
+    per_row: bool,
+    dst: int,
+    threads: int = 1,
+) -> None: ...
+
+# For every zero in order -1 (negative zero) or +1 into an int8 array of length n_zero; returns n_zero.
+def extract_zero_signs(src: int, count: int, dtype: int, signs: int) -> int: ...
+
+# The inverse in place. False, with nothing changed, if the number of zeros is not n_signs or a sign is
+# negative and the dtype has no negative zero.
+def apply_zero_signs(dst: int, count: int, dtype: int, signs: int, n_signs: int) -> bool: ...
+
+# (negative, zero, positive, invalid) of an int8 array.
+def count_trits(trits: int, count: int) -> tuple[int, int, int, int]: ...
+
+# Five trits a byte, sum of (trit_j + 1) * 3^j, the last byte filled with the trit 0: ceil(count / 5) bytes.
+def pack_trits(trits: int, count: int, packed: int) -> None: ...
+
+# Writes count trits. False if a byte exceeds 242 or the filling is not the trit 0.
+def unpack_trits(packed: int, count: int, trits: int) -> bool: ...
+
+# Weights of a whole model in one call (csrc/core/weights.hpp). Jobs are rows of numbers laid end to end; dtype codes
+# 0 to 3, for count_many also 8 to 11, another is a ValueError. scalars: the addresses of the doubles lo, hi, neg,
+# pos; each: whether an address holds one value for each job instead of one for all.
+
+# Rows (w, count, dtype, out, out_is_int8); out 0 counts only. With a bound, w is clipped in place first. counts:
+# int64 (jobs, 4), negative, zero, positive, invalid.
+def ternarize_many(
+    jobs: list[int], scalars: list[int], each: list[bool], bound: float | None, counts: int, threads: int
+) -> None: ...
+
+# Rows (w, count, dtype).
+def clip_many(jobs: list[int], bound: float, threads: int) -> None: ...
+
+# Rows (w, count, dtype).
+def count_many(jobs: list[int], counts: int, threads: int) -> None: ...
+
+# Rows (grad, w, count, dtype, out). ste: 0 closed, 1 open, 2 identity, 3 scaled (dtypes 0 and 1 only). level_grads: 0,
+# or float64 (jobs, 2) that gets the sums of grad over the elements at neg and at pos.
+def backward_many(
+    jobs: list[int],
+    scalars: list[int],
+    each: list[bool],
+    ste: int,
+    bound: float,
+    level_grads: int,
+    threads: int,
+) -> None: ...
+
+# One chunk by the fast codec (csrc/core/fast.hpp); counts are those of the whole tensor.
 def fast_encode(
     trits: int,
     n: int,
@@ -32,3 +125,23 @@ def fast_decode_into(
     positive_bits: int,
     out: int,
 ) -> bool: ...
+
+# One chunk: payload address and size, rows, cols, kernel, n_neg, n_zero, n_pos, effort, out address.
+_ContextJob = tuple[int, int, int, int, int, int, int, int, int, int]
+
+def context_encode(
+    trits: int, rows: int, cols: int, kernel: int, n_neg: int, n_zero: int, n_pos: int, effort: int
+) -> bytes: ...
+def context_decode(
+    payload: int,
+    payload_size: int,
+    rows: int,
+    cols: int,
+    kernel: int,
+    n_neg: int,
+    n_zero: int,
+    n_pos: int,
+    effort: int,
+    out: int,
+) -> bool: ...
+def context_decode_many(jobs: list[_ContextJob]) -> list[bool]: ...

@@ -3,14 +3,12 @@
 #include <vector>
 
 #include "bindings/registry.hpp"
-#include "core/cpu.hpp"
 #include "core/fast.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
 
 void register_fast(py::module_& module) {
-  module.def("active_isa", [] { return std::string(isa_name(active_isa())); });
   module.def(
       "fast_encode",
       [](std::uintptr_t trits, std::size_t n, std::uint64_t negative, std::uint64_t zero,
@@ -22,9 +20,8 @@ void register_fast(py::module_& module) {
           if (!fast_encode(pointer<const std::int8_t>(trits), n, {negative, zero, positive},
                            {lanes, block_bits, max_length, precision}, payload)) {
             throw std::invalid_argument(
-                "fast_encode: needs at most 2^22 trits in {-1, 0, 1}, no more of each than counted, and "
-                "options "
-                "in range");
+                "fast_encode: needs at most 2^22 trits in {-1, 0, 1}, no more of each than counted, "
+                "and options in range");
           }
         }
         return py::bytes(reinterpret_cast<const char*>(payload.data()), payload.size());

@@ -11,7 +11,8 @@ void register_planes(py::module_& module) {
       "split_planes",
       [](std::uintptr_t src, std::size_t count, unsigned width, bool rotate, std::uintptr_t dst) {
         py::gil_scoped_release release;
-        if (!split_planes(pointer<const std::uint8_t>(src), count, width, rotate, pointer<std::uint8_t>(dst))) {
+        if (!split_planes(pointer<const std::uint8_t>(src), count, width, rotate,
+                          pointer<std::uint8_t>(dst))) {
           throw std::invalid_argument("split_planes: width must be 1, 2, 4 or 8");
         }
       },
@@ -20,7 +21,8 @@ void register_planes(py::module_& module) {
       "merge_planes",
       [](std::uintptr_t src, std::size_t count, unsigned width, bool rotate, std::uintptr_t dst) {
         py::gil_scoped_release release;
-        if (!merge_planes(pointer<const std::uint8_t>(src), count, width, rotate, pointer<std::uint8_t>(dst))) {
+        if (!merge_planes(pointer<const std::uint8_t>(src), count, width, rotate,
+                          pointer<std::uint8_t>(dst))) {
           throw std::invalid_argument("merge_planes: width must be 1, 2, 4 or 8");
         }
       },

@@ -14,7 +14,11 @@ T* pointer(std::uintptr_t address) noexcept {
   return reinterpret_cast<T*>(address);  // NOLINT(performance-no-int-to-ptr)
 }
 
+void register_context(pybind11::module_& module);
+void register_isa(pybind11::module_& module);
 void register_fast(pybind11::module_& module);
 void register_planes(pybind11::module_& module);
+void register_ternary(pybind11::module_& module);
+void register_weights(pybind11::module_& module);
 
 }  // namespace ternzip::bindings

@@ -11,14 +11,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace ternzip {
+#include "core/tensor_counts.hpp"
 
-// The counts of a whole tensor; a chunk of it holds at most as many of each.
-struct TritCounts {
-  std::uint64_t negative = 0;
-  std::uint64_t zero = 0;
-  std::uint64_t positive = 0;
-};
+namespace ternzip {
 
 inline constexpr std::size_t kFastMaxTrits = std::size_t{1} << 22;
 
@@ -34,17 +29,18 @@ struct FastOptions {
 // Encodes n <= kFastMaxTrits trits in {-1, 0, 1} into `payload` (replaced). False, and an empty payload, if
 // n is too large, a value is no trit, the chunk holds more of a trit than `counts`, or an option is out of
 // range. A tensor of one value needs no payload.
-bool fast_encode(const std::int8_t* trits, std::size_t n, const TritCounts& counts,
+bool fast_encode(const std::int8_t* trits, std::size_t n, const TensorCounts& counts,
                  const FastOptions& options, std::vector<std::uint8_t>& payload);
 
 // Decodes the n trits of a chunk. Any payload ends in time and memory bounded by n; false if it is not one
 // that can stand for n trits under `counts` (what `out` then holds is unspecified).
-bool fast_decode(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
+bool fast_decode(const std::uint8_t* payload, std::size_t size, std::size_t n, const TensorCounts& counts,
                  std::int8_t* out);
 
 // The same into elements of 1, 2, 4 or 8 bytes that hold the low bytes of `negative`, 0 and `positive`, in
 // the host's byte order. False also for another element size. `out` needs no alignment.
-bool fast_decode_into(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
-                      unsigned element_size, std::uint64_t negative, std::uint64_t positive, void* out);
+bool fast_decode_into(const std::uint8_t* payload, std::size_t size, std::size_t n,
+                      const TensorCounts& counts, unsigned element_size, std::uint64_t negative,
+                      std::uint64_t positive, void* out);
 
 }  // namespace ternzip

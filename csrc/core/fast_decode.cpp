@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "core/bytes.hpp"
-#include "core/cpu.hpp"
 #include "core/fast.hpp"
 #include "core/fast_kernels.hpp"
 #include "core/fast_model.hpp"
+#include "core/isa.hpp"
 
 namespace ternzip {
 namespace fast {
@@ -20,7 +20,7 @@ constexpr std::size_t kWindow = 12288;
 static_assert(kWindow >= 2 * kMaxLanes * kMaxLength + kOverrun);
 
 const Kernels& kernels() noexcept {
-#if defined(TERNZIP_X86_KERNELS)
+#if defined(TERNZIP_X86)
   switch (active_isa()) {
     case Isa::avx512: return kAvx512Kernels;
     case Isa::avx2: return kAvx2Kernels;
@@ -261,7 +261,7 @@ class BlockDecoder {
   const std::uint8_t* words_end_ = nullptr;
 };
 
-bool decode_chunk(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
+bool decode_chunk(const std::uint8_t* payload, std::size_t size, std::size_t n, const TensorCounts& counts,
                   Output& out) {
   if (n > kFastMaxTrits) return false;
   const unsigned distinct = distinct_trits(counts);
@@ -311,14 +311,15 @@ bool decode_chunk(const std::uint8_t* payload, std::size_t size, std::size_t n, 
 }  // namespace
 }  // namespace fast
 
-bool fast_decode(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
+bool fast_decode(const std::uint8_t* payload, std::size_t size, std::size_t n, const TensorCounts& counts,
                  std::int8_t* out) {
   fast::Output output(out);
   return fast::decode_chunk(payload, size, n, counts, output);
 }
 
-bool fast_decode_into(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
-                      unsigned element_size, std::uint64_t negative, std::uint64_t positive, void* out) {
+bool fast_decode_into(const std::uint8_t* payload, std::size_t size, std::size_t n,
+                      const TensorCounts& counts, unsigned element_size, std::uint64_t negative,
+                      std::uint64_t positive, void* out) {
   if (element_size != 1 && element_size != 2 && element_size != 4 && element_size != 8) return false;
   fast::Output output(element_size, negative, positive, out);
   return fast::decode_chunk(payload, size, n, counts, output);

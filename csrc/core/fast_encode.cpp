@@ -55,7 +55,7 @@ std::uint64_t bits_per_trit(const ParseTree& tree, unsigned precision) {  // in 
 // precision: halves it while that gains 0.1 %. Takes a higher precision, whose decoder is slower, where that
 // gains 0.2 %; and the shortest limit on the length that keeps most of the yield, since longer symbols are
 // copied in wider moves.
-void choose_model(const TritCounts& counts, const FastOptions& options, Header& header) {
+void choose_model(const TensorCounts& counts, const FastOptions& options, Header& header) {
   header.max_length = options.max_length;
   if (header.max_length == 0) {
     const std::uint64_t most = trits_per_symbol(grow_tree(counts, kMaxSymbols, kMaxLength));
@@ -86,7 +86,7 @@ void choose_model(const TritCounts& counts, const FastOptions& options, Header& 
   }
 }
 
-void choose_layout(const TritCounts& counts, std::size_t n, const FastOptions& options, Header& header) {
+void choose_layout(const TensorCounts& counts, std::size_t n, const FastOptions& options, Header& header) {
   const ParseTree tree = grow_tree(counts, header.symbol_limit, header.max_length);
   const std::uint64_t bits = bits_per_trit(tree, header.precision);
   // A block of 16 KiB keeps what it costs beside its words (about 40 bytes) below 0.3 %.
@@ -245,7 +245,7 @@ bool valid(const FastOptions& options) {
 }
 
 // True if the trits are trits and no more of each than `counts` has.
-bool consistent(const std::int8_t* trits, std::size_t n, const TritCounts& counts) {
+bool consistent(const std::int8_t* trits, std::size_t n, const TensorCounts& counts) {
   constexpr std::size_t kStep = 64;  // few enough for sums of eight bits
   std::uint64_t negative = 0;
   std::uint64_t positive = 0;
@@ -271,7 +271,7 @@ bool consistent(const std::int8_t* trits, std::size_t n, const TritCounts& count
 }  // namespace
 }  // namespace fast
 
-bool fast_encode(const std::int8_t* trits, std::size_t n, const TritCounts& counts,
+bool fast_encode(const std::int8_t* trits, std::size_t n, const TensorCounts& counts,
                  const FastOptions& options, std::vector<std::uint8_t>& payload) {
   using namespace fast;
   payload.clear();

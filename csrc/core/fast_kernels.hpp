@@ -49,7 +49,7 @@ struct Kernels {
 };
 
 extern const Kernels kBaselineKernels;
-#if defined(TERNZIP_X86_KERNELS)
+#if defined(TERNZIP_X86)
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 #endif

@@ -39,7 +39,8 @@ void merge(const std::uint8_t* src, std::size_t count, bool rotate, std::uint8_t
   for (std::size_t i = 0; i < count; ++i) {
     UInt value = 0;
     for (std::size_t plane = 0; plane < sizeof(UInt); ++plane) {
-      value = static_cast<UInt>(value | static_cast<UInt>(static_cast<UInt>(src[plane * count + i]) << (8 * plane)));
+      value = static_cast<UInt>(value |
+                                static_cast<UInt>(static_cast<UInt>(src[plane * count + i]) << (8 * plane)));
     }
     store_le<UInt>(dst + i * sizeof(UInt), rotate ? rotate_right(value) : value);
   }

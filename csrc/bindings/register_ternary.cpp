@@ -1,0 +1,120 @@
+#include <stdexcept>
+#include <string>
+
+#include "bindings/registry.hpp"
+#include "core/ternary_tensor.hpp"
+#include "core/trit_pack.hpp"
+
+namespace ternzip::bindings {
+namespace py = pybind11;
+namespace {
+
+Format checked_format(int dtype) {
+  Format format;
+  if (!format_of(dtype, format))
+    throw std::invalid_argument("no dtype has the code " + std::to_string(dtype));
+  return format;
+}
+
+py::tuple as_tuple(const TernaryLevels& levels) {
+  return py::make_tuple(levels.is_ternary, levels.neg_bits, levels.pos_bits, levels.n_neg, levels.n_zero,
+                        levels.n_pos, levels.n_neg_zero);
+}
+
+}  // namespace
+
+void register_ternary(py::module_& module) {
+  module.def(
+      "detect_levels",
+      [](std::uintptr_t src, std::size_t count, int dtype, unsigned threads) {
+        const Format format = checked_format(dtype);
+        TernaryLevels levels;
+        {
+          py::gil_scoped_release release;
+          levels = detect_levels(pointer<const void>(src), count, format, threads);
+        }
+        return as_tuple(levels);
+      },
+      py::arg("src"), py::arg("count"), py::arg("dtype"), py::arg("threads") = 1);
+  module.def(
+      "detect_row_levels",
+      [](std::uintptr_t src, std::size_t rows, std::size_t cols, int dtype, std::uintptr_t neg_bits,
+         std::uintptr_t pos_bits) {
+        const Format format = checked_format(dtype);
+        TernaryLevels levels;
+        {
+          py::gil_scoped_release release;
+          levels = detect_row_levels(pointer<const void>(src), rows, cols, format,
+                                     pointer<std::uint64_t>(neg_bits), pointer<std::uint64_t>(pos_bits));
+        }
+        return as_tuple(levels);
+      },
+      py::arg("src"), py::arg("rows"), py::arg("cols"), py::arg("dtype"), py::arg("neg_bits"),
+      py::arg("pos_bits"));
+  module.def(
+      "extract_trits",
+      [](std::uintptr_t src, std::size_t rows, std::size_t cols, int dtype, std::uintptr_t, std::uintptr_t,
+         bool, std::uintptr_t trits, unsigned threads) {
+        const Format format = checked_format(dtype);
+        py::gil_scoped_release release;
+        extract_trits(pointer<const void>(src), rows * cols, format, pointer<std::int8_t>(trits), threads);
+      },
+      py::arg("src"), py::arg("rows"), py::arg("cols"), py::arg("dtype"), py::arg("neg_bits"),
+      py::arg("pos_bits"), py::arg("per_row"), py::arg("trits"), py::arg("threads") = 1);
+  module.def(
+      "expand_trits",
+      [](std::uintptr_t trits, std::size_t rows, std::size_t cols, int dtype, std::uintptr_t neg_bits,
+         std::uintptr_t pos_bits, bool per_row, std::uintptr_t dst, unsigned threads) {
+        const Format format = checked_format(dtype);
+        py::gil_scoped_release release;
+        expand_trits(pointer<const std::int8_t>(trits), rows, cols, format,
+                     pointer<const std::uint64_t>(neg_bits), pointer<const std::uint64_t>(pos_bits), per_row,
+                     pointer<void>(dst), threads);
+      },
+      py::arg("trits"), py::arg("rows"), py::arg("cols"), py::arg("dtype"), py::arg("neg_bits"),
+      py::arg("pos_bits"), py::arg("per_row"), py::arg("dst"), py::arg("threads") = 1);
+  module.def(
+      "extract_zero_signs",
+      [](std::uintptr_t src, std::size_t count, int dtype, std::uintptr_t signs) {
+        const Format format = checked_format(dtype);
+        py::gil_scoped_release release;
+        return extract_zero_signs(pointer<const void>(src), count, format, pointer<std::int8_t>(signs));
+      },
+      py::arg("src"), py::arg("count"), py::arg("dtype"), py::arg("signs"));
+  module.def(
+      "apply_zero_signs",
+      [](std::uintptr_t dst, std::size_t count, int dtype, std::uintptr_t signs, std::size_t n_signs) {
+        const Format format = checked_format(dtype);
+        py::gil_scoped_release release;
+        return apply_zero_signs(pointer<void>(dst), count, format, pointer<const std::int8_t>(signs),
+                                n_signs);
+      },
+      py::arg("dst"), py::arg("count"), py::arg("dtype"), py::arg("signs"), py::arg("n_signs"));
+  module.def(
+      "count_trits",
+      [](std::uintptr_t trits, std::size_t count) {
+        TritCounts counts;
+        {
+          py::gil_scoped_release release;
+          counts = count_trits(pointer<const std::int8_t>(trits), count);
+        }
+        return py::make_tuple(counts.neg, counts.zero, counts.pos, counts.invalid);
+      },
+      py::arg("trits"), py::arg("count"));
+  module.def(
+      "pack_trits",
+      [](std::uintptr_t trits, std::size_t count, std::uintptr_t packed) {
+        py::gil_scoped_release release;
+        pack_trits(pointer<const std::int8_t>(trits), count, pointer<std::uint8_t>(packed));
+      },
+      py::arg("trits"), py::arg("count"), py::arg("packed"));
+  module.def(
+      "unpack_trits",
+      [](std::uintptr_t packed, std::size_t count, std::uintptr_t trits) {
+        py::gil_scoped_release release;
+        return unpack_trits(pointer<const std::uint8_t>(packed), count, pointer<std::int8_t>(trits));
+      },
+      py::arg("packed"), py::arg("count"), py::arg("trits"));
+}
+
+}  // namespace ternzip::bindings

@@ -1,0 +1,190 @@
+// Compiled once per instruction set; see isa_source.hpp for what may stand here.
+#include "core/weight_kernels.hpp"
+
+#include "core/isa_source.hpp"
+
+namespace ternzip {
+namespace {
+
+using U8 = std::uint8_t;
+using U16 = std::uint16_t;
+using U32 = std::uint32_t;
+using U64 = std::uint64_t;
+
+// Counters as wide as the elements vectorize without conversions; bytes need one step up.
+template <class UInt>
+struct Counter {
+  using type = UInt;
+};
+template <>
+struct Counter<U8> {
+  using type = U16;
+};
+
+template <class UInt>
+struct Tally {
+  using Count = typename Counter<UInt>::type;
+  using Int = typename SignedOf<UInt>::type;  // a mask is -1
+  Count below = 0, above = 0, invalid = 0;
+  void add(const Symbol<UInt>& symbol) {
+    below = static_cast<Count>(below - static_cast<Count>(static_cast<Int>(symbol.below)));
+    above = static_cast<Count>(above - static_cast<Count>(static_cast<Int>(symbol.above)));
+    invalid = static_cast<Count>(invalid - static_cast<Count>(static_cast<Int>(symbol.invalid)));
+  }
+  BlockCounts counts() const {
+    return {static_cast<U32>(below), static_cast<U32>(above), static_cast<U32>(invalid)};
+  }
+};
+
+template <class UInt>
+BlockCounts ternarize(const void* w, std::size_t n, const Ternarizer<UInt>& ternarizer, void* out) {
+  const Ternarizer<UInt> t = ternarizer;  // a copy cannot alias the output
+  const auto* x = static_cast<const unaligned_t<UInt>*>(w);
+  auto* y = static_cast<unaligned_t<UInt>*>(out);
+  Tally<UInt> tally;
+  for (std::size_t i = 0; i < n; ++i) {
+    const UInt bits = x[i];
+    const Symbol<UInt> symbol = classify<UInt>(bits, t);
+    y[i] = level_of<UInt>(bits, symbol, t);
+    tally.add(symbol);
+  }
+  return tally.counts();
+}
+
+template <class UInt>
+BlockCounts ternarize_trits(const void* w, std::size_t n, const Ternarizer<UInt>& ternarizer,
+                            std::int8_t* out) {
+  const Ternarizer<UInt> t = ternarizer;
+  const auto* x = static_cast<const unaligned_t<UInt>*>(w);
+  Tally<UInt> tally;
+  for (std::size_t i = 0; i < n; ++i) {
+    const Symbol<UInt> symbol = classify<UInt>(x[i], t);
+    out[i] = trit_of(symbol);
+    tally.add(symbol);
+  }
+  return tally.counts();
+}
+
+template <class UInt>
+BlockCounts count(const void* w, std::size_t n, const Ternarizer<UInt>& t) {
+  const auto* x = static_cast<const unaligned_t<UInt>*>(w);
+  Tally<UInt> tally;
+  for (std::size_t i = 0; i < n; ++i) tally.add(classify<UInt>(x[i], t));
+  return tally.counts();
+}
+
+template <class UInt>
+void clip(void* w, std::size_t n, UInt bound, UInt mask, UInt largest) {
+  auto* x = static_cast<unaligned_t<UInt>*>(w);
+  UInt any = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    any = static_cast<UInt>(any | exceeds<UInt>(x[i], bound, mask, largest));
+  }
+  if (any == 0) return;
+  for (std::size_t i = 0; i < n; ++i) x[i] = clipped<UInt>(x[i], bound, mask, largest);
+}
+
+template <class UInt>
+void backward(const void* grad, const void* w, std::size_t n, UInt mask, typename SignedOf<UInt>::type limit,
+              void* out) {
+  const auto* g = static_cast<const unaligned_t<UInt>*>(grad);
+  const auto* x = static_cast<const unaligned_t<UInt>*>(w);
+  auto* y = static_cast<unaligned_t<UInt>*>(out);
+  for (std::size_t i = 0; i < n; ++i) y[i] = passed<UInt>(g[i], x[i], mask, limit);
+}
+
+template <class Float, class UInt>
+Float as_float(UInt bits) {
+  return __builtin_bit_cast(Float, bits);
+}
+template <class UInt, class Float>
+UInt as_bits(Float value) {
+  return __builtin_bit_cast(UInt, value);
+}
+
+template <class Float, class UInt>
+void backward_scaled(const void* grad, const void* w, std::size_t n, const Ternarizer<UInt>& ternarizer,
+                     void* out) {
+  const Ternarizer<UInt> t = ternarizer;
+  const auto* g = static_cast<const unaligned_t<UInt>*>(grad);
+  const auto* x = static_cast<const unaligned_t<UInt>*>(w);
+  auto* y = static_cast<unaligned_t<UInt>*>(out);
+  const Float above = as_float<Float>(t.pos);
+  const Float below = -as_float<Float>(t.neg);
+  for (std::size_t i = 0; i < n; ++i) {
+    const Symbol<UInt> symbol = classify<UInt>(x[i], t);
+    const UInt bits = g[i];
+    const Float value = as_float<Float>(bits);
+    const UInt low = as_bits<UInt>(value * below) & symbol.below;
+    const UInt high = as_bits<UInt>(value * above) & symbol.above;
+    y[i] = low | high | (bits & ~(symbol.below | symbol.above | symbol.invalid));
+  }
+}
+
+// Elements to double, by dtype.
+struct Float64 {
+  using UInt = U64;
+  static double widen(U64 bits) { return as_float<double>(bits); }
+};
+struct Float32 {
+  using UInt = U32;
+  static double widen(U32 bits) { return static_cast<double>(as_float<float>(bits)); }
+};
+struct BFloat16 {
+  using UInt = U16;
+  static double widen(U16 bits) { return static_cast<double>(as_float<float>(static_cast<U32>(bits) << 16)); }
+};
+struct Float16 {
+  using UInt = U16;
+  static double widen(U16 bits) {
+    // Shifted into a float's fields the value is 2^-112 of what it should be, denormals included; infinity
+    // and NaN need the largest exponent put in.
+    const U32 magnitude = static_cast<U32>(bits & 0x7fffu) << 13;
+    const float scaled = as_float<float>(magnitude) * 0x1p112f;
+    const U32 finite = as_bits<U32>(scaled);
+    const U32 value = magnitude >= 0x0f800000u ? (magnitude | 0x7f800000u) : finite;
+    return static_cast<double>(as_float<float>(value | static_cast<U32>(bits & 0x8000u) << 16));
+  }
+};
+
+template <class Type>
+LevelSums level_sums(const void* grad, const void* w, std::size_t n, const void* ternarizer) {
+  using UInt = typename Type::UInt;
+  constexpr std::size_t kLanes = 8;  // the order of summation is part of the result: the same for every table
+  const auto t = *static_cast<const Ternarizer<UInt>*>(ternarizer);
+  const auto* g = static_cast<const unaligned_t<UInt>*>(grad);
+  const auto* x = static_cast<const unaligned_t<UInt>*>(w);
+  double neg[kLanes] = {};
+  double pos[kLanes] = {};
+  const auto add = [&](std::size_t i, std::size_t lane) {
+    const Symbol<UInt> symbol = classify<UInt>(x[i], t);
+    const double value = Type::widen(g[i]);
+    neg[lane] += symbol.below != 0 ? value : 0.0;
+    pos[lane] += symbol.above != 0 ? value : 0.0;
+  };
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) add(i + lane, lane);
+  }
+  for (std::size_t lane = 0; i < n; ++i, ++lane) add(i, lane);
+  LevelSums sums{0.0, 0.0};
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    sums.neg += neg[lane];
+    sums.pos += pos[lane];
+  }
+  return sums;
+}
+
+}  // namespace
+
+extern const WeightKernels TERNZIP_TABLE(kWeights) = {
+    {ternarize<U16>, ternarize_trits<U16>, count<U16>, clip<U16>, backward<U16>},
+    {ternarize<U32>, ternarize_trits<U32>, count<U32>, clip<U32>, backward<U32>},
+    {ternarize<U64>, ternarize_trits<U64>, count<U64>, clip<U64>, backward<U64>},
+    count<U8>,
+    backward_scaled<float, U32>,
+    backward_scaled<double, U64>,
+    {level_sums<Float64>, level_sums<Float32>, level_sums<Float16>, level_sums<BFloat16>},
+};
+
+}  // namespace ternzip

@@ -1,0 +1,42 @@
+"""Sessions for developers; `.ci/run` is what a change must pass."""
+
+import nox
+
+nox.options.sessions = ["tests", "lint", "types"]
+nox.options.default_venv_backend = "venv"
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13"])
+def tests(session: nox.Session) -> None:
+    """The whole suite against an installed package."""
+    session.install(".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Every formatter and linter, as pre-commit runs them."""
+    session.install(".[dev]")
+    session.run("pre-commit", "run", "--all-files", *session.posargs)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy in strict mode, and the stub of the native module against the module."""
+    session.install(".[dev]")
+    session.run("mypy")
+    session.run("python", "-m", "mypy.stubtest", "_ternzip", env={"MYPYPATH": "csrc/bindings"})
+
+
+@nox.session
+def sanitizers(session: nox.Session) -> None:
+    """Native code under ASan and UBSan."""
+    session.install(".[test]", "pybind11", "cmake", "ninja")
+    session.run(".ci/sanitize", str(session.create_tmp()) + "/sanitize", external=True)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """A wheel, as a user's pip would build it."""
+    session.install("build")
+    session.run("python", "-m", "build", "--wheel")

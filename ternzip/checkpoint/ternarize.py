@@ -1,0 +1,81 @@
+"""Ternarizes a full-precision checkpoint on its way into a file, when asked to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import torch
+
+from ternzip.checkpoint.base import Checkpoint
+from ternzip.codecs.ternary import detect, is_weight
+from ternzip.container.tensor import RawTensor, Tie
+from ternzip.errors import TernzipError
+from ternzip.ops import count_symbols, ternarize
+from ternzip.symbols import SymbolCounts
+from ternzip.tensors import from_raw, to_raw
+
+
+@dataclass
+class Ternarization:
+    """Which tensors become ternary, and how.
+
+    Attributes:
+        delta: the fixed threshold Delta of Eq. 5, or None for TWN's: 0.7 times the mean magnitude of each
+            tensor (arXiv 1605.04711).
+        scaled: levels of plus and minus the mean magnitude of the kept weights instead of plus and minus 1.
+        skip: patterns (``fc.*``) of names to leave alone.
+        counts: symbols of what has been ternarized so far.
+        changed, kept: names of floating-point tensors of two or more dimensions, as the pass meets them.
+    """
+
+    delta: float | None
+    scaled: bool
+    skip: tuple[str, ...] = ()
+    counts: SymbolCounts = field(default_factory=SymbolCounts)
+    changed: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.delta is not None and not self.delta >= 0:
+            raise TernzipError(f"delta: expected a threshold of at least 0, found {self.delta}")
+
+    def applied_to(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint with its weights ternarized as they are read."""
+
+        def tensors() -> Iterator[tuple[str, RawTensor | Tie]]:
+            for name, raw in checkpoint.tensors():
+                yield name, raw if isinstance(raw, Tie) else self._convert(checkpoint.name, name, raw)
+
+        return dataclasses.replace(checkpoint, tensors=tensors)
+
+    def _convert(self, file: str, name: str, raw: RawTensor) -> RawTensor:
+        tensor = from_raw(name, raw)
+        if tensor.dim() < 2 or tensor.dtype not in (
+            torch.float64,
+            torch.float32,
+            torch.float16,
+            torch.bfloat16,
+        ):
+            return raw
+        found = detect(raw)
+        is_ternary = found is not None and is_weight(raw.shape, found.counts)
+        if is_ternary or any(fnmatchcase(name, pattern) for pattern in self.skip):
+            self.kept.append(name)
+            return raw
+        magnitudes = tensor.double().abs()
+        if not torch.isfinite(magnitudes).all():
+            raise TernzipError(
+                f"{file}: tensor {name!r}: cannot ternarize: expected finite weights, found NaN or infinity"
+            )
+        delta = self.delta if self.delta is not None else 0.7 * magnitudes.mean().item()
+        level = 1.0
+        if self.scaled:
+            surviving = magnitudes[magnitudes > torch.tensor(delta, dtype=tensor.dtype).item()]
+            level = surviving.mean().item() if surviving.numel() else 1.0
+        result = ternarize(tensor, delta, levels=(-level, level))
+        self.counts += count_symbols(torch.sign(result))
+        self.changed.append(name)
+        return to_raw(name, result)

@@ -1,0 +1,84 @@
+"""Proves a .tnz file whole, and equal to a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ternzip.checkpoint.base import Checkpoint
+from ternzip.codecs.ternary import detect
+from ternzip.container.reader import Reader
+from ternzip.container.tensor import RawTensor, Tie
+from ternzip.errors import TernzipError
+
+
+def check_all(reader: Reader, name: str, threads: int | None = None) -> int:
+    """Decodes every tensor against every checksum and count; the number of tensors, or TernzipError."""
+    for key, raw in reader.read_all(threads=threads):
+        if not isinstance(raw, Tie):
+            _check_counts(reader, name, key, raw)
+    return len(reader.entries)
+
+
+def _check_counts(reader: Reader, name: str, key: str, raw: RawTensor) -> None:
+    """The counts in the index are what `inspect` reports: they must be those of the symbols."""
+    declared = reader.entries[key].ternary
+    if declared is None:
+        return
+    found = detect(raw)
+    if found is None or found.counts != declared.counts or found.negative_zeros != declared.negative_zeros:
+        raise TernzipError(
+            f"{name}: tensor {key!r}: counts in the index differ from the symbols in the records"
+        )
+
+
+def differences(reader: Reader, checkpoint: Checkpoint, threads: int | None = None) -> Iterator[str]:
+    """What differs between a file and a checkpoint, one line each; nothing where they are equal bit for bit.
+
+    Names, types, shapes, elements, and, where the checkpoint's format keeps them, order and ties.
+    """
+    stored = list(reader.entries)
+    for name in stored:
+        if name not in checkpoint.sizes:
+            yield f"tensor {name!r}: in the file, not in {checkpoint.name}"
+    for name in checkpoint.sizes:
+        if name not in reader.entries:
+            yield f"tensor {name!r}: in {checkpoint.name}, not in the file"
+    if checkpoint.faithful and set(stored) == set(checkpoint.sizes) and stored != list(checkpoint.sizes):
+        first = next(a for a, b in zip(stored, checkpoint.sizes, strict=True) if a != b)
+        yield f"tensor {first!r}: the order of tensors differs from here on"
+    for name, tensor in checkpoint.tensors():
+        if name not in reader.entries:
+            continue
+        tied_to = reader.entries[name].tied_to
+        expected = tensor.target if isinstance(tensor, Tie) else None
+        if checkpoint.faithful and tied_to != expected:
+            yield (f"tensor {name!r}: in the file {_tie(tied_to)}, in {checkpoint.name} {_tie(expected)}")
+        if isinstance(tensor, RawTensor):
+            found = reader.read(name, threads=threads)
+            problem = _difference(found, tensor)
+            if problem:
+                yield f"tensor {name!r}: {problem}"
+
+
+def _tie(target: str | None) -> str:
+    return f"tied to {target!r}" if target else "not tied"
+
+
+def _difference(found: RawTensor, expected: RawTensor) -> str | None:
+    if found.dtype != expected.dtype:
+        return f"expected {expected.dtype.name}, found {found.dtype.name} in the file"
+    if found.shape != expected.shape:
+        return f"expected shape {list(expected.shape)}, found {list(found.shape)} in the file"
+    unequal = np.flatnonzero(found.data != expected.data)
+    if not unequal.size:
+        return None
+    width = expected.dtype.itemsize
+    elements = np.unique(unequal // width)
+    first = int(elements[0])
+    old, new = (bytes(raw.data[first * width : (first + 1) * width])[::-1].hex() for raw in (expected, found))
+    return (
+        f"{elements.size} of {expected.size} elements differ, first at index {first}: "
+        f"expected bits {old}, found {new}"
+    )

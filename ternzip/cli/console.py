@@ -1,0 +1,52 @@
+"""What the commands share: messages on stderr, a progress bar where somebody watches, readable numbers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ternzip.container.writer import Progress
+
+
+def say(message: str) -> None:
+    """One line for the person, out of the way of data on stdout."""
+    print(one_line(message), file=sys.stderr)
+
+
+def one_line(message: str) -> str:
+    """The message without line breaks or control characters a hostile file may have put into a name."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+
+
+@contextmanager
+def progress_bar(title: str, total_bytes: int) -> Iterator[Progress | None]:
+    """A bar over the bytes of tensors on stderr, or None where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total_bytes)
+
+        def advance(name: str, nbytes: int) -> None:
+            bar.update(task, advance=nbytes)
+
+        yield advance
+
+
+def plural(count: int, word: str) -> str:
+    """``1 tensor``, ``2 tensors``."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def listed(names: list[str], most: int = 3) -> str:
+    """The first names, and how many follow."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

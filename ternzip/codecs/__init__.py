@@ -1,0 +1,41 @@
+"""Codecs for ternary tensors, by number and by name, and the choice between them."""
+
+from __future__ import annotations
+
+from ternzip.codecs.base import CorruptPayload, TernaryCodec, Trits
+from ternzip.codecs.context import DEFAULT_EFFORT, EFFORTS, ContextCodec
+from ternzip.codecs.fast import FastCodec
+from ternzip.codecs.geometry import MAX_CHUNK_SYMBOLS, Geometry
+from ternzip.codecs.packed import PackedCodec
+from ternzip.codecs.static import StaticCodec
+
+__all__ = [
+    "BY_CODE",
+    "BY_NAME",
+    "CHOICES",
+    "DEFAULT_EFFORT",
+    "MAX_CHUNK_SYMBOLS",
+    "CorruptPayload",
+    "Geometry",
+    "TernaryCodec",
+    "Trits",
+    "candidates",
+]
+
+_CODECS: tuple[TernaryCodec, ...] = (PackedCodec(), StaticCodec(), ContextCodec(), FastCodec())
+
+BY_CODE: dict[int, TernaryCodec] = {codec.code: codec for codec in _CODECS}
+BY_NAME: dict[str, TernaryCodec] = {codec.name: codec for codec in _CODECS}
+
+CHOICES = ("auto", *(codec.name for codec in _CODECS))
+"""What `codec=` accepts."""
+
+
+def candidates(choice: str, effort: int = DEFAULT_EFFORT) -> list[tuple[TernaryCodec, bytes]]:
+    """The codecs to try for one tensor, with their parameters; the smallest is kept, the first of equals."""
+    if effort not in EFFORTS:
+        raise ValueError(f"effort: expected one of {', '.join(map(str, EFFORTS))}, got {effort!r}")
+    if choice not in CHOICES:
+        raise ValueError(f"codec: expected one of {', '.join(CHOICES)}, got {choice!r}")
+    names = ("context", "fast", "static", "packed") if choice == "auto" else (choice,)
+    return [(BY_NAME[name], bytes([effort]) if name == "context" else b"") for name in names]

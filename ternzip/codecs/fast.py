@@ -1,0 +1,37 @@
+"""`fast`: variable-length symbols and interleaved rANS in the native core, made for quick decoding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ternzip.codecs.base import CorruptPayload, Trits
+from ternzip.codecs.geometry import Geometry
+from ternzip.native import core
+from ternzip.symbols import SymbolCounts
+
+
+class FastCodec:
+    code = 3
+    name = "fast"
+
+    def encode(self, trits: Trits, geometry: Geometry, counts: SymbolCounts, parameters: bytes) -> bytes:
+        return core.fast_encode(trits.ctypes.data, trits.size, counts.negative, counts.zero, counts.positive)
+
+    def decode(
+        self, payload: memoryview, geometry: Geometry, counts: SymbolCounts, parameters: bytes, out: Trits
+    ) -> None:
+        data = np.frombuffer(payload, np.uint8)
+        if not core.fast_decode(
+            data.ctypes.data,
+            data.size,
+            out.size,
+            counts.negative,
+            counts.zero,
+            counts.positive,
+            out.ctypes.data,
+        ):
+            raise CorruptPayload(f"fast payload: {data.size} bytes cannot stand for {out.size} symbols")
+
+    def check_parameters(self, parameters: bytes) -> None:
+        if parameters:
+            raise CorruptPayload(f"fast: expected no parameters, found {len(parameters)} bytes")

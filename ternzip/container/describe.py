@@ -1,0 +1,166 @@
+"""What the index of a file says of its tensors, without decoding any."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from ternzip.codecs.ternary import Levels, is_weight
+from ternzip.container.layout import Entry
+from ternzip.container.reader import Reader, tensor_bytes
+from ternzip.dtypes import DType, Kind
+from ternzip.errors import TernzipError
+from ternzip.symbols import SymbolCounts
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a file.
+
+    Attributes:
+        name, dtype, shape: as stored.
+        codec: of its symbols ("constant" where the counts tell all), or "planes", "solid", "tied".
+        bytes: its share of the payload: parameters and records, or its part of a solid block.
+        tied_to: name of the tensor it shares all elements with, else None.
+        levels: (negative, positive) as numbers for a ternary tensor, None for a level that does not occur;
+            None for other tensors and for levels per row.
+        level_rows: rows with levels of their own; 1 for one pair, 0 where it is not ternary.
+        counts: of its symbols, None where it is not ternary.
+        counted: whether the paper's metrics count it: two dimensions or more, two symbols or more.
+        negative_zeros: zeros stored as -0.0.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    codec: str
+    bytes: int
+    tied_to: str | None = None
+    levels: tuple[float | None, float | None] | None = None
+    level_rows: int = 0
+    counts: SymbolCounts | None = None
+    counted: bool = False
+    negative_zeros: int = 0
+
+    @property
+    def bits_per_symbol(self) -> float | None:
+        """Bits a symbol takes in the file, levels and coder tail included; None where it is not ternary."""
+        if self.counts is None or not self.counts.total:
+            return None
+        return 8 * self.bytes / self.counts.total
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A whole file.
+
+    Attributes:
+        tensors: all of them, in order.
+        metadata: the file's own.
+        bytes: its size.
+        overhead: what of it is preamble, directory and checksums.
+        counts: symbols over all counted tensors.
+        ternary_bytes: payload of the counted tensors.
+    """
+
+    tensors: list[TensorInfo]
+    metadata: dict[str, str]
+    bytes: int
+    overhead: int
+    counts: SymbolCounts
+    ternary_bytes: int
+
+    @property
+    def predicted_bytes(self) -> float:
+        """What order-0 coding of each counted tensor takes by the entropy of its own counts."""
+        return sum(
+            info.counts.entropy * info.counts.total / 8
+            for info in self.tensors
+            if info.counts and info.counted
+        )
+
+
+def level_value(pattern: int, dtype: DType) -> float:
+    """The number a bit pattern stands for."""
+    data = pattern.to_bytes(dtype.itemsize, "little")
+    if dtype.kind is Kind.SIGNED:
+        return int.from_bytes(data, "little", signed=True)
+    formats = {"float64": "<d", "float32": "<f", "float16": "<e"}
+    if dtype.name in formats:
+        return float(struct.unpack(formats[dtype.name], data)[0])
+    if dtype.name == "bfloat16":
+        return float(struct.unpack("<f", b"\0\0" + data)[0])
+    exponent_bits, bias = {
+        "float8_e4m3fn": (4, 7),
+        "float8_e5m2": (5, 15),
+        "float8_e4m3fnuz": (4, 8),
+        "float8_e5m2fnuz": (5, 16),
+    }[dtype.name]
+    mantissa_bits = 7 - exponent_bits
+    sign = -1.0 if pattern & 0x80 else 1.0
+    exponent = pattern >> mantissa_bits & (1 << exponent_bits) - 1
+    mantissa = pattern & (1 << mantissa_bits) - 1
+    if dtype.name == "float8_e5m2" and exponent == 31:
+        return sign * float("inf") if mantissa == 0 else float("nan")
+    if not exponent:
+        return sign * float(mantissa) * 2.0 ** (1 - bias - mantissa_bits)
+    return sign * (1 + mantissa / (1 << mantissa_bits)) * 2.0 ** (exponent - bias)
+
+
+def _pair(negative: Levels, positive: Levels, dtype: DType) -> tuple[float | None, float | None] | None:
+    if len(negative) != 1:
+        return None
+    low, high = (level_value(int(p), dtype) if p else None for p in (negative[0], positive[0]))
+    return low, high
+
+
+def describe(reader: Reader, name: str) -> TensorInfo:
+    """One tensor; an unknown name raises TernzipError."""
+    if name not in reader.entries:
+        raise TernzipError(f"{reader.name}: no tensor {name!r} among {len(reader.entries)}")
+    shares = tensor_bytes(reader.entries.values(), reader.blocks)
+    return _describe(reader.entries[name], reader.entries, shares[name])
+
+
+def describe_file(reader: Reader) -> FileInfo:
+    """Every tensor and the totals."""
+    shares = tensor_bytes(reader.entries.values(), reader.blocks)
+    infos = [_describe(entry, reader.entries, shares[entry.name]) for entry in reader.entries.values()]
+    counted = [info for info in infos if info.counted and info.tied_to is None]
+    return FileInfo(
+        infos,
+        dict(reader.metadata),
+        reader.size,
+        reader.size - sum(shares.values()),
+        sum((info.counts for info in counted if info.counts), SymbolCounts()),
+        sum(info.bytes for info in counted),
+    )
+
+
+def _describe(entry: Entry, entries: dict[str, Entry], share: int) -> TensorInfo:
+    stored = entry if entry.tied_to is None else entries[entry.tied_to]
+    codec = stored.storage.name.lower()
+    if stored.ternary is None:
+        return TensorInfo(
+            entry.name,
+            entry.dtype.name,
+            entry.shape,
+            codec if stored is entry else "tied",
+            share,
+            entry.tied_to,
+        )
+    assert stored.coding is not None
+    codec = stored.coding.symbols.name if stored.is_coded else "constant"
+    return TensorInfo(
+        entry.name,
+        entry.dtype.name,
+        entry.shape,
+        codec if stored is entry else "tied",
+        share,
+        entry.tied_to,
+        _pair(stored.ternary.negative, stored.ternary.positive, stored.dtype),
+        len(stored.ternary.negative),
+        stored.ternary.counts,
+        is_weight(entry.shape, stored.ternary.counts) and stored is entry,
+        stored.ternary.negative_zeros,
+    )

@@ -1,0 +1,237 @@
+"""The index at the end of a file: parameters of ternary tensors, and the directory of everything.
+
+The directory is a table stored column by column and compressed, because columns repeat where rows do not.
+Reading it trusts nothing: each number is checked before it is used, sizes before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ternzip.codecs import BY_CODE as CODECS
+from ternzip.codecs import CorruptPayload
+from ternzip.codecs.planes import compress_zstd, decompress_zstd
+from ternzip.codecs.ternary import decode_parameters
+from ternzip.container.layout import (
+    MAX_EXPANSION,
+    PREAMBLE,
+    SOLID_LIMIT,
+    Entry,
+    Record,
+    SolidBlock,
+    Storage,
+    in_file_order,
+    stored_size,
+)
+from ternzip.container.varint import Cursor, encode_varint
+from ternzip.dtypes import BY_CODE as DTYPES
+from ternzip.dtypes import DType
+from ternzip.errors import TernzipError
+
+_STORED, _ZSTD = 0, 1
+# A directory may expand by this much: beyond what names and shapes do, far below what zstd can.
+_MAX_RATIO, _MAX_SLACK = 128, 1 << 16
+_MAX_DIMENSIONS = 64  # torch's own limit
+_MAX_NAME = 1 << 16
+
+
+@dataclass
+class Index:
+    """Every tensor in order, the solid blocks, and the metadata."""
+
+    entries: list[Entry]
+    blocks: list[SolidBlock]
+    metadata: dict[str, str]
+
+
+def encode_directory(
+    entries: Sequence[Entry], records: Sequence[Record], metadata: Mapping[str, str]
+) -> bytes:
+    """The compressed directory; `records` are those of the whole file in file order."""
+    numbers = {entry.name: number for number, entry in enumerate(entries)}
+    names = [entry.name.encode() for entry in entries]
+    pairs = [text.encode() for pair in metadata.items() for text in pair]
+    table = b"".join(
+        (
+            b"\0",  # flags, all reserved
+            encode_varint(len(entries)),
+            encode_varint(len(metadata)),
+            bytes(entry.storage for entry in entries),
+            bytes(entry.dtype.code for entry in entries if entry.tied_to is None),
+            bytes(len(entry.shape) for entry in entries if entry.tied_to is None),
+            *(encode_varint(d) for entry in entries if entry.tied_to is None for d in entry.shape),
+            *(encode_varint(numbers[entry.tied_to]) for entry in entries if entry.tied_to is not None),
+            *(encode_varint(record.size) for record in records),
+            *(struct.pack("<I", record.crc) for record in records),
+            *(encode_varint(len(text)) for text in (*names, *pairs)),
+            *names,
+            *pairs,
+        )
+    )
+    frame = compress_zstd(table, 19)
+    if len(frame) < len(table) <= _MAX_RATIO * len(frame) + _MAX_SLACK:
+        return bytes([_ZSTD]) + encode_varint(len(table)) + frame
+    return bytes([_STORED]) + encode_varint(len(table)) + table
+
+
+def _decompress_directory(data: memoryview, offset: int) -> bytes:
+    cursor = Cursor(data, "directory", offset)
+    method = cursor.byte("method")
+    size = cursor.varint("size", _MAX_RATIO * len(data) + _MAX_SLACK)
+    body = cursor.take(cursor.remaining, "table")
+    if method == _ZSTD:
+        try:
+            return decompress_zstd(body, size)
+        except CorruptPayload as error:
+            raise cursor.fail(str(error)) from None
+    if method != _STORED or size != len(body):
+        raise cursor.fail(
+            f"expected method 1, or 0 with {len(body)} bytes; found method {method}, {size} bytes"
+        )
+    return bytes(body)
+
+
+def decode_index(parameters: memoryview, directory: memoryview, index_offset: int) -> Index:
+    """Reads and checks the whole index. Offsets in messages are those of the file."""
+    table = Cursor(_decompress_directory(directory, index_offset + len(parameters)), "directory table")
+    if table.byte("flags"):
+        raise table.fail("flags: expected reserved bits of zero")
+    count = table.varint("number of tensors", table.remaining)
+    metadata_count = table.varint("number of metadata entries", table.remaining)
+    storages = bytes(table.take(count, "storage"))
+    if storages and max(storages) > max(Storage):
+        raise table.fail(f"storage: expected at most {int(max(Storage))}, found {max(storages)}")
+    entries = _read_shapes(table, storages)
+    _read_parameters(Cursor(parameters, "parameters", index_offset), entries)
+
+    blocks: list[SolidBlock] = []
+    _place_records(table, index_offset, entries, blocks)
+    lengths = [table.varint("length of a name", _MAX_NAME) for _ in range(count)]
+    lengths += [table.varint("length of metadata", table.remaining) for _ in range(2 * metadata_count)]
+    texts = _read_texts(table, lengths)
+    _name_entries(table, entries, texts[:count])
+    keys, values = texts[count::2], texts[count + 1 :: 2]
+    table.end()
+    if len(set(keys)) != len(keys):
+        raise table.fail("metadata: expected each key once")
+    return Index(entries, blocks, dict(zip(keys, values, strict=True)))
+
+
+def _read_shapes(table: Cursor, storages: bytes) -> list[Entry]:
+    stored = sum(1 for storage in storages if storage != Storage.TIED)
+    codes, dimensions = table.take(stored, "types"), table.take(stored, "dimensions")
+    described: list[tuple[DType, tuple[int, ...]]] = []
+    for code, ndim in zip(codes, dimensions, strict=True):
+        if code not in DTYPES:
+            raise table.fail(f"type: expected at most {max(DTYPES)}, found {code}")
+        if ndim > _MAX_DIMENSIONS:
+            raise table.fail(f"dimensions: expected at most {_MAX_DIMENSIONS}, found {ndim}")
+        shape = tuple(table.varint("shape") for _ in range(ndim))
+        # Lengths of zero count as one: strides are computed from them too.
+        if math.prod(max(1, length) for length in shape) * DTYPES[code].itemsize >= 1 << 63:
+            raise table.fail(
+                f"shape: expected less than 2^63 bytes, found {list(shape)} of {DTYPES[code].name}"
+            )
+        described.append((DTYPES[code], shape))
+    remaining = iter(described)
+    entries: list[Entry] = []
+    for number, storage in enumerate(storages):
+        if storage == Storage.TIED:
+            target = table.varint("tied tensor")
+            if target >= number or storages[target] == Storage.TIED:
+                raise table.fail(
+                    f"tensor {number}: expected a tie to an earlier stored tensor, found {target}"
+                )
+            source = entries[target]
+            entries.append(
+                Entry("", Storage.TIED, source.dtype, source.shape, source.size, tied_to=str(target))
+            )
+            continue
+        dtype, shape = next(remaining)
+        entry = Entry("", Storage(storage), dtype, shape, math.prod(shape))
+        if storage == Storage.SOLID and entry.nbytes >= SOLID_LIMIT:
+            raise table.fail(f"tensor {number}: expected less than {SOLID_LIMIT} bytes in a solid block")
+        if storage == Storage.PLANES and not entry.size:
+            raise table.fail(f"tensor {number}: expected elements, found shape {list(shape)}")
+        entries.append(entry)
+    return entries
+
+
+def _read_parameters(cursor: Cursor, entries: list[Entry]) -> None:
+    for number, entry in enumerate(entries):
+        if entry.storage is Storage.TERNARY:
+            cursor.enter(f"parameters of tensor {number}")
+            before = cursor.remaining
+            entry.ternary, entry.coding = decode_parameters(cursor, entry.dtype, entry.shape, CODECS)
+            entry.parameters_size = before - cursor.remaining
+    cursor.enter("parameters")
+    cursor.end()
+
+
+def _place_records(table: Cursor, index_offset: int, entries: list[Entry], blocks: list[SolidBlock]) -> None:
+    """Reads sizes and checksums of all records and lays them end to end between preamble and index."""
+    # Each record takes a byte at least, which bounds their number before the first is looked at.
+    space = index_offset - PREAMBLE.size
+    owners: list[tuple[Entry | SolidBlock, int]] = []
+    for owner in in_file_order(entries, blocks):
+        count = owner.record_count() if isinstance(owner, Entry) else 1
+        units = (
+            (owner.size if isinstance(owner, Entry) and owner.ternary else _bytes_of(owner)) if count else 0
+        )
+        space -= max(count, -(-units // MAX_EXPANSION)) if units else 0
+        if space < 0:
+            raise table.fail(
+                f"records: expected more than the {index_offset - PREAMBLE.size} bytes there are in the file"
+            )
+        owners.append((owner, count))
+    total = sum(count for _, count in owners)
+    sizes = [table.varint("size of a record", index_offset) for _ in range(total)]
+    checksums = struct.unpack(f"<{total}I", table.take(4 * total, "checksums"))
+    stream: Iterator[tuple[int, int]] = iter(zip(sizes, checksums, strict=True))
+    offset = PREAMBLE.size
+    for owner, _ in owners:
+        for units in owner.record_units() if isinstance(owner, Entry) else (owner.size,):
+            size, crc = next(stream)
+            record = Record(offset, size, stored_size(size, units), units, crc)
+            offset += record.stored
+            if offset > index_offset:
+                raise table.fail(f"records: expected their end at offset {index_offset}, found {offset}")
+            if isinstance(owner, Entry):
+                owner.records.append(record)
+            else:
+                owner.record = record
+    if offset != index_offset:
+        raise table.fail(f"records: expected their end at offset {index_offset}, found {offset}")
+    for block in blocks:
+        position = 0
+        for entry in block.ordered():
+            entry.block_offset = position
+            position += entry.nbytes
+
+
+def _bytes_of(owner: Entry | SolidBlock) -> int:
+    return owner.nbytes if isinstance(owner, Entry) else owner.size
+
+
+def _read_texts(table: Cursor, lengths: list[int]) -> list[str]:
+    texts = []
+    for length in lengths:
+        try:
+            texts.append(bytes(table.take(length, "text")).decode())
+        except UnicodeDecodeError as error:
+            raise table.fail(f"text: expected UTF-8: {error.reason}") from None
+    return texts
+
+
+def _name_entries(table: Cursor, entries: list[Entry], names: list[str]) -> None:
+    seen: set[str] = set()
+    for entry, name in zip(entries, names, strict=True):
+        if name in seen:
+            raise TernzipError(f"{table.where()}: duplicate tensor name {name!r}")
+        seen.add(name)
+        entry.name = name
+        if entry.tied_to is not None:
+            entry.tied_to = names[int(entry.tied_to)]

@@ -1,0 +1,204 @@
+"""Reads .tnz files: the whole index is checked on opening, then any tensor can be had alone."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from types import TracebackType
+
+import numpy as np
+
+from ternzip.codecs.planes import Bytes, Run, decode_block
+from ternzip.container.batches import Batches
+from ternzip.container.index import Index, decode_index
+from ternzip.container.layout import PREAMBLE, Entry, Preamble, Record, SolidBlock, Storage
+from ternzip.container.located import Located
+from ternzip.container.sources import BufferSource, FileSource, Source
+from ternzip.container.tensor import RawTensor, Tie
+from ternzip.container.ternary_decoding import TernaryDecoding
+from ternzip.container.workers import Workers
+from ternzip.container.writer import Progress
+from ternzip.errors import TernzipError
+
+_AHEAD_BYTES = 256 << 20  # tensors that may be decoded before the caller takes them
+
+
+class Reader:
+    """One open .tnz file.
+
+    Attributes:
+        name: the file's name for messages.
+        entries: every tensor by name, in the file's order.
+        metadata: the file's metadata.
+        size: bytes of the file.
+
+    Every problem is a TernzipError that names the file, the tensor and the offset.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.name = source.name
+        self.size = source.size
+        try:
+            index = self._read_index()
+        except TernzipError as error:
+            source.close()
+            raise TernzipError(f"{source.name}: {error}") from None
+        except BaseException:
+            source.close()
+            raise
+        self._blocks = index.blocks
+        self._cached_block: tuple[int, Bytes] | None = None
+        self.entries: dict[str, Entry] = {entry.name: entry for entry in index.entries}
+        self.metadata = index.metadata
+
+    @classmethod
+    def open(cls, source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Reader:
+        """A reader of the file at a path, or of the bytes of a file."""
+        if isinstance(source, bytes | bytearray | memoryview):
+            return cls(BufferSource(source))
+        return cls(FileSource(source))
+
+    def _read_index(self) -> Index:
+        source = self._source
+        preamble = Preamble.from_bytes(bytes(source.read(0, min(PREAMBLE.size, source.size))), source.size)
+        index = source.read(preamble.index_offset, preamble.parameters_size + preamble.directory_size)
+        if zlib.crc32(index) != preamble.index_crc:
+            raise TernzipError(
+                f"offset {preamble.index_offset}: index checksum: "
+                f"expected {preamble.index_crc:#010x}, found {zlib.crc32(index):#010x}"
+            )
+        split = preamble.parameters_size
+        return decode_index(index[:split], index[split:], preamble.index_offset)
+
+    def close(self) -> None:
+        self._source.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def blocks(self) -> list[SolidBlock]:
+        return self._blocks
+
+    def read(self, name: str, *, threads: int | None = 1) -> RawTensor:
+        """One tensor; of the file's records only its own are read, or those of its solid block."""
+        if name not in self.entries:
+            raise TernzipError(f"{self._source.name}: no tensor {name!r} among {len(self.entries)}")
+        with Workers(threads) as workers:
+            entry = self.entries[name]
+            stored = entry if entry.tied_to is None else self.entries[entry.tied_to]
+            tensor = self._start(stored, workers, Batches(workers))()
+            assert isinstance(tensor, RawTensor)
+            return tensor
+
+    def read_all(
+        self, *, threads: int | None = None, progress: Progress | None = None
+    ) -> Iterator[tuple[str, RawTensor | Tie]]:
+        """Every tensor in order; a name that shares another's elements yields a Tie to it."""
+        with Workers(threads) as workers:
+            batches = Batches(workers)
+            waiting: deque[tuple[Entry, Callable[[], RawTensor | Tie]]] = deque()
+            ahead = 0
+            for entry in self.entries.values():
+                waiting.append((entry, self._start(entry, workers, batches)))
+                ahead += entry.nbytes
+                while ahead > _AHEAD_BYTES:
+                    ahead -= waiting[0][0].nbytes
+                    yield self._finish(*waiting.popleft(), progress)
+            while waiting:
+                yield self._finish(*waiting.popleft(), progress)
+
+    @staticmethod
+    def _finish(
+        entry: Entry, finish: Callable[[], RawTensor | Tie], progress: Progress | None
+    ) -> tuple[str, RawTensor | Tie]:
+        tensor = finish()
+        if progress is not None:
+            progress(entry.name, entry.nbytes)
+        return entry.name, tensor
+
+    def _start(self, entry: Entry, workers: Workers, batches: Batches) -> Callable[[], RawTensor | Tie]:
+        """Starts decoding a tensor; the result waits for it."""
+        if entry.tied_to is not None:
+            tie = Tie(entry.tied_to)
+            return lambda: tie
+        if entry.storage is Storage.SOLID:
+            return lambda: RawTensor(entry.dtype, entry.shape, self._from_block(entry))
+        data = np.empty(entry.nbytes, np.uint8)
+        if entry.storage is Storage.PLANES:
+            futures = self._start_planes(entry, data, workers)
+            after: Callable[[], None] = lambda: None  # noqa: E731
+        else:
+            decoding = TernaryDecoding(entry, data, self._payload, self._located, batches)
+            futures, after = decoding.start(workers), decoding.finish
+
+        def finish() -> RawTensor:
+            batches.flush()
+            for future in futures:
+                future.result()
+            with self._located(entry, entry.records[0] if entry.records else None):
+                after()
+            return RawTensor(entry.dtype, entry.shape, data)
+
+        return finish
+
+    def _payload(self, record: Record) -> memoryview:
+        """The checked bytes of a record, without the zeros it may have been filled up with."""
+        data = self._source.read(record.offset, record.stored)
+        if zlib.crc32(data) != record.crc:
+            raise TernzipError(f"checksum: expected {record.crc:#010x}, found {zlib.crc32(data):#010x}")
+        if any(data[record.size :]):
+            raise TernzipError(f"expected zeros after the first {record.size} bytes of the record")
+        return data[: record.size]
+
+    def _located(self, owner: Entry | SolidBlock, record: Record | None) -> Located:
+        return Located(self._source.name, owner, record)
+
+    def _from_block(self, entry: Entry) -> Bytes:
+        cached = self._cached_block  # taken once: another thread may put a newer block in its place
+        if cached is None or cached[0] != entry.block:
+            block = self._blocks[entry.block]
+            assert block.record is not None
+            cached = entry.block, np.empty(block.size, np.uint8)
+            with self._located(block, block.record):
+                decode_block(self._payload(block.record), block.runs(), cached[1])
+            self._cached_block = cached
+        return cached[1][entry.block_offset : entry.block_offset + entry.nbytes].copy()
+
+    def _start_planes(self, entry: Entry, data: Bytes, workers: Workers) -> list[Future[None]]:
+        def decode(record: Record, part: Bytes) -> None:
+            with self._located(entry, record):
+                decode_block(self._payload(record), [Run(part.size, entry.dtype.plane_width)], part)
+
+        futures = []
+        start = 0
+        for record in entry.records:
+            futures.append(workers.submit(decode, record, data[start : start + record.units]))
+            start += record.units
+        return futures
+
+
+def tensor_bytes(reader_entries: Iterable[Entry], blocks: list[SolidBlock]) -> dict[str, int]:
+    """Each tensor's share of the payload in bytes: parameters and records, or its part of a solid block.
+
+    A solid block is shared out in proportion to raw sizes, in whole bytes that add up to the block.
+    """
+    shares: dict[str, int] = {}
+    for block in blocks:
+        assert block.record is not None
+        for entry in block.ordered():
+            before = entry.block_offset * block.record.stored // max(1, block.size)
+            upto = (entry.block_offset + entry.nbytes) * block.record.stored // max(1, block.size)
+            shares[entry.name] = upto - before
+    for entry in reader_entries:
+        shares.setdefault(entry.name, entry.parameters_size + sum(record.stored for record in entry.records))
+    return shares

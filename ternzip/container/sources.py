@@ -1,0 +1,76 @@
+"""Where a reader gets its bytes: a file, read by position, or a buffer."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Protocol
+
+from ternzip.errors import TernzipError
+
+
+class Source(Protocol):
+    """Random access to the bytes of one file; safe to use from several threads."""
+
+    name: str
+    size: int
+
+    def read(self, offset: int, size: int) -> memoryview:
+        """Exactly `size` bytes, or TernzipError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class BufferSource:
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes | bytearray | memoryview, name: str = "<bytes>") -> None:
+        self._data = memoryview(data).cast("B")
+        self.name = name
+        self.size = len(self._data)
+
+    def read(self, offset: int, size: int) -> memoryview:
+        return self._data[offset : offset + size]
+
+    def close(self) -> None:
+        self._data.release()
+
+
+class FileSource:
+    """A file on disk; only what is asked for is read."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.name = os.fspath(path)
+        try:
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
+            self.size = os.fstat(self._file.fileno()).st_size
+        except OSError as error:
+            raise TernzipError(f"{self.name}: cannot read: {error.strerror}") from None
+        self._lock = threading.Lock()
+
+    def read(self, offset: int, size: int) -> memoryview:
+        data = bytearray(size)
+        view = memoryview(data)
+        filled = 0
+        try:
+            while filled < size:
+                count = self._read_at(offset + filled, view[filled:])
+                if not count:
+                    raise TernzipError(
+                        f"offset {offset + filled}: truncated: expected {size - filled} more bytes"
+                    )
+                filled += count
+        except OSError as error:
+            raise TernzipError(f"offset {offset + filled}: cannot read: {error.strerror}") from None
+        return view
+
+    def _read_at(self, offset: int, view: memoryview) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [view], offset)
+        with self._lock:  # no positional reads on this platform
+            self._file.seek(offset)
+            return self._file.readinto(view) or 0
+
+    def close(self) -> None:
+        self._file.close()

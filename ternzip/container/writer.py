@@ -1,0 +1,312 @@
+"""Writes a .tnz file front to back: records as tensors arrive, the index at the end, the preamble last."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+
+from ternzip import codecs
+from ternzip.codecs.base import TernaryCodec, Trits
+from ternzip.codecs.geometry import Geometry
+from ternzip.codecs.planes import MAX_BLOCK_BYTES, Bytes, Run, encode_block
+from ternzip.codecs.ternary import (
+    Coding,
+    Ternary,
+    detect,
+    encode_parameters,
+    merge_zeros,
+    occurring,
+    trits_of,
+    zero_signs_of,
+)
+from ternzip.container.index import encode_directory
+from ternzip.container.layout import (
+    PREAMBLE,
+    SOLID_LIMIT,
+    Entry,
+    Preamble,
+    Record,
+    SolidBlock,
+    Storage,
+    stored_size,
+)
+from ternzip.container.tensor import RawTensor, Tie
+from ternzip.container.workers import Workers
+from ternzip.dtypes import Kind
+from ternzip.errors import TernzipError
+from ternzip.symbols import SymbolCounts
+
+Progress = Callable[[str, int], None]
+"""Called with a tensor's name and its bytes in memory when it has been written or read."""
+
+_IN_FLIGHT_BYTES = 64 << 20  # tensors whose compression may be under way beside the one being read
+
+
+@dataclass(frozen=True)
+class Options:
+    """How tensors are stored.
+
+    Attributes:
+        codec: one of `ternzip.codecs.CHOICES`.
+        effort: 1 to 3, how much time `context` may take for a smaller file.
+        merge_zeros: store -0.0 of ternary tensors as +0.0; the one option that is not lossless.
+        threads: None uses every processor.
+    """
+
+    codec: str = "auto"
+    effort: int = codecs.DEFAULT_EFFORT
+    merge_zeros: bool = False
+    threads: int | None = None
+
+
+@dataclass
+class _Pending:
+    """A tensor, or a solid block, whose records are being made."""
+
+    owner: Entry | SolidBlock
+    finish: Callable[[], list[tuple[bytes, int]]]  # payloads with their units
+    nbytes: int
+
+
+def write_container(
+    stream: IO[bytes],
+    tensors: Iterable[tuple[str, RawTensor | Tie]],
+    *,
+    options: Options | None = None,
+    metadata: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> list[Entry]:
+    """Writes a whole file to `stream`, which must be seekable and empty; returns the index entries.
+
+    `tensors` is consumed one by one, so memory stays near the largest tensor. Raises TernzipError for
+    duplicate or unencodable names; ValueError for unknown options.
+    """
+    options = options or Options()
+    codecs.candidates(options.codec, options.effort)  # an unknown name fails before anything is written
+    with Workers(options.threads) as workers:
+        writer = _Writer(stream, options, workers, progress)
+        for name, tensor in tensors:
+            writer.add(name, tensor)
+        return writer.close(_checked_metadata(metadata or {}))
+
+
+def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TernzipError(f"metadata {key!r}: expected str to str, found {type(value).__name__}")
+        _check_text(key, "metadata key")
+        _check_text(value, f"metadata {key!r}")
+    return dict(metadata)
+
+
+def _check_text(text: str, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TernzipError(f"{what} {text!r}: expected text that UTF-8 can hold: {error.reason}") from None
+
+
+class _Writer:
+    def __init__(
+        self, stream: IO[bytes], options: Options, workers: Workers, progress: Progress | None
+    ) -> None:
+        self._stream = stream
+        self._options = options
+        self._workers = workers
+        self._progress = progress
+        self._entries: dict[str, Entry] = {}
+        self._parameters = bytearray()
+        self._records: list[Record] = []
+        self._offset = PREAMBLE.size
+        self._pending: deque[_Pending] = deque()
+        self._pending_bytes = 0
+        self._block = SolidBlock()
+        self._block_data: dict[str, Bytes] = {}
+        stream.write(bytes(PREAMBLE.size))
+
+    def add(self, name: str, tensor: RawTensor | Tie) -> None:
+        if name in self._entries:
+            raise TernzipError(f"tensor {name!r}: duplicate name")
+        _check_text(name, "tensor name")
+        if len(name.encode()) > 1 << 16:
+            raise TernzipError(f"tensor {name[:40]!r}...: expected a name of at most 65536 bytes")
+        if isinstance(tensor, Tie):
+            source = self._entries[tensor.target]
+            self._entries[name] = Entry(
+                name, Storage.TIED, source.dtype, source.shape, source.size, tied_to=tensor.target
+            )
+            return
+        entry = Entry(name, Storage.SOLID, tensor.dtype, tensor.shape, tensor.size)
+        self._entries[name] = entry
+        found = detect(tensor)
+        if found is not None and _worth_a_codec(entry, found):
+            entry.storage = Storage.TERNARY
+            if self._options.merge_zeros and found.negative_zeros:
+                found = merge_zeros(found)
+            self._queue(_ternary_job(entry, tensor, found, self._options, self._workers))
+        elif entry.nbytes < SOLID_LIMIT:
+            self._add_small(entry, tensor)
+        else:
+            entry.storage = Storage.PLANES
+            self._queue(_planes_job(entry, tensor, self._workers))
+
+    def close(self, metadata: dict[str, str]) -> list[Entry]:
+        if self._block.members:
+            self._queue(self._block_job())
+        self._drain(0)
+        entries = list(self._entries.values())
+        directory = encode_directory(entries, self._records, metadata)
+        index = bytes(self._parameters) + directory
+        self._stream.write(index)
+        preamble = Preamble(self._offset, len(self._parameters), len(directory), zlib.crc32(index))
+        self._stream.seek(0)
+        self._stream.write(preamble.to_bytes())
+        return entries
+
+    def _add_small(self, entry: Entry, tensor: RawTensor) -> None:
+        if not self._block.accepts(entry.nbytes):
+            self._queue(self._block_job())
+            self._block, self._block_data = SolidBlock(), {}
+        self._block.add(entry)
+        self._block_data[entry.name] = tensor.data
+
+    def _block_job(self) -> _Pending:
+        block, data = self._block, self._block_data
+        raw = np.concatenate([np.empty(0, np.uint8), *(data[entry.name] for entry in block.ordered())])
+        future = self._workers.submit(encode_block, raw, block.runs())
+        return _Pending(block, lambda: [(future.result(), raw.size)], raw.size)
+
+    def _queue(self, job: _Pending) -> None:
+        self._pending.append(job)
+        self._pending_bytes += job.nbytes
+        self._drain(_IN_FLIGHT_BYTES if self._workers.threads > 1 else 0)
+
+    def _drain(self, allowed: int) -> None:
+        """Writes finished records, oldest first, until at most `allowed` bytes of tensors are under way."""
+        while self._pending and (self._pending_bytes > allowed or not allowed):
+            job = self._pending.popleft()
+            self._pending_bytes -= job.nbytes
+            payloads = job.finish()
+            if isinstance(job.owner, Entry) and job.owner.ternary is not None:
+                assert job.owner.coding is not None
+                parameters = encode_parameters(job.owner.ternary, job.owner.coding)
+                job.owner.parameters_size = len(parameters)
+                self._parameters += parameters
+            records = [self._write(payload, units) for payload, units in payloads]
+            if isinstance(job.owner, Entry):
+                job.owner.records = records
+            else:
+                job.owner.record = records[0]
+            for entry in [job.owner] if isinstance(job.owner, Entry) else job.owner.members:
+                if self._progress is not None:
+                    self._progress(entry.name, entry.nbytes)
+
+    def _write(self, payload: bytes, units: int) -> Record:
+        stored = stored_size(len(payload), units)
+        data = payload + bytes(stored - len(payload))
+        self._stream.write(data)
+        record = Record(self._offset, len(payload), stored, units, zlib.crc32(data))
+        self._records.append(record)
+        self._offset += stored
+        return record
+
+
+def _worth_a_codec(entry: Entry, found: Ternary) -> bool:
+    """Whether symbols and levels of its own serve a ternary tensor better than a place among other bytes.
+
+    Weights always get them; vectors once they are long; constants once they are too large for a solid block.
+    """
+    # Levels for every row of two or three elements would say no less than the elements themselves.
+    if found.per_row and entry.nbytes <= 2 * found.geometry.rows * entry.dtype.itemsize + entry.size // 4:
+        return False
+    varied = occurring(found.counts) >= 2
+    return entry.nbytes >= SOLID_LIMIT or (varied and (len(entry.shape) >= 2 or entry.size >= 256))
+
+
+def _planes_job(entry: Entry, tensor: RawTensor, workers: Workers) -> _Pending:
+    width = entry.dtype.plane_width
+    rotate = entry.dtype.kind is Kind.FLOAT or entry.dtype.name.startswith("complex")
+    pieces = [
+        tensor.data[start : start + MAX_BLOCK_BYTES] for start in range(0, entry.nbytes, MAX_BLOCK_BYTES)
+    ]
+
+    def encode(piece: Bytes) -> bytes:
+        return encode_block(piece, [Run(piece.size, width)], rotate=rotate and width > 1)
+
+    futures = [workers.submit(encode, piece) for piece in pieces]
+    return _Pending(
+        entry,
+        lambda: [(future.result(), piece.size) for future, piece in zip(futures, pieces, strict=True)],
+        entry.nbytes,
+    )
+
+
+@dataclass
+class _Attempt:
+    """One codec's try at a sequence of symbols."""
+
+    codec: TernaryCodec
+    parameters: bytes
+    payloads: list[Future[bytes]]
+
+
+_Candidates = Sequence[tuple[TernaryCodec, bytes]]
+
+
+def _attempts(
+    symbols: Trits, geometry: Geometry, counts: SymbolCounts, candidates: _Candidates, workers: Workers
+) -> list[_Attempt]:
+    def encode(codec: TernaryCodec, parameters: bytes, start: int, chunk: Geometry) -> bytes:
+        return codec.encode(symbols[start : start + chunk.symbols], chunk, counts, parameters)
+
+    return [
+        _Attempt(
+            codec,
+            parameters,
+            [workers.submit(encode, codec, parameters, start, chunk) for start, chunk in geometry.chunks()],
+        )
+        for codec, parameters in candidates
+    ]
+
+
+def _smallest(attempts: list[_Attempt]) -> tuple[_Attempt, list[bytes]]:
+    finished = [(attempt, [future.result() for future in attempt.payloads]) for attempt in attempts]
+    return min(finished, key=lambda one: sum(map(len, one[1])) + len(one[0].parameters))
+
+
+def _ternary_job(
+    entry: Entry, tensor: RawTensor, found: Ternary, options: Options, workers: Workers
+) -> _Pending:
+    entry.ternary = found
+    coded = occurring(found.counts) >= 2
+    symbols: list[_Attempt] = []
+    zeros: list[_Attempt] = []
+    if coded:
+        wanted = codecs.candidates(options.codec, options.effort)
+        symbols = _attempts(trits_of(tensor, found), found.geometry, found.counts, wanted, workers)
+    if found.has_zero_signs:
+        # The signs of zeros are a vector without geometry: order 0 is all there is to have.
+        order0 = codecs.candidates("static")
+        signs = zero_signs_of(tensor, found)
+        zeros = _attempts(signs, found.zero_geometry, found.zero_counts, order0, workers)
+
+    def finish() -> list[tuple[bytes, int]]:
+        payloads = [b""] * found.geometry.chunk_count
+        coding = Coding(codecs.BY_NAME["packed"])
+        if symbols:
+            best, payloads = _smallest(symbols)
+            coding = Coding(best.codec, best.parameters)
+        if zeros:
+            best, zero_payloads = _smallest(zeros)
+            coding = Coding(coding.symbols, coding.symbol_parameters, best.codec, best.parameters)
+            payloads = payloads + zero_payloads
+        entry.coding = coding
+        return list(zip(payloads, entry.record_units(), strict=True))
+
+    return _Pending(entry, finish, entry.nbytes)

@@ -1,0 +1,465 @@
+"""The torch.library operators behind `ternzip.ops`: schemas, kernels, fakes, autograd and vmap, side by side.
+
+Every operator takes the tensors of a whole model. Inside, a tensor on a supported device and of a supported
+dtype goes to the native core, any other to the aten composite; the results are the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ternzip import composite
+from ternzip.native import core
+
+STE = ("closed", "open", "identity", "scaled")
+
+_WEIGHT_CODES = {torch.float64: 0, torch.float32: 1, torch.float16: 2, torch.bfloat16: 3}
+_COUNT_CODES = {**_WEIGHT_CODES, torch.int8: 8, torch.int16: 9, torch.int32: 10, torch.int64: 11}
+
+
+def _is_dense(t: Tensor) -> bool:
+    """Whether t's elements fill one stretch of memory, so that a kernel may run over it in memory order."""
+    return t.is_contiguous() or torch.empty_like(t, device="meta").stride() == t.stride()
+
+
+def _laid_out_like(t: Tensor, like: Tensor) -> Tensor:
+    """t itself, or a copy, in the memory order of the dense tensor `like`."""
+    return t if t.stride() == like.stride() else torch.empty_like(like).copy_(t)
+
+
+def _is_native(t: Tensor, codes: dict[torch.dtype, int] = _WEIGHT_CODES) -> bool:
+    return t.device.type == "cpu" and t.dtype in codes
+
+
+def _addresses(scalars: Sequence[Tensor]) -> tuple[list[Tensor], list[int], list[bool]]:
+    """Keep the first: it owns what the second points to."""
+    owners = [value.contiguous() for value in scalars]
+    return owners, [value.data_ptr() for value in owners], [value.dim() == 1 for value in owners]
+
+
+# --- forward ---------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("ternzip::ternarize_many", mutates_args=())
+def ternarize_many(
+    weights: Sequence[Tensor], lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor, ste: str, bound: float
+) -> tuple[list[Tensor], Tensor]:
+    """(quantized weights, counts). The estimator (`ste`, `bound`) matters to the gradient only."""
+    outs = [torch.empty_like(w) for w in weights]
+    sources = [_laid_out_like(w, out) for w, out in zip(weights, outs, strict=True)]
+    return outs, _ternarize_into(sources, outs, (lo, hi, neg, pos), None)
+
+
+@ternarize_many.register_fake
+def _(
+    weights: Sequence[Tensor], lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor, ste: str, bound: float
+) -> tuple[list[Tensor], Tensor]:
+    return [torch.empty_like(w) for w in weights], _fake_counts(weights)
+
+
+def _fake_counts(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.empty((len(tensors), 4), dtype=torch.int64, device=tensors[0].device)
+
+
+def _ternarize_into(
+    weights: Sequence[Tensor], outs: Sequence[Tensor], scalars: Sequence[Tensor], bound: float | None
+) -> Tensor:
+    """Weights and outputs are dense, in the same memory order. With a bound, clips in place first."""
+    counts = torch.empty((len(weights), 4), dtype=torch.int64, device=weights[0].device)
+    if all(_is_native(w) for w in weights):
+        owners, addresses, each = _addresses(scalars)
+        jobs = []
+        for w, out in zip(weights, outs, strict=True):
+            jobs += [w.data_ptr(), w.numel(), _WEIGHT_CODES[w.dtype], out.data_ptr(), out.dtype == torch.int8]
+        core.ternarize_many(jobs, addresses, each, bound, counts.data_ptr(), torch.get_num_threads())
+        del owners
+        return counts
+    for i, (w, out) in enumerate(zip(weights, outs, strict=True)):
+        lo, hi, neg, pos = (composite.at(value, i) for value in scalars)
+        if bound is not None:
+            w.clamp_(-bound, bound)
+        out.copy_(
+            composite.trits(w, lo, hi) if out.dtype == torch.int8 else composite.quantize(w, lo, hi, neg, pos)
+        )
+        counts[i] = composite.count(w, lo, hi)
+    return counts
+
+
+# --- backward --------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("ternzip::ternarize_many_backward", mutates_args=())
+def ternarize_many_backward(
+    grads: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    lo: Tensor,
+    hi: Tensor,
+    neg: Tensor,
+    pos: Tensor,
+    ste: str,
+    bound: float,
+    levels: bool,
+) -> tuple[list[Tensor], Tensor]:
+    """(gradients of the weights, float64 gradients of (neg, pos) a weight, zeros unless `levels`)."""
+    outs = [torch.empty_like(w) for w in weights]
+    level_grads = torch.zeros((len(weights), 2), dtype=torch.float64, device=weights[0].device)
+    scalars = (lo, hi, neg, pos)
+    native = [_is_native(w) and (ste != "scaled" or w.dtype.itemsize >= 4) for w in weights]
+    if all(native):
+        sources = [
+            (_laid_out_like(grad, out), _laid_out_like(w, out))
+            for grad, w, out in zip(grads, weights, outs, strict=True)
+        ]
+        owners, addresses, each = _addresses(scalars)
+        jobs = []
+        for (grad, w), out in zip(sources, outs, strict=True):
+            jobs += [grad.data_ptr(), w.data_ptr(), w.numel(), _WEIGHT_CODES[w.dtype], out.data_ptr()]
+        target = level_grads.data_ptr() if levels else 0
+        core.backward_many(jobs, addresses, each, STE.index(ste), bound, target, torch.get_num_threads())
+        del owners
+        return outs, level_grads
+    for i, (grad, w, out) in enumerate(zip(grads, weights, outs, strict=True)):
+        here = [composite.at(value, i) for value in scalars]
+        out.copy_(composite.backward(grad, w, *here, ste=ste, bound=bound))
+        if levels:
+            level_grads[i] = torch.stack(composite.level_gradients(grad, w, *here[:2]))
+    return outs, level_grads
+
+
+@ternarize_many_backward.register_fake
+def _(
+    grads: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    lo: Tensor,
+    hi: Tensor,
+    neg: Tensor,
+    pos: Tensor,
+    ste: str,
+    bound: float,
+    levels: bool,
+) -> tuple[list[Tensor], Tensor]:
+    level_grads = torch.empty((len(weights), 2), dtype=torch.float64, device=weights[0].device)
+    return [torch.empty_like(w) for w in weights], level_grads
+
+
+# --- in place --------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("ternzip::clip_many_", mutates_args=("weights",))
+def clip_many_(weights: Sequence[Tensor], bound: float) -> None:
+    jobs: list[int] = []
+    for w in weights:
+        if _is_native(w) and _is_dense(w):
+            jobs += [w.data_ptr(), w.numel(), _WEIGHT_CODES[w.dtype]]
+        else:
+            w.clamp_(-bound, bound)
+    core.clip_many(jobs, bound, torch.get_num_threads())
+
+
+@clip_many_.register_fake
+def _(weights: Sequence[Tensor], bound: float) -> None:
+    return None
+
+
+@torch.library.custom_op("ternzip::clip_ternarize_count_", mutates_args=("weights", "outs"))
+def clip_ternarize_count_(
+    weights: Sequence[Tensor],
+    outs: Sequence[Tensor],
+    lo: Tensor,
+    hi: Tensor,
+    neg: Tensor,
+    pos: Tensor,
+    bound: float,
+) -> Tensor:
+    return _ternarize_anywhere(weights, outs, (lo, hi, neg, pos), bound)
+
+
+@clip_ternarize_count_.register_fake
+def _(
+    weights: Sequence[Tensor],
+    outs: Sequence[Tensor],
+    lo: Tensor,
+    hi: Tensor,
+    neg: Tensor,
+    pos: Tensor,
+    bound: float,
+) -> Tensor:
+    return _fake_counts(weights)
+
+
+@torch.library.custom_op("ternzip::ternarize_out", mutates_args=("outs",))
+def ternarize_out(
+    weights: Sequence[Tensor], outs: Sequence[Tensor], lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor
+) -> Tensor:
+    return _ternarize_anywhere(weights, outs, (lo, hi, neg, pos), None)
+
+
+@ternarize_out.register_fake
+def _(
+    weights: Sequence[Tensor], outs: Sequence[Tensor], lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor
+) -> Tensor:
+    return _fake_counts(weights)
+
+
+def _ternarize_anywhere(
+    weights: Sequence[Tensor], outs: Sequence[Tensor], scalars: Sequence[Tensor], bound: float | None
+) -> Tensor:
+    """As _ternarize_into, for tensors of any layout: what is not dense goes through a copy and back."""
+    sources, targets = [], []
+    for w, out in zip(weights, outs, strict=True):
+        source = w if _is_dense(w) else torch.empty_like(w).copy_(w)
+        sources.append(source)
+        targets.append(out if out.stride() == source.stride() else torch.empty_like(source, dtype=out.dtype))
+    counts = _ternarize_into(sources, targets, scalars, bound)
+    for w, source, out, target in zip(weights, sources, outs, targets, strict=True):
+        if bound is not None and source is not w:
+            w.copy_(source)
+        if target is not out:
+            out.copy_(target)
+    return counts
+
+
+# --- counts ----------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("ternzip::count_many", mutates_args=())
+def count_many(tensors: Sequence[Tensor]) -> Tensor:
+    """int64 rows (negative, zero, positive, invalid) by the sign of the elements."""
+    counts = torch.empty((len(tensors), 4), dtype=torch.int64, device=tensors[0].device)
+    if all(_is_native(t, _COUNT_CODES) for t in tensors):
+        dense = [t if _is_dense(t) else t.contiguous() for t in tensors]
+        jobs = [number for t in dense for number in (t.data_ptr(), t.numel(), _COUNT_CODES[t.dtype])]
+        core.count_many(jobs, counts.data_ptr(), torch.get_num_threads())
+        return counts
+    for i, t in enumerate(tensors):
+        zero = torch.zeros((), dtype=t.dtype, device=t.device)
+        counts[i] = composite.count(t, zero, zero)
+    return counts
+
+
+@count_many.register_fake
+def _(tensors: Sequence[Tensor]) -> Tensor:
+    return _fake_counts(tensors)
+
+
+# --- autograd --------------------------------------------------------------------------------------------
+
+
+def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    weights, lo, hi, neg, pos, ctx.ste, ctx.bound = inputs
+    ctx.save_for_backward(lo, hi, neg, pos, *weights)
+
+
+def _forward_gradient(ctx: Any, grads: Sequence[Tensor], _counts: Any) -> tuple[Any, ...]:
+    lo, hi, neg, pos, *weights = ctx.saved_tensors
+    levels = bool(ctx.needs_input_grad[3] or ctx.needs_input_grad[4])
+    latent, pairs = apply_backward(grads, weights, lo, hi, neg, pos, ctx.ste, ctx.bound, levels)
+    return latent, None, None, *_split_levels(pairs, neg, pos, levels), None, None
+
+
+def _split_levels(
+    pairs: Tensor, neg: Tensor, pos: Tensor, levels: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    if not levels:
+        return None, None
+    grad_neg, grad_pos = (
+        column.sum() if level.dim() == 0 else column
+        for column, level in zip(pairs.unbind(1), (neg, pos), strict=True)
+    )
+    return grad_neg, grad_pos
+
+
+def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    grads, weights, lo, hi, neg, pos, ctx.ste, ctx.bound, ctx.levels = inputs
+    ctx.count = len(weights)
+    ctx.save_for_backward(lo, hi, neg, pos, *grads, *weights)
+
+
+def _backward_gradient(ctx: Any, latent: Sequence[Tensor], pairs: Tensor) -> tuple[Any, ...]:
+    """Double backward, in plain aten, so that every further order follows. Both results are linear in the
+    incoming gradients and (scaled) in the levels; the weights only choose between pieces."""
+    lo, hi, neg, pos, *both = ctx.saved_tensors
+    grads, weights = both[: ctx.count], both[ctx.count :]
+    grad_grads, negs, poss = [], [], []
+    for i, (v, grad, w) in enumerate(zip(latent, grads, weights, strict=True)):
+        here = [composite.at(value, i) for value in (lo, hi, neg, pos)]
+        above = w > here[1].to(w.dtype)
+        below = (w < here[0].to(w.dtype)) & ~above
+        back = composite.backward(v, w, *here, ste=ctx.ste, bound=ctx.bound)
+        if ctx.levels:
+            back = back + torch.where(below, pairs[i, 0].to(w.dtype), 0.0)
+            back = back + torch.where(above, pairs[i, 1].to(w.dtype), 0.0)
+        grad_grads.append(back)
+        if ctx.ste == "scaled":
+            product = (v * grad).to(torch.float64)
+            negs.append(-torch.where(below, product, 0.0).sum())
+            poss.append(torch.where(above, product, 0.0).sum())
+    grad_neg = grad_pos = None
+    if ctx.ste == "scaled":
+        pairs = torch.stack([torch.stack(negs), torch.stack(poss)], dim=1)
+        grad_neg, grad_pos = _split_levels(pairs, neg, pos, True)
+    return grad_grads, [None] * ctx.count, None, None, grad_neg, grad_pos, None, None, None
+
+
+ternarize_many.register_autograd(_forward_gradient, setup_context=_setup_forward)
+ternarize_many_backward.register_autograd(_backward_gradient, setup_context=_setup_backward)
+
+
+# --- torch.func ------------------------------------------------------------------------------------------
+# register_autograd breaks under torch.func transforms (pytorch #168393), an autograd.Function does not. It
+# takes flat arguments only. Under torch.compile the operator itself must stay in the graph; under both, plain
+# aten must serve, for there torch drops an autograd.Function's backward without a word.
+
+
+class _Forward(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(ste: str, bound: float, *tensors: Tensor) -> tuple[Tensor, ...]:
+        lo, hi, neg, pos, *weights = tensors
+        quantized, counts = ternarize_many(weights, lo, hi, neg, pos, ste, bound)
+        return (*quantized, counts)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.ste, ctx.bound, *tensors = inputs
+        ctx.mark_non_differentiable(output[-1])
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        lo, hi, neg, pos, *weights = ctx.saved_tensors
+        levels = bool(ctx.needs_input_grad[4] or ctx.needs_input_grad[5])
+        latent, pairs = apply_backward(grads[:-1], weights, lo, hi, neg, pos, ctx.ste, ctx.bound, levels)
+        return (None, None, None, None, *_split_levels(pairs, neg, pos, levels), *latent)
+
+
+class _Backward(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(ste: str, bound: float, levels: bool, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        lo, hi, neg, pos, *both = tensors
+        latent, pairs = ternarize_many_backward(
+            both[:count], both[count:], lo, hi, neg, pos, ste, bound, levels
+        )
+        return (*latent, pairs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.ste, ctx.bound, ctx.levels, ctx.count, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        result = _backward_gradient(ctx, grads[:-1], grads[-1])
+        return (None, None, None, None, None, None, *result[4:6], *result[0], *([None] * ctx.count))
+
+
+def _under_functorch() -> bool:
+    return torch._C._are_functorch_transforms_active()
+
+
+def apply(
+    weights: Sequence[Tensor], ste: str, bound: float, lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """ternarize_many by the path that its gradient works on."""
+    if _under_functorch():
+        if torch.compiler.is_compiling():
+            return composite.ternarize_many(weights, lo, hi, neg, pos, ste=ste, bound=bound)
+        *quantized, counts = _Forward.apply(ste, bound, lo, hi, neg, pos, *weights)  # type: ignore[no-untyped-call]
+        return quantized, counts
+    quantized, counts = ternarize_many(weights, lo, hi, neg, pos, ste, bound)
+    return quantized, counts
+
+
+def apply_backward(
+    grads: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    lo: Tensor,
+    hi: Tensor,
+    neg: Tensor,
+    pos: Tensor,
+    ste: str,
+    bound: float,
+    levels: bool,
+) -> tuple[list[Tensor], Tensor]:
+    """ternarize_many_backward, likewise."""
+    if _under_functorch():
+        *latent, pairs = _Backward.apply(  # type: ignore[no-untyped-call]
+            ste, bound, levels, len(weights), lo, hi, neg, pos, *grads, *weights
+        )
+        return latent, pairs
+    latent, pairs = ternarize_many_backward(grads, weights, lo, hi, neg, pos, ste, bound, levels)
+    return latent, pairs
+
+
+# --- vmap ------------------------------------------------------------------------------------------------
+# A batch of weights is just more weights: every sample becomes its own row of one call.
+
+
+def _samples(tensors: Sequence[Tensor], dims: Sequence[int | None], size: int) -> list[Tensor]:
+    return [
+        sample
+        for t, dim in zip(tensors, dims, strict=True)
+        for sample in (t.unbind(dim) if dim is not None else [t] * size)
+    ]
+
+
+def _spread(value: Tensor, dim: int | None, count: int, size: int) -> Tensor:
+    """A scalar, for all or one a weight, batched or not, as one for each weight and sample."""
+    value = value.unsqueeze(-1) if dim is None else value.movedim(dim, -1)
+    return value.expand(count, size).reshape(-1)
+
+
+def _stacked(samples: Sequence[Tensor], size: int) -> list[Tensor]:
+    return [torch.stack(list(samples[i : i + size])) for i in range(0, len(samples), size)]
+
+
+def _rows(rows: Tensor, count: int, size: int) -> Tensor:
+    return rows.reshape(count, size, *rows.shape[1:]).movedim(1, 0)
+
+
+Info = Any
+
+
+@ternarize_many.register_vmap
+def _(
+    info: Info, in_dims: Any, weights: Any, lo: Any, hi: Any, neg: Any, pos: Any, ste: str, bound: float
+) -> Any:
+    count, size = len(weights), info.batch_size
+    scalars = [_spread(v, d, count, size) for v, d in zip((lo, hi, neg, pos), in_dims[1:5], strict=True)]
+    quantized, counts = ternarize_many(_samples(weights, in_dims[0], size), *scalars, ste, bound)
+    return (_stacked(quantized, size), _rows(counts, count, size)), ([0] * count, 0)
+
+
+@ternarize_many_backward.register_vmap
+def _(
+    info: Info,
+    in_dims: Any,
+    grads: Any,
+    weights: Any,
+    lo: Any,
+    hi: Any,
+    neg: Any,
+    pos: Any,
+    ste: str,
+    bound: float,
+    levels: bool,
+) -> Any:
+    count, size = len(weights), info.batch_size
+    scalars = [_spread(v, d, count, size) for v, d in zip((lo, hi, neg, pos), in_dims[2:6], strict=True)]
+    latent, pairs = ternarize_many_backward(
+        _samples(grads, in_dims[0], size), _samples(weights, in_dims[1], size), *scalars, ste, bound, levels
+    )
+    return (_stacked(latent, size), _rows(pairs, count, size)), ([0] * count, 0)
+
+
+@count_many.register_vmap
+def _(info: Info, in_dims: Any, tensors: Any) -> Any:
+    size = info.batch_size
+    return _rows(count_many(_samples(tensors, in_dims[0], size)), len(tensors), size), 0

@@ -1,0 +1,62 @@
+"""Reading somebody's checkpoint into a network: wrappers off, names and shapes checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ternzip.checkpoint.base import LATENT_MARK
+from ternzip.checkpoint.load import open_checkpoint
+from ternzip.errors import TernzipError
+from ternzip.tensors import to_tensors
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of any checkpoint file ternzip reads (.tnz, .safetensors, .pt, .pth, .ckpt), by name, on the CPU.
+
+    Runs no code from the file. Raises TernzipError for a missing, damaged or foreign file.
+    """
+    checkpoint = open_checkpoint(str(path))
+    with closing(checkpoint):
+        return unwrap(to_tensors(checkpoint.tensors(), "cpu"))
+
+
+def unwrap(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors without the `module.` or `model.` that a wrapper put before every name."""
+    for prefix in ("module.", "model."):
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return dict(tensors)
+
+
+def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor]) -> nn.Module:
+    """Load a checkpoint file, or a state_dict already read, into `model`; returns `model`.
+
+    Raises TernzipError when names or shapes do not match, naming the first that does not.
+    """
+    if isinstance(source, str | Path):
+        where, tensors = str(source), read_weights(source)
+    else:
+        where, tensors = "state_dict", unwrap(source)
+    expected = model.state_dict()
+    if any(LATENT_MARK in name for name in tensors) and not any(LATENT_MARK in name for name in expected):
+        raise TernzipError(
+            f"{where}: holds latent weights of a prepared model: expected plain tensors; "
+            "load it into a prepared model, or save what ternzip.convert returns"
+        )
+    optional = {name for name in expected if name.endswith("num_batches_tracked")}
+    missing = [name for name in expected if name not in tensors and name not in optional]
+    unknown = [name for name in tensors if name not in expected]
+    if missing or unknown:
+        parts = [f"{len(missing)} missing, first {missing[0]}"] if missing else []
+        parts += [f"{len(unknown)} unknown, first {unknown[0]}"] if unknown else []
+        raise TernzipError(f"{where}: tensor names do not fit {type(model).__name__}: {'; '.join(parts)}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            shapes = f"expected shape {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
+            raise TernzipError(f"{where}: tensor {name}: {shapes}")
+    model.load_state_dict(tensors, strict=not optional.difference(tensors))
+    return model
