@@ -128,6 +128,24 @@ def evaluate(
 
 
 @app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that ternzip train wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(help="1 weights, 3 accuracy over epochs, 4 against zeros and entropy, 5 against speed."),
+    ] = None,
+) -> None:
+    """Draw the paper's figures 1, 3, 4 and 5 from the logs of runs, as PNG and SVG."""
+    from ternzip import plotting
+    from ternzip.runs import read_run_folder
+
+    found = [read_run_folder(folder) for folder in runs]
+    for path in plotting.draw(found, out, figure or list(plotting.FIGURES)):
+        print(path)
+
+
+@app.command()
 def demo(
     folder: Annotated[
         Path, typer.Argument(help="Where digits.tnz and its picture go; made if missing.")
