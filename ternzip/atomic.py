@@ -19,10 +19,11 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iter
     It lies in the same folder and is flushed to the disk before it is renamed. Raises TernzipError if the
     path exists and `overwrite` is false, or the system refuses (no folder, no permission, no space left).
     """
-    target = Path(os.path.realpath(path))
-    _check(target, path, overwrite)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", suffix=".part", dir=target.parent)
+        target = Path(os.path.realpath(path))
+        _check(target, path, overwrite)
+        # Names are bounded in bytes, of which a character may take four.
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:32]}.", suffix=".part", dir=target.parent)
         os.close(handle)
     except OSError as error:
         raise TernzipError(f"{os.fspath(path)}: cannot write: {error.strerror}") from None
@@ -52,7 +53,11 @@ def atomic_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iter
 def _check(target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:
     if target.is_dir():
         raise TernzipError(f"{os.fspath(path)}: cannot write: is a directory")
-    if not overwrite and target.exists():
+    if not target.exists():
+        return
+    if not target.is_file():  # a device must not become a file
+        raise TernzipError(f"{os.fspath(path)}: cannot write: not a regular file")
+    if not overwrite:
         raise TernzipError(f"{os.fspath(path)}: exists already; it is only replaced with --force")
 
 

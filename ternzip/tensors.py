@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from ternzip import dtypes
 from ternzip.container.tensor import RawTensor, Tie
@@ -24,9 +25,11 @@ _NAMES = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
 def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
     """The bytes of a tensor, copied only where they are not contiguous or not on the CPU.
 
-    Raises TernzipError for what a file cannot hold: sparse, quantized, meta and nested tensors, and types
-    without a code.
+    Raises TernzipError for what a file cannot hold: sparse, quantized, meta, nested and uninitialized
+    tensors, and types without a code.
     """
+    if is_lazy(tensor):
+        raise TernzipError(f"tensor {name!r}: cannot store an uninitialized parameter: it has no elements")
     if tensor.layout is not torch.strided or tensor.is_nested:
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
         raise TernzipError(f"tensor {name!r}: cannot store a {kind} tensor: expected a dense one")
@@ -49,14 +52,18 @@ def from_raw(name: str, raw: RawTensor, device: str | torch.device = "cpu") -> t
         raise TernzipError(
             f"tensor {name!r}: torch {torch.__version__} has no {raw.dtype.name}: upgrade torch to load it"
         )
-    tensor = torch.from_numpy(raw.data).view(_TORCH_DTYPES[raw.dtype.name]).reshape(raw.shape)
-    return tensor.to(device)
+    dtype = _TORCH_DTYPES[raw.dtype.name]
+    if not raw.size:  # no bytes have no stride that torch would view as wider elements
+        return torch.empty(raw.shape, dtype=dtype, device=device)
+    return torch.from_numpy(raw.data).view(dtype).reshape(raw.shape).to(device)
 
 
 def with_ties(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, RawTensor | Tie]]:
     """Raw tensors in order; one that is the same view of the same storage as an earlier one becomes a Tie."""
     first: dict[tuple[object, ...], str] = {}
     for name, tensor in tensors.items():
+        if not isinstance(name, str):
+            raise TernzipError(f"tensor {name!r}: expected a name of type str, found {type(name).__name__}")
         if not isinstance(tensor, torch.Tensor):
             raise TernzipError(f"tensor {name!r}: expected a torch.Tensor, found {type(tensor).__name__}")
         identity = _identity(tensor)
@@ -70,7 +77,9 @@ def with_ties(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, RawTen
 
 def _identity(tensor: torch.Tensor) -> tuple[object, ...] | None:
     """What two tied tensors share; None where there is no storage to share."""
-    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_nested or not tensor.numel():
+    if is_lazy(tensor) or tensor.layout is not torch.strided or tensor.is_meta or tensor.is_nested:
+        return None
+    if not tensor.numel():
         return None
     return (
         tensor.device,

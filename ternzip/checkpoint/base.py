@@ -6,8 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ternzip.container.tensor import RawTensor, Tie
+from ternzip.errors import TernzipError
 
 LATENT_MARK = ".parametrizations."
+
+
+def located(
+    name: str, tensors: Iterator[tuple[str, RawTensor | Tie]]
+) -> Iterator[tuple[str, RawTensor | Tie]]:
+    """The same tensors; errors about one of them name the file too."""
+    try:
+        yield from tensors
+    except TernzipError as error:
+        raise TernzipError(f"{name}: {error}") from None
 
 
 @dataclass

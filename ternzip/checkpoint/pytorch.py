@@ -7,13 +7,18 @@ import os
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import BinaryIO
 
 import torch
+from torch.nn.parameter import is_lazy
 
-from ternzip.checkpoint.base import Checkpoint
+from ternzip.checkpoint.base import Checkpoint, located
 from ternzip.errors import TernzipError
 from ternzip.tensors import with_ties
+
+_MAX_DEPTH = 32  # of dictionaries within dictionaries
+_MAX_DICTIONARIES = 1 << 20  # counted as often as they are referred to
 
 
 def open_pytorch(source: str | os.PathLike[str] | bytes, name: str) -> Checkpoint:
@@ -24,8 +29,15 @@ def open_pytorch(source: str | os.PathLike[str] | bytes, name: str) -> Checkpoin
     """
     loaded = _load(source, name)
     tensors, skipped = find_tensors(loaded, name)
-    sizes = {key: tensor.numel() * tensor.element_size() for key, tensor in tensors.items()}
-    return Checkpoint(name, lambda: with_ties(tensors), sizes, skipped=skipped)
+    sizes = {key: _size(tensor) for key, tensor in tensors.items()}
+    return Checkpoint(name, lambda: located(name, with_ties(tensors)), sizes, skipped=skipped)
+
+
+def _size(tensor: torch.Tensor) -> int:
+    """Bytes of the elements; 0 where reading the tensor will refuse it."""
+    if is_lazy(tensor) or tensor.is_nested:
+        return 0
+    return tensor.numel() * tensor.element_size()
 
 
 def _load(source: str | os.PathLike[str] | bytes, name: str) -> object:
@@ -35,15 +47,19 @@ def _load(source: str | os.PathLike[str] | bytes, name: str) -> object:
     except OSError as error:
         raise TernzipError(f"{name}: cannot read: {error.strerror or error}") from None
     except pickle.UnpicklingError as error:
-        reason = str(error).split("WeightsUnpickler error: ")[-1].strip().splitlines()[0]
+        reason = _first_line(str(error).split("WeightsUnpickler error: ")[-1], error)
         raise TernzipError(
             f"{name}: refused: expected tensors only, "
             f"found a pickle that would run code or build objects ({reason})"
         ) from None
     except Exception as error:
         # Damaged pickles fail in as many ways as there are opcodes.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = _first_line(str(error), error)
         raise TernzipError(f"{name}: not a readable PyTorch checkpoint: {reason}") from None
+
+
+def _first_line(message: str, error: Exception) -> str:
+    return (message.strip().splitlines() or [type(error).__name__])[0]
 
 
 def _load_stream(stream: BinaryIO, source: str | os.PathLike[str] | bytes) -> object:
@@ -68,6 +84,7 @@ def find_tensors(loaded: object, name: str) -> tuple[dict[str, torch.Tensor], li
         return {"tensor": loaded}, []
     if not isinstance(loaded, Mapping):
         raise TernzipError(f"{name}: expected a dictionary of tensors, found {type(loaded).__name__}")
+    _check_nesting(loaded, name)
     groups = [key for key, value in loaded.items() if isinstance(value, Mapping) and _holds_tensors(value)]
     direct = any(isinstance(value, torch.Tensor) for value in loaded.values())
     if not direct and "state_dict" in groups:
@@ -79,6 +96,23 @@ def find_tensors(loaded: object, name: str) -> tuple[dict[str, torch.Tensor], li
     if not tensors:
         raise TernzipError(f"{name}: expected at least one tensor, found none among {len(loaded)} entries")
     return tensors, skipped
+
+
+def _check_nesting(mapping: Mapping[object, object], name: str) -> None:
+    """A pickle may nest dictionaries without end, or put one into itself."""
+    level: list[Mapping[object, object]] = [mapping]
+    total = 1
+    for _ in range(_MAX_DEPTH):
+        inner = (value for outer in level for value in outer.values() if isinstance(value, Mapping))
+        level = list(islice(inner, _MAX_DICTIONARIES))
+        total += len(level)
+        if not level:
+            return
+        if total > _MAX_DICTIONARIES:
+            break
+    raise TernzipError(
+        f"{name}: expected at most {_MAX_DICTIONARIES} dictionaries, nested at most {_MAX_DEPTH} deep"
+    )
 
 
 def _holds_tensors(mapping: Mapping[object, object]) -> bool:

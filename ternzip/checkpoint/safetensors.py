@@ -75,7 +75,7 @@ def _weight_map(index: Path, name: str) -> dict[str, str]:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     except OSError as error:
         raise TernzipError(f"{name}: cannot read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TernzipError(f"{name}: not a readable shard index: {type(error).__name__}: {error}") from None
     if not isinstance(weight_map, dict) or not all(isinstance(value, str) for value in weight_map.values()):
         raise TernzipError(f"{name}: expected weight_map to name a file for each tensor")

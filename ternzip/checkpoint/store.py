@@ -31,8 +31,8 @@ def write_checkpoint(
     """Writes `tensors` in the format of the path's suffix, and returns what that format could not keep.
 
     A .pt file keeps everything but metadata. A .safetensors file stores tied tensors once for each name, in
-    an order of its own. Raises TernzipError for another suffix, for an element type that .safetensors lacks
-    (naming the tensor), and for a path that cannot be written.
+    an order of its own. Raises TernzipError for another suffix, for an element type or a name that
+    .safetensors cannot hold (naming the tensor), and for a path that cannot be written.
     """
     if check_suffix(path) == ".safetensors":
         separate, lost = _for_safetensors(tensors, path)
@@ -66,6 +66,8 @@ def _for_safetensors(
     separate: dict[str, torch.Tensor] = {}
     lost: list[str] = []
     for name, tensor in tensors.items():
+        if name == "__metadata__":
+            raise TernzipError(f"{path}: tensor {name!r}: .safetensors reserves the name: decompress to .pt")
         kind = dtypes.BY_NAME[str(tensor.dtype).removeprefix("torch.")]
         if kind.safetensors is None:
             raise TernzipError(f"{path}: tensor {name!r}: .safetensors has no {kind.name}: decompress to .pt")

@@ -47,11 +47,11 @@ class Ternarization:
 
         def tensors() -> Iterator[tuple[str, RawTensor | Tie]]:
             for name, raw in checkpoint.tensors():
-                yield name, raw if isinstance(raw, Tie) else self._convert(name, raw)
+                yield name, raw if isinstance(raw, Tie) else self._convert(checkpoint.name, name, raw)
 
         return dataclasses.replace(checkpoint, tensors=tensors)
 
-    def _convert(self, name: str, raw: RawTensor) -> RawTensor:
+    def _convert(self, file: str, name: str, raw: RawTensor) -> RawTensor:
         tensor = from_raw(name, raw)
         if tensor.dim() < 2 or tensor.dtype not in (
             torch.float64,
@@ -68,7 +68,7 @@ class Ternarization:
         magnitudes = tensor.double().abs()
         if not torch.isfinite(magnitudes).all():
             raise TernzipError(
-                f"tensor {name!r}: cannot ternarize: expected finite weights, found NaN or infinity"
+                f"{file}: tensor {name!r}: cannot ternarize: expected finite weights, found NaN or infinity"
             )
         delta = self.delta if self.delta is not None else 0.7 * magnitudes.mean().item()
         level = 1.0

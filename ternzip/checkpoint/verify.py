@@ -27,7 +27,7 @@ def _check_counts(reader: Reader, name: str, key: str, raw: RawTensor) -> None:
     if declared is None:
         return
     found = detect(raw)
-    if found is None or found.counts != declared.counts:
+    if found is None or found.counts != declared.counts or found.negative_zeros != declared.negative_zeros:
         raise TernzipError(
             f"{name}: tensor {key!r}: counts in the index differ from the symbols in the records"
         )

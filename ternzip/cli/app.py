@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -9,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ternzip._version import __version__
+from ternzip.cli.console import one_line
 from ternzip.errors import TernzipError
 
 app = typer.Typer(
@@ -44,16 +46,21 @@ def main() -> NoReturn:
     debug = "--debug" in arguments
     # The option is welcome anywhere on the line, not only before the command.
     arguments = [argument for argument in arguments if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names may hold what the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app(args=arguments, prog_name="ternzip", standalone_mode=True)
+        try:
+            app(args=arguments, prog_name="ternzip", standalone_mode=True)
+        finally:
+            sys.stdout.flush()  # a full disk is an error like any other, not one at interpreter shutdown
     except TernzipError as error:
         if debug:
             raise
         print(f"ternzip: error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to say, not even at interpreter shutdown.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # whoever read it has gone
         sys.exit(1)
     except (OSError, MemoryError) as error:
         if debug:
@@ -62,13 +69,17 @@ def main() -> NoReturn:
             f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
         )
         print(f"ternzip: error: {one_line(str(reason) or type(error).__name__)}", file=sys.stderr)
+        _discard_output()
         sys.exit(1)
     raise AssertionError("unreachable")  # pragma: no cover - typer exits
 
 
-def one_line(message: str) -> str:
-    """The message without line breaks or control characters a hostile file may have put into a name."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+def _discard_output() -> None:
+    """What is still buffered for a stdout that takes no more must not fail again at interpreter shutdown."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 from ternzip.cli import files as _files  # noqa: E402, F401 - registers the commands

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 def say(message: str) -> None:
     """One line for the person, out of the way of data on stdout."""
-    print(message, file=sys.stderr)
+    print(one_line(message), file=sys.stderr)
+
+
+def one_line(message: str) -> str:
+    """The message without line breaks or control characters a hostile file may have put into a name."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -14,22 +15,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ternzip.cli.app import app
-from ternzip.cli.console import listed, plural, progress_bar, say
+from ternzip.cli.console import listed, one_line, plural, progress_bar, say
 from ternzip.errors import TernzipError
 
 if TYPE_CHECKING:
     from ternzip.checkpoint.base import Checkpoint
+    from ternzip.checkpoint.rounding import Rounding
     from ternzip.checkpoint.ternarize import Ternarization
     from ternzip.container.describe import FileInfo
     from ternzip.container.writer import Options
 
 STDIO = "-"
+DELTA = 0.1
+"""Threshold of --ternarize unless another is given."""
 
 
 class Codec(str, Enum):
     """The codecs a user may ask for."""
 
     auto = "auto"
+    context = "context"
     fast = "fast"
     static = "static"
     packed = "packed"
@@ -40,6 +45,13 @@ class Threshold(str, Enum):
 
     fixed = "fixed"
     twn = "twn"
+
+
+class FloatDType(str, Enum):
+    """What --float-dtype may round to."""
+
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 Threads = Annotated[
@@ -65,11 +77,21 @@ def compress(
     codec: Annotated[
         Codec, typer.Option("--codec", help="Codec for ternary tensors; auto keeps the smallest for each.")
     ] = Codec.auto,
+    effort: Annotated[
+        int,
+        typer.Option("--effort", min=1, max=3, help="Time that context may take for a smaller file."),
+    ] = 2,
     threads: Threads = None,
     force: Force = False,
     merge_zeros: Annotated[
         bool, typer.Option("--merge-zeros", help="Store -0.0 in ternary tensors as +0.0 (not lossless).")
     ] = False,
+    float_dtype: Annotated[
+        FloatDType | None,
+        typer.Option(
+            "--float-dtype", help="Round float32 and float64 tensors that are not ternary (not lossless)."
+        ),
+    ] = None,
     as_json: AsJson = False,
     ternarize: Annotated[
         bool,
@@ -89,8 +111,15 @@ def compress(
         ),
     ] = Threshold.fixed,
     delta: Annotated[
-        float, typer.Option("--delta", min=0, help="The fixed threshold.", rich_help_panel="Ternarize")
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            "--delta",
+            min=0,
+            help="The fixed threshold.",
+            show_default=f"{DELTA}",
+            rich_help_panel="Ternarize",
+        ),
+    ] = None,
     scale: Annotated[
         bool,
         typer.Option(
@@ -113,6 +142,12 @@ def compress(
     from ternzip.checkpoint.load import open_checkpoint
     from ternzip.container.writer import Options
 
+    is_twn = threshold is Threshold.twn
+    asked = {"--threshold": is_twn, "--delta": delta is not None, "--scale": scale, "--skip": bool(skip)}
+    if not ternarize and any(asked.values()):
+        raise typer.BadParameter("needs --ternarize", param_hint=" ".join(o for o, on in asked.items() if on))
+    if is_twn and delta is not None:
+        raise typer.BadParameter("twn finds its own threshold", param_hint="--delta")
     target = dst or _default_target(src, ".tnz")
     _check_output(target, force)
     with closing(open_checkpoint(src)) as checkpoint:
@@ -121,8 +156,8 @@ def compress(
         if ternarize:
             from ternzip.checkpoint.ternarize import Ternarization
 
-            is_twn = threshold is Threshold.twn
-            ternarization = Ternarization(None if is_twn else delta, is_twn or scale, tuple(skip or ()))
+            fixed = DELTA if delta is None else delta
+            ternarization = Ternarization(None if is_twn else fixed, is_twn or scale, tuple(skip or ()))
             checkpoint = ternarization.applied_to(checkpoint)
         elif checkpoint.latent:
             say(
@@ -130,10 +165,20 @@ def compress(
                 "For ternary ones, load them into the prepared model, call ternzip.convert(model) and save "
                 "its state_dict; or add --ternarize --delta DELTA."
             )
-        options = Options(codec=codec.value, merge_zeros=merge_zeros, threads=threads)
+        rounding = None
+        if float_dtype is not None:
+            import torch
+
+            from ternzip.checkpoint.rounding import Rounding
+
+            rounding = Rounding(getattr(torch, float_dtype.value))
+            checkpoint = rounding.applied_to(checkpoint)
+        options = Options(codec=codec.value, effort=effort, merge_zeros=merge_zeros, threads=threads)
         info = _write_tnz(checkpoint, target, options, force)
     if ternarization is not None:
         _report_ternarization(ternarization)
+    if rounding is not None:
+        _report_rounding(rounding)
     if merge_zeros:
         say("ternzip: note: signs of zeros in ternary tensors were dropped (--merge-zeros).")
     source_bytes = _size_on_disk(src)
@@ -262,7 +307,7 @@ def verify(
         raise TernzipError(f"{src} differs from {against} in {plural(len(found), 'place')}: {found[0]}")
     if not as_json:
         same = f", equal to {against} bit for bit" if against else ""
-        print(f"{src}: {plural(count, 'tensor')} whole{same}")
+        _tell(f"{src}: {plural(count, 'tensor')} whole{same}")
 
 
 def _open_tnz(src: str) -> Any:
@@ -279,7 +324,7 @@ def _default_target(src: str, suffix: str) -> str:
         return STDIO
     path = Path(src)
     if path.is_dir():
-        return f"{path}{suffix}"
+        return f"{path if path.name not in ('', '..') else path.resolve()}{suffix}"
     name = path.name
     for ending in (".safetensors.index.json", path.suffix):
         if ending and name.endswith(ending):
@@ -309,6 +354,8 @@ def _size_on_disk(src: str) -> int | None:
     path = Path(src)
     if src == STDIO:
         return None
+    if path.name.endswith(".index.json"):
+        path = path.parent
     if path.is_dir():
         return sum(file.stat().st_size for file in path.glob("*.safetensors"))
     return path.stat().st_size
@@ -331,6 +378,14 @@ def _report_ternarization(done: Ternarization) -> None:
         say(f"ternzip: left {plural(len(done.kept), 'tensor')} as found: {listed(done.kept)}")
 
 
+def _report_rounding(done: Rounding) -> None:
+    say(
+        f"ternzip: rounded {plural(len(done.changed), 'tensor')} ({done.elements:,} elements) to "
+        f"{str(done.dtype).removeprefix('torch.')}, absolute error at most {done.largest:.2g}: "
+        f"{listed(done.changed)}. The file does not restore the unrounded values."
+    )
+
+
 def _summary(src: str, source_bytes: int | None, target: str, info: FileInfo) -> str:
     ratio = f", {source_bytes / info.bytes:.1f} x smaller" if source_bytes else ""
     before = f" ({source_bytes:,} bytes)" if source_bytes else ""
@@ -344,13 +399,19 @@ def _summary(src: str, source_bytes: int | None, target: str, info: FileInfo) ->
     )
 
 
-def _tell(message: str, target: str) -> None:
+def _tell(message: str, target: str = "") -> None:
     """Results go to stdout, unless the data does."""
-    print(message, file=sys.stderr if target == STDIO else sys.stdout)
+    print(one_line(message), file=sys.stderr if target == STDIO else sys.stdout)
 
 
 def _print_json(value: object, target: str = "") -> None:
-    _tell(json.dumps(value, indent=2), target)
+    text = json.dumps(value, indent=2, allow_nan=False)
+    print(text, file=sys.stderr if target == STDIO else sys.stdout)
+
+
+def _json_level(level: float | None) -> float | str | None:
+    """JSON has no infinities: they are the strings "inf" and "-inf"."""
+    return level if level is None or math.isfinite(level) else str(level)
 
 
 def _tensors_json(info: FileInfo) -> list[dict[str, Any]]:
@@ -366,7 +427,7 @@ def _tensors_json(info: FileInfo) -> list[dict[str, Any]]:
         }
         if tensor.counts is not None:
             row |= {
-                "levels": tensor.levels,
+                "levels": tensor.levels and [_json_level(level) for level in tensor.levels],
                 "level_rows": tensor.level_rows,
                 "counted": tensor.counted,
                 "negative": tensor.counts.negative,

@@ -90,7 +90,7 @@ def detect(tensor: RawTensor) -> Ternary | None:
         if rows < 2 or rows == tensor.size:
             return None
         levels = np.empty(rows, np.uint64), np.empty(rows, np.uint64)
-        found, *counts = core.detect_row_levels(
+        found, _, _, *counts = core.detect_row_levels(
             data.ctypes.data, rows, tensor.size // rows, code, levels[0].ctypes.data, levels[1].ctypes.data
         )
         if not found:
@@ -214,19 +214,23 @@ def decode_parameters(
     per_row = bool(flags & _PER_ROW)
     if per_row and (len(shape) < 2 or geometry.rows < 2):
         raise cursor.fail(f"flags: levels per row need two rows, found shape {list(shape)}")
+    if per_row and not flags & (_NEGATIVE | _POSITIVE):
+        raise cursor.fail("flags: levels per row need a level")
     if flags & _SYMMETRIC and not (flags & _NEGATIVE and flags & _POSITIVE):
         raise cursor.fail("flags: symmetric levels need both levels")
     rows = geometry.rows if per_row else 1
 
-    negative = positive = np.zeros(rows, np.uint64)
-    if flags & _NEGATIVE:
-        negative = _read_levels(cursor, rows, dtype, negative=True)
-    if flags & _SYMMETRIC:
+    # Levels that are stored bound the number of rows; only then are those made that are not.
+    negative = _read_levels(cursor, rows, dtype, negative=True) if flags & _NEGATIVE else None
+    positive = None
+    if flags & _SYMMETRIC and negative is not None:
         positive = _negated(negative, dtype)
         if np.any((positive == 0) != (negative == 0)) or np.any(positive & _sign_bit(dtype)):
             raise cursor.fail("levels: expected negatives that have an opposite")
     elif flags & _POSITIVE:
         positive = _read_levels(cursor, rows, dtype, negative=False)
+    negative = np.zeros(rows, np.uint64) if negative is None else negative
+    positive = np.zeros(rows, np.uint64) if positive is None else positive
 
     size = geometry.symbols
     n_negative = cursor.varint("count of negatives", size) if flags & _NEGATIVE else 0

@@ -117,7 +117,7 @@ def _pair(negative: Levels, positive: Levels, dtype: DType) -> tuple[float | Non
 def describe(reader: Reader, name: str) -> TensorInfo:
     """One tensor; an unknown name raises TernzipError."""
     if name not in reader.entries:
-        raise TernzipError(f"no tensor {name!r} among {len(reader.entries)}")
+        raise TernzipError(f"{reader.name}: no tensor {name!r} among {len(reader.entries)}")
     shares = tensor_bytes(reader.entries.values(), reader.blocks)
     return _describe(reader.entries[name], reader.entries, shares[name])
 

@@ -75,8 +75,10 @@ class Preamble:
             raise TernzipError(
                 f"offset 28: preamble checksum: expected {crc:#010x}, found {zlib.crc32(data[:-4]):#010x}"
             )
+        if offset < PREAMBLE.size:
+            raise TernzipError(f"offset 8: index offset: expected at least {PREAMBLE.size}, found {offset}")
         end = offset + parameters + directory
-        if offset < PREAMBLE.size or end != file_size:
+        if end != file_size:
             problem = "truncated" if end > file_size else "further bytes after its end"
             raise TernzipError(
                 f"offset {min(end, file_size)}: {problem}: expected {end} bytes, found {file_size}"
