@@ -110,7 +110,7 @@ def tradeoff(runs: Sequence[Run]) -> Any:
 
 
 def speed(runs: Sequence[Run]) -> Any:
-    """Figure 5: best accuracy against training speed, the epoch it came in; a marker for runs but for the seed."""
+    """Figure 5: best accuracy against training speed, the epoch it came in; a marker for each setting."""
     figure, axis = pyplot().subplots(figsize=(6, 4))
     for marker, (label, group) in zip(_markers(), _grouped(runs).items(), strict=False):
         epochs, accuracy = zip(*(run.peak for run in group), strict=True)
@@ -128,7 +128,9 @@ def weights_of(runs: Sequence[Run]) -> Any:
         raise TernzipError("no run has latent weights to draw: all are in full precision")
     latents, deltas = {}, {}
     for i, run in enumerate(ternary):
-        name = run.label if len({other.label for other in ternary}) == len(ternary) else f"{run.label} ({i + 1})"
+        name = (
+            run.label if len({other.label for other in ternary}) == len(ternary) else f"{run.label} ({i + 1})"
+        )
         latents[name], deltas[name] = run.latent()
     return weight_distribution(latents, deltas)
 

@@ -51,7 +51,9 @@ class Run:
         from ternzip.training import read_run
 
         state = read_run(self.folder / "last.ckpt")["state_dict"]
-        weights = [t.float().flatten().numpy() for name, t in state.items() if name.endswith("weight.original")]
+        weights = [
+            t.float().flatten().numpy() for name, t in state.items() if name.endswith("weight.original")
+        ]
         if not weights:
             raise TernzipError(f"{self.folder}: a full-precision run has no latent weights to draw")
         deltas = [float(t) for name, t in state.items() if name.endswith("quantizer.delta")]

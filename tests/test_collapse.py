@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -44,10 +46,15 @@ def test_carrying_on_warns_instead() -> None:
     network = model()
     empty(network, 0, 1)
     watch = CollapseWatch(network, carry_on=True)
-    with pytest.warns(UserWarning) as caught:
-        watch.after_counting(count_layers(network))
-        watch.after_counting(count_layers(network))
-    assert sorted(str(w.message).split(":")[0] for w in caught) == ["layer 0", "layer 1", "training has collapsed"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            watch.after_counting(count_layers(network))
+    assert sorted(str(w.message).split(":")[0] for w in caught) == [
+        "layer 0",
+        "layer 1",
+        "training has collapsed",
+    ]
 
 
 def test_no_gradient_for_twenty_steps_stops() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import sys
 import types
 from pathlib import Path
@@ -67,7 +68,9 @@ def test_damaged_cifar10(tmp_path: Path) -> None:
     path = tmp_path / "data_batch_3.bin"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    with pytest.raises(TernzipError, match=r"data_batch_3.bin: damaged: expected a multiple of 3073 bytes, found 12291"):
+    with pytest.raises(
+        TernzipError, match=r"data_batch_3.bin: damaged: expected a multiple of 3073 bytes, found 12291"
+    ):
         open_dataset("cifar10", tmp_path)
     path.write_bytes(b"")
     with pytest.raises(TernzipError, match="damaged"):
@@ -95,7 +98,7 @@ def test_damaged_idx(tmp_path: Path) -> None:
         open_dataset("mnist", tmp_path)
     images.write_bytes(whole)
     write_idx(labels, np.arange(4))
-    with pytest.raises(TernzipError, match="expected 3 labels as .* has, found 4"):
+    with pytest.raises(TernzipError, match=r"expected 3 labels as .* has, found 4"):
         open_dataset("mnist", tmp_path)
 
 
@@ -137,7 +140,9 @@ def test_download_asks_pooch_with_md5_sums(tmp_path: Path, monkeypatch: pytest.M
     pooch.retrieve = retrieve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pooch", pooch)
     assert len(open_dataset("cifar10", tmp_path, download=True).train) == 20
-    assert asked == [("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530")]
+    assert asked == [
+        ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530")
+    ]
     assert len(open_dataset("mnist", tmp_path, download=True).train) == 6
     assert len(asked) == 5
     assert all(known.startswith("md5:") and len(known) == 36 for _, known in asked)
@@ -169,12 +174,12 @@ def test_order_depends_on_seed_and_epoch_alone(split: Split) -> None:
     assert order(seed=1, epoch=2) == order(seed=1, epoch=2)
     assert order(seed=1, epoch=2) != order(seed=1, epoch=3)
     assert order(seed=1, epoch=2) != order(seed=2, epoch=2)
-    assert sorted(sum(order(), [])) == list(range(50))
+    assert sorted(itertools.chain(*order())) == list(range(50))
 
 
 def test_evaluation_sees_every_image_once_over_all_processes(split: Split) -> None:
     parts = [labels(Batches(split, 16, rank=rank, world=3)) for rank in range(3)]
-    assert sorted(sum((batch for part in parts for batch in part), [])) == list(range(50))
+    assert sorted(itertools.chain(*itertools.chain(*parts))) == list(range(50))
 
 
 def test_processes_share_each_training_batch_and_its_augmentation(split: Split) -> None:

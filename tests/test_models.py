@@ -91,7 +91,9 @@ def test_unknown_names_are_refused() -> None:
 def test_wrapped_checkpoints_load(tmp_path: object) -> None:
     """As published: inside an outer dict, `module.` before every name, no num_batches_tracked."""
     source = models.he_resnet20()
-    state = {f"module.{k}": v for k, v in source.state_dict().items() if not k.endswith("num_batches_tracked")}
+    state = {
+        f"module.{k}": v for k, v in source.state_dict().items() if not k.endswith("num_batches_tracked")
+    }
     path = tmp_path / "fp32.pt"  # type: ignore[operator]
     torch.save({"state_dict": state, "best_prec1": 91.7}, path)
     loaded = models.load_weights(models.he_resnet20(), path)
@@ -110,5 +112,5 @@ def test_weights_that_do_not_fit_are_named() -> None:
 
 
 def test_missing_file_is_one_clear_line(tmp_path: object) -> None:
-    with pytest.raises(TernzipError, match="absent.pt"):
+    with pytest.raises(TernzipError, match=r"absent\.pt"):
         models.read_weights(tmp_path / "absent.pt")  # type: ignore[operator]

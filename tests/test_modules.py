@@ -69,7 +69,9 @@ def test_one_call_ternarizes_the_whole_model(monkeypatch: pytest.MonkeyPatch) ->
     calls = []
     original = ops.ternarize_many
     monkeypatch.setattr(
-        modules, "ternarize_many", lambda weights, *a, **k: calls.append(len(weights)) or original(weights, *a, **k)
+        modules,
+        "ternarize_many",
+        lambda weights, *a, **k: calls.append(len(weights)) or original(weights, *a, **k),
     )
     model(IMAGES)
     assert calls == [2]

@@ -88,7 +88,9 @@ def test_ec2t_assigns_by_equation_4(
 
 
 def test_ec2t_entropy_falls_with_its_strength(weight: torch.Tensor) -> None:
-    zeros = [(apply(EC2T(s).for_weight(weight), weight) == 0).float().mean().item() for s in (0.0, 0.01, 0.05)]
+    zeros = [
+        (apply(EC2T(s).for_weight(weight), weight) == 0).float().mean().item() for s in (0.0, 0.01, 0.05)
+    ]
     assert zeros == sorted(zeros)
     assert zeros[0] < zeros[-1]
 

@@ -97,7 +97,9 @@ def test_only_delta_layers_are_scheduled() -> None:
     assert [hasattr(layer.quantizer, "delta") for layer in ternary_layers(model)] == [False, True]
 
 
-@pytest.mark.parametrize("arguments", [{"initial": 1.0}, {"initial": -0.1}, {"maximum": 1.0}, {"initial": math.nan}])
+@pytest.mark.parametrize(
+    "arguments", [{"initial": 1.0}, {"initial": -0.1}, {"maximum": 1.0}, {"initial": math.nan}]
+)
 def test_delta_outside_0_1_is_refused(model: nn.Module, arguments: dict[str, float]) -> None:
     with pytest.raises(TernzipError, match=r"Delta must lie in \[0, 1\)"):
         DeltaSchedule(model, **arguments)

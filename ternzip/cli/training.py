@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 def recipe_options(*panels: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of a Recipe, of some panels or all; those the user sets arrive as `options`."""
-    entries = [entry for entry in dataclasses.fields(Recipe) if not panels or entry.metadata["panel"] in panels]
+    """Give a command the options of a Recipe, of some panels or all; those the user set are its `options`."""
+    entries = [
+        entry for entry in dataclasses.fields(Recipe) if not panels or entry.metadata["panel"] in panels
+    ]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
@@ -31,7 +33,9 @@ def recipe_options(*panels: str) -> Callable[[Callable[..., None]], Callable[...
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
-            options = {name: value for name, value in given.items() if name not in names and value is not None}
+            options = {
+                name: value for name, value in given.items() if name not in names and value is not None
+            }
             command(options=options, **{name: value for name, value in given.items() if name in names})
 
         keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
@@ -66,7 +70,9 @@ def _parameter(entry: dataclasses.Field[Any]) -> inspect.Parameter:
 @app.command()
 @recipe_options()
 def train(
-    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, .tnz files, logs.")] = Path("run"),
+    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, .tnz files, logs.")] = Path(
+        "run"
+    ),
     preset_name: Annotated[
         str, typer.Option("--preset", help=f"Recipe to start from: {' | '.join(PRESETS)}.")
     ] = "paper",
@@ -79,7 +85,7 @@ def train(
 ) -> None:
     """Train a ternary network; then write its .tnz files and compare their size with the prediction.
 
-    The default is the paper's recipe: hours on a GPU. `--preset quick` takes about ten minutes on two CPU cores.
+    The default is the paper's recipe, hours on a GPU; `--preset quick` takes about ten minutes on a CPU.
     """
     recipe = preset(preset_name)
     if resume and (out / "last.ckpt").is_file():
@@ -103,8 +109,8 @@ def print_stored(label: str, stored: Stored) -> None:
     """One line: accuracy, zeros, and the file's size as predicted and as it is."""
     bits = 8 * stored.ternary / stored.weights if stored.weights else 0.0
     print(
-        f"{label}: epoch {stored.epoch}, accuracy {stored.accuracy:.2%}, zeros {stored.sparsity:.2%}; ternary weights "
-        f"{stored.predicted:,.0f} bytes predicted, {stored.ternary:,} real ({bits:.3f} bit/weight); "
+        f"{label}: epoch {stored.epoch}, accuracy {stored.accuracy:.2%}, zeros {stored.sparsity:.2%}; "
+        f"ternary weights {stored.predicted:,.0f} bytes predicted, {stored.ternary:,} real ({bits:.3f} bit/weight); "
         f"{stored.path}: {stored.file:,} bytes"
     )
 
