@@ -39,7 +39,9 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
         raise TernzipError(f"tensor {name!r}: cannot store a meta tensor: it has no elements")
     plain = tensor.detach().resolve_conj().resolve_neg().to("cpu").contiguous()
     dtype = dtypes.BY_NAME[_NAMES[tensor.dtype]]
-    data = plain.reshape(-1).view(torch.uint8).numpy()
+    # A lone element is contiguous whatever its stride, but only a stride of 1 can be viewed as bytes.
+    flat = plain.reshape(-1).as_strided((plain.numel(),), (1,))
+    data = flat.view(torch.uint8).numpy()
     return RawTensor(dtype, tuple(plain.shape), data)
 
 
@@ -52,9 +54,9 @@ def from_raw(name: str, raw: RawTensor, device: str | torch.device = "cpu") -> t
         raise TernzipError(
             f"tensor {name!r}: torch {torch.__version__} has no {raw.dtype.name}: upgrade torch to load it"
         )
-    if not raw.data.size:  # an empty view of bytes may have strides that no other type can view
-        return torch.empty(raw.shape, dtype=_TORCH_DTYPES[raw.dtype.name], device=device)
-    tensor = torch.from_numpy(raw.data).view(_TORCH_DTYPES[raw.dtype.name]).reshape(raw.shape)
+    # numpy gives arrays of no or one byte any stride, but only a stride of 1 can be viewed as another type.
+    plain = torch.from_numpy(raw.data).as_strided((raw.data.size,), (1,))
+    tensor = plain.view(_TORCH_DTYPES[raw.dtype.name]).reshape(raw.shape)
     return tensor.to(device)
 
 
