@@ -40,8 +40,10 @@ def name_of(dtype: torch.dtype) -> str:
 
 def bits(tensor: Tensor) -> bytes:
     """The elements in C order, as they lie in memory."""
+    if not tensor.numel():
+        return b""
     plain = tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
-    return b"" if not plain.numel() else plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+    return plain.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def random_bits(dtype: torch.dtype, *shape: int, seed: int = 0) -> Tensor:
