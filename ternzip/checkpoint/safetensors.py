@@ -50,7 +50,8 @@ def open_sharded(index: Path, name: str) -> Checkpoint:
     handles: dict[str, Any] = {}
     sizes: dict[str, int] = {}
     for key, shard in weight_map.items():
-        if Path(shard).name != shard or not shard.endswith(".safetensors"):
+        plain = Path(shard).name == shard and shard.isprintable()
+        if not plain or not shard.endswith(".safetensors"):
             raise TernzipError(
                 f"{name}: tensor {key!r}: expected a .safetensors file in the folder, found {shard!r}"
             )
@@ -89,9 +90,8 @@ def _weight_map(index: Path, name: str) -> dict[str, str]:
 def _open(path: str | os.PathLike[str], name: str) -> Any:
     try:
         return safetensors.safe_open(os.fspath(path), framework="pt")
-    except (OSError, ValueError) as error:  # ValueError: a name no file can have
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise TernzipError(f"{name}: cannot read: {reason}") from None
+    except OSError as error:
+        raise TernzipError(f"{name}: cannot read: {error.strerror or error}") from None
     except safetensors.SafetensorError as error:
         raise TernzipError(f"{name}: not a readable safetensors file: {error}") from None
 
