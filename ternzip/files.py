@@ -23,6 +23,7 @@ def save_file(
     path: str | os.PathLike[str],
     *,
     codec: str = "auto",
+    effort: int = 2,
     metadata: Mapping[str, str] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -34,7 +35,8 @@ def save_file(
         tensors: dense tensors of any shape, layout and device by name. Names that refer to the same view of
             the same storage are stored once and come back tied.
         path: the file; one that exists is replaced when the new one is complete.
-        codec: for ternary tensors: "auto" (the smallest) or the name of one codec.
+        codec: for ternary tensors: "auto" (the smallest for each), "context", "fast", "static" or "packed".
+        effort: 1 to 3: how much time `context` may take, in both directions, for a smaller file.
         metadata: strings by name.
         threads: how many threads compress; None: all processors. The file does not depend on it.
         progress: called with a tensor's name and bytes as each is written.
@@ -42,11 +44,11 @@ def save_file(
 
     Raises:
         TernzipError: a tensor the format cannot hold (named), or a path that cannot be written.
-        ValueError: an unknown codec, or threads below 1.
+        ValueError: an unknown codec or effort, or threads below 1.
     """
     from ternzip.tensors import with_ties
 
-    options = Options(codec=codec, merge_zeros=merge_zeros, threads=threads)
+    options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
     with atomic_file(path) as stream:
         write_container(stream, with_ties(tensors), options=options, metadata=metadata, progress=progress)
 
@@ -55,6 +57,7 @@ def save(
     tensors: Mapping[str, torch.Tensor],
     *,
     codec: str = "auto",
+    effort: int = 2,
     metadata: Mapping[str, str] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -63,7 +66,7 @@ def save(
     """The bytes that save_file would write."""
     from ternzip.tensors import with_ties
 
-    options = Options(codec=codec, merge_zeros=merge_zeros, threads=threads)
+    options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
     stream = io.BytesIO()
     write_container(stream, with_ties(tensors), options=options, metadata=metadata, progress=progress)
     return stream.getvalue()

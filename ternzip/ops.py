@@ -97,8 +97,7 @@ def to_trits(w: Tensor, delta: float | Tensor) -> Tensor:
 def clip_(weights: Tensor | Iterable[Tensor], bound: float = 1.0) -> None:
     """Clip every element to [-bound, +bound] in place; NaN stays. For after every optimizer step."""
     tensors = [weights] if isinstance(weights, Tensor) else list(weights)
-    if not bound > 0:
-        raise ValueError(f"the bound of a clip must be positive, not {bound}")
+    _check_bound(bound)
     if tensors:
         with torch.no_grad():
             library.clip_many_(tensors, bound)
@@ -122,6 +121,8 @@ def clip_ternarize_count_(
     """
     _check(weights, "closed")
     _check_outs(weights, outs)
+    if bound is not None:
+        _check_bound(bound)
     if not weights:
         return torch.zeros((0, 4), dtype=torch.int64)
     with torch.no_grad():
@@ -185,6 +186,11 @@ def _check(weights: Sequence[Tensor], ste: str) -> None:
             raise TypeError(f"weight {i} has dtype {w.dtype}; ternarizing needs a floating-point dtype")
         if w.device != weights[0].device:
             raise ValueError(f"weight {i} is on {w.device}, weight 0 on {weights[0].device}")
+
+
+def _check_bound(bound: float) -> None:
+    if not bound > 0:
+        raise ValueError(f"the bound of a clip must be positive, not {bound}")
 
 
 def _check_scalars(count: int, scalars: Sequence[Tensor]) -> None:

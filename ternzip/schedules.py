@@ -67,7 +67,7 @@ class DeltaSchedule:
         ]
         if not self._quantizers:
             raise TernzipError("the model has no layer with a Delta to schedule: call ternzip.prepare first")
-        self._steps = 0
+        self._steps: float = 0
         self._apply()
 
     @property
@@ -91,11 +91,11 @@ class DeltaSchedule:
         return min(self.initial + self.initial * self.multiplier * growth, self.maximum)
 
     def step(self, epoch: float | None = None) -> None:
-        """Advance by one step (an epoch, or 1/steps_per_epoch of it), or go to `epoch` >= 1."""
+        """Advance by one step (an epoch, or 1/steps_per_epoch of it), or go to `epoch` >= 1, whole or not."""
         if epoch is None:
             self._steps += 1
         elif epoch >= 1:
-            self._steps = round((epoch - 1) * self.steps_per_epoch)
+            self._steps = (epoch - 1) * self.steps_per_epoch
         else:
             raise ValueError(f"epochs count from 1, got {epoch}")
         self._apply()

@@ -14,6 +14,7 @@ T* pointer(std::uintptr_t address) noexcept {
   return reinterpret_cast<T*>(address);  // NOLINT(performance-no-int-to-ptr)
 }
 
+void register_context(pybind11::module_& module);
 void register_isa(pybind11::module_& module);
 void register_fast(pybind11::module_& module);
 void register_planes(pybind11::module_& module);

@@ -1,7 +1,7 @@
 // The `fast` codec: trits parsed into variable-length symbols, coded by interleaved rANS.
 //
 // The symbols are the leaves of a parse tree (Tunstall's) grown from the counts of the whole tensor: each
-// stands for a string of 1 to 64 trits, long runs of zeros among them, and all are about equally probable, so
+// stands for a string of 1 to 63 trits, long runs of zeros among them, and all are about equally probable, so
 // that 12-bit frequencies are precise at any density and one decoding step yields many trits. A chunk is cut
 // into blocks that decode alone; each holds up to 64 interleaved rANS states. docs/format-fast.md specifies
 // every byte. All arithmetic is on integers: same input, same bytes, on every machine.
@@ -22,7 +22,7 @@ inline constexpr std::size_t kFastMaxTrits = std::size_t{1} << 22;
 struct FastOptions {
   unsigned lanes = 0;       // interleaved states: a power of two up to 64; 0: chosen by size
   unsigned block_bits = 0;  // log2 of the trits in a block, 10..22; 0: chosen by size
-  unsigned max_length = 0;  // the longest symbol, 1..64 trits; 0: chosen by the counts
+  unsigned max_length = 0;  // the longest symbol, 1..63 trits; 0: chosen by the counts
   unsigned precision = 0;   // frequencies are multiples of 2^-precision, 8..16; 0: chosen by the counts
 };
 

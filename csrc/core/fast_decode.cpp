@@ -16,8 +16,8 @@ namespace fast {
 namespace {
 
 // Trits on their way into elements: small enough to stay in the first cache level.
-constexpr std::size_t kWindow = 8192;
-static_assert(kWindow >= 2 * kMaxLanes * kMaxLength);
+constexpr std::size_t kWindow = 12288;
+static_assert(kWindow >= 2 * kMaxLanes * kMaxLength + kOverrun);
 
 const Kernels& kernels() noexcept {
 #if defined(TERNZIP_X86)
@@ -58,24 +58,24 @@ class SymbolDecoder {
       tables_->longest =
           std::max<unsigned>(tables_->longest, tree.nodes[static_cast<std::size_t>(leaf)].length);
     }
-    tables_->stride = std::max(8u, std::bit_ceil(tables_->longest));
+    tables_->stride = std::max(8u, std::bit_ceil(tables_->longest + 1));
     tables_->precision = precision;
     for (std::size_t symbol = 0; symbol < tree.leaves.size(); ++symbol) {
       const Node* node = &tree.nodes[static_cast<std::size_t>(tree.leaves[symbol])];
-      tables_->lengths[symbol] = node->length;
-      std::int8_t* pattern = tables_->patterns + symbol * tables_->stride;
+      std::uint8_t* record = tables_->records + symbol * tables_->stride;
+      record[tables_->stride - 1] = node->length;
       for (; node->length != 0; node = &tree.nodes[static_cast<std::size_t>(node->parent)]) {
-        pattern[node->length - 1] = node->trit;
+        record[node->length - 1] = static_cast<std::uint8_t>(node->trit);
       }
     }
   }
 
   bool packed() const noexcept { return precision_ <= kSlotPrecision; }
   const DecodeTables& tables() const noexcept { return *tables_; }
-  unsigned length(unsigned symbol) const noexcept { return tables_->lengths[symbol]; }
-  const std::int8_t* pattern(unsigned symbol) const noexcept {
-    return tables_->patterns + std::size_t{symbol} * tables_->stride;
+  const std::uint8_t* record(unsigned symbol) const noexcept {
+    return tables_->records + std::size_t{symbol} * tables_->stride;
   }
+  unsigned length(unsigned symbol) const noexcept { return record(symbol)[tables_->stride - 1]; }
 
   // Takes a symbol from the state, which may fall below kStateFloor by that but not to zero.
   unsigned pop(std::uint32_t& state) const noexcept {
@@ -110,7 +110,7 @@ class Output {
   void open(std::size_t trits) noexcept { left_ = trits; }
   std::size_t left() const noexcept { return left_; }  // trits the block still needs
 
-  // Room for a whole symbol or round, and for the overrun of copied patterns as long as the block needs more.
+  // Room for a whole symbol or round, and for the overrun of copied records as long as the block needs more.
   std::int8_t* next(std::size_t room) noexcept {
     if (window_ && static_cast<std::size_t>(begin_ + kWindow - next_) < room) flush();
     return next_;
@@ -124,7 +124,7 @@ class Output {
     left_ -= trits;
   }
 
-  void append(const std::int8_t* trits, std::size_t count) noexcept {
+  void append(const std::uint8_t* trits, std::size_t count) noexcept {
     count = std::min(count, left_);  // the last symbol of a block may reach beyond it
     std::memcpy(next(kMaxLength), trits, count);
     advance(count);
@@ -196,7 +196,7 @@ class BlockDecoder {
 
  private:
   std::size_t whole_rounds(std::size_t rounds) {
-    const std::size_t room = std::size_t{header_.lanes()} * symbols_.tables().longest + kOverrun;
+    const std::size_t room = std::size_t{2} * header_.lanes() * symbols_.tables().longest + kOverrun;
     for (;;) {
       std::int8_t* next = out_.next(room);
       Cursor cursor{states_, words_, words_end_, next, out_.end(), rounds};
@@ -218,7 +218,7 @@ class BlockDecoder {
         states_[lane] = states_[lane] << 16 | load_le<std::uint16_t>(words_);
         words_ += 2;
       }
-      out_.append(symbols_.pattern(symbol), symbols_.length(symbol));
+      out_.append(symbols_.record(symbol), symbols_.length(symbol));
     }
     return true;
   }
@@ -245,7 +245,7 @@ class BlockDecoder {
         if (next == lanes) return false;
         state = state << 16 | (states_[next++] & 0xFFFFu);
       }
-      out_.append(symbols_.pattern(symbol), symbols_.length(symbol));
+      out_.append(symbols_.record(symbol), symbols_.length(symbol));
     }
     for (; next < lanes; ++next) {
       if (states_[next] != kStateFloor) return false;

@@ -69,7 +69,8 @@ void choose_model(const TensorCounts& counts, const FastOptions& options, Header
   header.max_length = options.max_length;
   if (header.max_length == 0) {
     const std::uint64_t most = expected(kMaxSymbols, kMaxLength, kMaxPrecision).trits_per_symbol;
-    for (header.max_length = 8; header.max_length < kMaxLength; header.max_length *= 2) {
+    for (header.max_length = 7; header.max_length < kMaxLength;
+         header.max_length = 2 * header.max_length + 1) {
       if (expected(kMaxSymbols, header.max_length, kMaxPrecision).trits_per_symbol / 3 * 4 >= most) break;
     }
   }

@@ -10,14 +10,13 @@
 namespace ternzip::fast {
 
 inline constexpr unsigned kSlotPrecision = 12;  // the highest precision with packed slots
-inline constexpr std::size_t kPatternBytes = std::size_t{256} * 64;
 
-// What decoding looks up. A packed slot holds frequency | (slot - start) << 12 | symbol << 24.
+// What decoding looks up. A slot holds frequency | (slot - start) << 12 | symbol << 24. A record holds the
+// trits of a symbol, padded with zeros, and in its last byte their number; records are `stride` bytes.
 struct DecodeTables {
   std::uint32_t slots[1u << kSlotPrecision];
-  std::uint8_t lengths[256];                        // trits of a symbol
-  alignas(64) std::int8_t patterns[kPatternBytes];  // the trits, `stride` apart, padded with zeros
-  unsigned stride;                                  // 8, 16, 32 or 64: at least the longest symbol
+  alignas(64) std::uint8_t records[256 * 64];
+  unsigned stride;  // 8, 16, 32 or 64: more than the longest symbol
   unsigned longest;
   unsigned precision;
 };
@@ -35,7 +34,8 @@ struct Cursor {
 // more.
 inline constexpr std::size_t kOverrun = 64;
 
-// Decodes rounds while neither words nor room can run out within the next one; 8 <= lanes <= 64 and precision
+// Decodes rounds while words cannot run out within the next one, nor room within the next two; 8 <= lanes <=
+// 64 and precision
 // <= kSlotPrecision.
 using DecodeRounds = void (*)(const DecodeTables& tables, unsigned lanes, Cursor& cursor);
 

@@ -5,24 +5,28 @@ namespace {
 
 template <unsigned kStride>
 void decode_loop(const DecodeTables& tables, unsigned lanes, Cursor& cursor) {
+  constexpr unsigned kGroup = 8;
   const std::uint32_t mask = (1u << tables.precision) - 1;
-  std::uint8_t symbols[64];
+  std::uint8_t symbols[kGroup];
   Cursor at = cursor;
-  while (round_fits(tables, lanes, at)) {
-    const std::uint8_t* words = at.words;
-    for (unsigned lane = 0; lane < lanes; ++lane) {
-      std::uint32_t state = at.states[lane];
-      const std::uint32_t slot = tables.slots[state & mask];
-      state = (slot & 0xFFFu) * (state >> tables.precision) + (slot >> 12 & 0xFFFu);
-      symbols[lane] = static_cast<std::uint8_t>(slot >> 24);
-      const std::uint32_t word = words[0] | static_cast<std::uint32_t>(words[1]) << 8;
-      const bool refill = state < 0x10000u;
-      at.states[lane] = refill ? state << 16 | word : state;
-      words += refill ? 2 : 0;
+  for (; round_fits(tables, lanes, at); --at.rounds) {
+    for (unsigned first = 0; first < lanes; first += kGroup) {
+      const std::uint8_t* words = at.words;
+      std::uint32_t* const states = at.states + first;
+      for (unsigned lane = 0; lane < kGroup; ++lane) {
+        const std::uint32_t slot = tables.slots[states[lane] & mask];
+        const std::uint32_t state =
+            (slot & 0xFFFu) * (states[lane] >> tables.precision) + (slot >> 12 & 0xFFFu);
+        symbols[lane] = static_cast<std::uint8_t>(slot >> 24);
+        // Without a branch, which would be mispredicted every other time.
+        const std::uint32_t word = words[0] | static_cast<std::uint32_t>(words[1]) << 8;
+        const std::uint32_t refill = state < 0x10000u ? 1u : 0u;
+        states[lane] = state ^ ((state ^ (state << 16 | word)) & (0u - refill));
+        words += 2 * refill;
+      }
+      at.words = words;
+      at.out = emit_symbols<kStride, kGroup>(tables, symbols, at.out);
     }
-    at.words = words;
-    at.out = emit_symbols<kStride>(tables, symbols, lanes, at.out);
-    --at.rounds;
   }
   cursor = at;
 }

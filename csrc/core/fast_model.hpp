@@ -12,7 +12,7 @@
 namespace ternzip::fast {
 
 inline constexpr unsigned kMaxSymbols = 256;
-inline constexpr unsigned kMaxLength = 64;
+inline constexpr unsigned kMaxLength = 63;
 inline constexpr unsigned kMaxLanes = 64;
 inline constexpr unsigned kMinBlockBits = 10;
 inline constexpr unsigned kMaxBlockBits = 22;
@@ -29,7 +29,7 @@ struct Header {
   unsigned lane_bits = 5;     // log2 of the interleaved states
   bool adapted = false;       // the frequencies are corrected by transmitted factors
   unsigned precision = 12;    // frequencies sum to 2^precision
-  unsigned max_length = 8;    // no symbol is longer
+  unsigned max_length = 7;    // no symbol is longer
   unsigned symbol_limit = 0;  // the tree grows up to this many leaves
   unsigned block_bits = 16;   // every block but the last holds 2^block_bits trits
 

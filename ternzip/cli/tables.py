@@ -46,6 +46,17 @@ def print_file(name: str, info: FileInfo) -> None:
             "with two symbols or more. Entropy is order 0, with one distribution a tensor.",
             highlight=False,
         )
+    if any(_beats_entropy(tensor) for tensor in info.tensors):
+        console.print(
+            "Where bits/symbol is below the entropy that is no contradiction: order-0 entropy takes symbols as "
+            "independent, and the context codec predicts each from its neighbours.",
+            highlight=False,
+        )
+
+
+def _beats_entropy(tensor: TensorInfo) -> bool:
+    bits = tensor.bits_per_symbol
+    return tensor.counted and tensor.counts is not None and bits is not None and bits < tensor.counts.entropy
 
 
 def _row(tensor: TensorInfo) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ternzip.codecs.base import CorruptPayload, TernaryCodec, Trits
+from ternzip.codecs.context import DEFAULT_EFFORT, EFFORTS, ContextCodec
 from ternzip.codecs.fast import FastCodec
 from ternzip.codecs.geometry import MAX_CHUNK_SYMBOLS, Geometry
 from ternzip.codecs.packed import PackedCodec
@@ -11,6 +12,8 @@ from ternzip.codecs.static import StaticCodec
 __all__ = [
     "BY_CODE",
     "BY_NAME",
+    "CHOICES",
+    "DEFAULT_EFFORT",
     "MAX_CHUNK_SYMBOLS",
     "CorruptPayload",
     "Geometry",
@@ -19,7 +22,7 @@ __all__ = [
     "candidates",
 ]
 
-_CODECS: tuple[TernaryCodec, ...] = (PackedCodec(), StaticCodec(), FastCodec())
+_CODECS: tuple[TernaryCodec, ...] = (PackedCodec(), StaticCodec(), ContextCodec(), FastCodec())
 
 BY_CODE: dict[int, TernaryCodec] = {codec.code: codec for codec in _CODECS}
 BY_NAME: dict[str, TernaryCodec] = {codec.name: codec for codec in _CODECS}
@@ -28,10 +31,11 @@ CHOICES = ("auto", *(codec.name for codec in _CODECS))
 """What `codec=` accepts."""
 
 
-def candidates(choice: str) -> list[tuple[TernaryCodec, bytes]]:
+def candidates(choice: str, effort: int = DEFAULT_EFFORT) -> list[tuple[TernaryCodec, bytes]]:
     """The codecs to try for one tensor, with their parameters; the smallest is kept, the first of equals."""
-    if choice == "auto":
-        return [(BY_NAME["static"], b""), (BY_NAME["packed"], b"")]
-    if choice not in BY_NAME:
+    if effort not in EFFORTS:
+        raise ValueError(f"effort: expected one of {', '.join(map(str, EFFORTS))}, got {effort!r}")
+    if choice not in CHOICES:
         raise ValueError(f"codec: expected one of {', '.join(CHOICES)}, got {choice!r}")
-    return [(BY_NAME[choice], b"")]
+    names = ("context", "fast", "static", "packed") if choice == "auto" else (choice,)
+    return [(BY_NAME[name], bytes([effort]) if name == "context" else b"") for name in names]

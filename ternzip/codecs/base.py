@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -17,19 +19,27 @@ class CorruptPayload(Exception):
     """A payload that no encoder wrote; the container adds tensor and offset and raises TernzipError."""
 
 
-@runtime_checkable
-class ElementDecoder(Protocol):
-    """A codec that can skip the symbols and write elements of a tensor with one pair of levels at once."""
+@dataclass(frozen=True)
+class DecodeJob:
+    """One chunk to decode: the arguments of TernaryCodec.decode."""
 
-    def decode_elements(
-        self,
-        payload: memoryview,
-        size: int,
-        counts: SymbolCounts,
-        itemsize: int,
-        levels: tuple[int, int],
-        out: NDArray[np.uint8],
-    ) -> None: ...
+    payload: memoryview
+    geometry: Geometry
+    counts: SymbolCounts
+    parameters: bytes
+    out: Trits
+
+
+@runtime_checkable
+class BatchDecoder(Protocol):
+    """A codec that decodes `batch` chunks together quicker than one after the other."""
+
+    code: int
+    batch: int
+
+    def decode_many(self, jobs: Sequence[DecodeJob]) -> list[bool]:
+        """Whether each payload could be decoded; the symbols of one that could not are unspecified."""
+        ...
 
 
 class TernaryCodec(Protocol):

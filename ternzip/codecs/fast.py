@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ternzip.codecs.base import CorruptPayload, Trits
 from ternzip.codecs.geometry import Geometry
@@ -32,30 +31,6 @@ class FastCodec:
             out.ctypes.data,
         ):
             raise CorruptPayload(f"fast payload: {data.size} bytes cannot stand for {out.size} symbols")
-
-    def decode_elements(
-        self,
-        payload: memoryview,
-        size: int,
-        counts: SymbolCounts,
-        itemsize: int,
-        levels: tuple[int, int],
-        out: NDArray[np.uint8],
-    ) -> None:
-        """decode, straight to the bytes of elements: `levels` are the bit patterns for -1 and +1."""
-        data = np.frombuffer(payload, np.uint8)
-        if not core.fast_decode_into(
-            data.ctypes.data,
-            data.size,
-            size,
-            counts.negative,
-            counts.zero,
-            counts.positive,
-            itemsize,
-            *levels,
-            out.ctypes.data,
-        ):
-            raise CorruptPayload(f"fast payload: {data.size} bytes cannot stand for {size} symbols")
 
     def check_parameters(self, parameters: bytes) -> None:
         if parameters:

@@ -28,6 +28,7 @@ _PLAIN, _ROTATED = 0, 1  # transform: elements as they are, or rotated left by o
 _STORED, _ZSTD = 0, 1  # method of one plane
 _THOROUGH = 1 << 20  # up to this many bytes a block is worth zstd's highest levels
 _MAX_WINDOW = 1 << 23
+_STATED = 0b11100011  # of a frame header's descriptor: content size, single segment, dictionary ID
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,10 @@ def compress_zstd(data: bytes | memoryview, level: int) -> bytes:
 
 def decompress_zstd(data: bytes | memoryview, size: int) -> bytes:
     """Exactly `size` bytes, or CorruptPayload. The caller has bounded `size`; no more is allocated."""
+    # A content size in the frame would override `max_output_size`, so a frame must not state one.
+    if bytes(data[:4]) != zstandard.FRAME_HEADER or (len(data) > 4 and data[4] & _STATED):
+        raise CorruptPayload("zstd: expected a frame without content size and dictionary")
     try:
-        # A content size in the frame would override `max_output_size`, so a frame must not state one.
-        frame = zstandard.get_frame_parameters(data)
-        if frame.content_size != zstandard.CONTENTSIZE_UNKNOWN or frame.dict_id:
-            raise CorruptPayload("zstd: expected a frame without content size and dictionary")
         decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
         out = decompressor.decompress(data, max_output_size=max(size, 1), allow_extra_data=False)
     except zstandard.ZstdError as error:

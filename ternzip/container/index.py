@@ -161,11 +161,13 @@ def _read_shapes(table: Cursor, storages: bytes) -> list[Entry]:
 
 
 def _read_parameters(cursor: Cursor, entries: list[Entry]) -> None:
-    for entry in entries:
+    for number, entry in enumerate(entries):
         if entry.storage is Storage.TERNARY:
+            cursor.enter(f"parameters of tensor {number}")
             before = cursor.remaining
             entry.ternary, entry.coding = decode_parameters(cursor, entry.dtype, entry.shape, CODECS)
             entry.parameters_size = before - cursor.remaining
+    cursor.enter("parameters")
     cursor.end()
 
 

@@ -11,19 +11,17 @@ from types import TracebackType
 
 import numpy as np
 
-from ternzip.codecs.base import CorruptPayload, ElementDecoder, TernaryCodec, Trits
-from ternzip.codecs.geometry import Geometry
 from ternzip.codecs.planes import Bytes, Run, decode_block
-from ternzip.codecs.ternary import Ternary
+from ternzip.container.batches import Batches
 from ternzip.container.index import Index, decode_index
 from ternzip.container.layout import PREAMBLE, Entry, Preamble, Record, SolidBlock, Storage
+from ternzip.container.located import Located
 from ternzip.container.sources import BufferSource, FileSource, Source
 from ternzip.container.tensor import RawTensor, Tie
+from ternzip.container.ternary_decoding import TernaryDecoding
 from ternzip.container.workers import Workers
 from ternzip.container.writer import Progress
 from ternzip.errors import TernzipError
-from ternzip.native import core
-from ternzip.symbols import SymbolCounts
 
 _AHEAD_BYTES = 256 << 20  # tensors that may be decoded before the caller takes them
 
@@ -97,7 +95,8 @@ class Reader:
             raise TernzipError(f"{self._source.name}: no tensor {name!r} among {len(self.entries)}")
         with Workers(threads) as workers:
             entry = self.entries[name]
-            tensor = self._start(entry if entry.tied_to is None else self.entries[entry.tied_to], workers)()
+            stored = entry if entry.tied_to is None else self.entries[entry.tied_to]
+            tensor = self._start(stored, workers, Batches(workers))()
             assert isinstance(tensor, RawTensor)
             return tensor
 
@@ -106,10 +105,11 @@ class Reader:
     ) -> Iterator[tuple[str, RawTensor | Tie]]:
         """Every tensor in order; a name that shares another's elements yields a Tie to it."""
         with Workers(threads) as workers:
+            batches = Batches(workers)
             waiting: deque[tuple[Entry, Callable[[], RawTensor | Tie]]] = deque()
             ahead = 0
             for entry in self.entries.values():
-                waiting.append((entry, self._start(entry, workers)))
+                waiting.append((entry, self._start(entry, workers, batches)))
                 ahead += entry.nbytes
                 while ahead > _AHEAD_BYTES:
                     ahead -= waiting[0][0].nbytes
@@ -126,7 +126,7 @@ class Reader:
             progress(entry.name, entry.nbytes)
         return entry.name, tensor
 
-    def _start(self, entry: Entry, workers: Workers) -> Callable[[], RawTensor | Tie]:
+    def _start(self, entry: Entry, workers: Workers, batches: Batches) -> Callable[[], RawTensor | Tie]:
         """Starts decoding a tensor; the result waits for it."""
         if entry.tied_to is not None:
             tie = Tie(entry.tied_to)
@@ -138,9 +138,11 @@ class Reader:
             futures = self._start_planes(entry, data, workers)
             after: Callable[[], None] = lambda: None  # noqa: E731
         else:
-            futures, after = self._start_ternary(entry, data, workers)
+            decoding = TernaryDecoding(entry, data, self._payload, self._located, batches)
+            futures, after = decoding.start(workers), decoding.finish
 
         def finish() -> RawTensor:
+            batches.flush()
             for future in futures:
                 future.result()
             with self._located(entry, entry.records[0] if entry.records else None):
@@ -158,8 +160,8 @@ class Reader:
             raise TernzipError(f"expected zeros after the first {record.size} bytes of the record")
         return data[: record.size]
 
-    def _located(self, owner: Entry | SolidBlock, record: Record | None) -> _Located:
-        return _Located(self._source.name, owner, record)
+    def _located(self, owner: Entry | SolidBlock, record: Record | None) -> Located:
+        return Located(self._source.name, owner, record)
 
     def _from_block(self, entry: Entry) -> Bytes:
         cached = self._cached_block  # taken once: another thread may put a newer block in its place
@@ -183,116 +185,6 @@ class Reader:
             futures.append(workers.submit(decode, record, data[start : start + record.units]))
             start += record.units
         return futures
-
-    def _start_ternary(
-        self, entry: Entry, data: Bytes, workers: Workers
-    ) -> tuple[list[Future[None]], Callable[[], None]]:
-        ternary, coding = entry.ternary, entry.coding
-        assert ternary is not None
-        assert coding is not None
-        itemsize = entry.dtype.itemsize
-        # Levels per row are applied to the whole tensor at the end: chunks need not hold whole rows.
-        trits = np.empty(entry.size, np.int8) if ternary.per_row else None
-        signs = np.empty(ternary.zero_geometry.symbols, np.int8)
-
-        def decode_symbols(record: Record, start: int, chunk: Geometry) -> None:
-            part = data[start * itemsize : (start + chunk.symbols) * itemsize]
-            if trits is None and entry.is_coded and isinstance(coding.symbols, ElementDecoder):
-                levels = int(ternary.negative[0]), int(ternary.positive[0])
-                with self._located(entry, record):
-                    coding.symbols.decode_elements(
-                        self._payload(record), chunk.symbols, ternary.counts, itemsize, levels, part
-                    )
-                return
-            out = np.empty(chunk.symbols, np.int8) if trits is None else trits[start : start + chunk.symbols]
-            with self._located(entry, record):
-                if entry.is_coded:
-                    self._decode(record, coding.symbols, coding.symbol_parameters, chunk, ternary.counts, out)
-                elif self._payload(record):
-                    raise CorruptPayload(
-                        f"expected an empty record for a constant, found {record.size} bytes"
-                    )
-                else:
-                    out.fill(1 if ternary.counts.positive else -1 if ternary.counts.negative else 0)
-            if trits is None:
-                _expand(ternary, out, 1, out.size, part)
-
-        def decode_signs(record: Record, start: int, chunk: Geometry) -> None:
-            assert coding.zeros is not None
-            with self._located(entry, record):
-                out = signs[start : start + chunk.symbols]
-                self._decode(record, coding.zeros, coding.zero_parameters, chunk, ternary.zero_counts, out)
-
-        jobs = [(decode_symbols, chunk) for chunk in ternary.geometry.chunks()]
-        jobs += [(decode_signs, chunk) for chunk in ternary.zero_geometry.chunks()]
-        futures = [
-            workers.submit(job, record, start, chunk)
-            for record, (job, (start, chunk)) in zip(entry.records, jobs, strict=True)
-        ]
-
-        def after() -> None:
-            if trits is not None:
-                _expand(ternary, trits, *ternary.level_rows, data)
-            if ternary.negative_zeros:
-                zero_signs = signs if ternary.has_zero_signs else np.full(ternary.counts.zero, -1, np.int8)
-                if not core.apply_zero_signs(
-                    data.ctypes.data, entry.size, entry.dtype.code, zero_signs.ctypes.data, zero_signs.size
-                ):
-                    raise CorruptPayload(
-                        f"expected {zero_signs.size} zeros to carry signs, found another number"
-                    )
-
-        return futures, after
-
-    def _decode(
-        self,
-        record: Record,
-        codec: TernaryCodec,
-        parameters: bytes,
-        chunk: Geometry,
-        counts: SymbolCounts,
-        out: Trits,
-    ) -> None:
-        codec.decode(self._payload(record), chunk, counts, parameters, out)
-
-
-def _expand(ternary: Ternary, trits: Trits, rows: int, cols: int, data: Bytes) -> None:
-    core.expand_trits(
-        trits.ctypes.data,
-        rows,
-        cols,
-        ternary.dtype.code,
-        ternary.negative.ctypes.data,
-        ternary.positive.ctypes.data,
-        ternary.per_row,
-        data.ctypes.data,
-    )
-
-
-class _Located:
-    """Turns errors about a record into a TernzipError with file, tensor and offset."""
-
-    def __init__(self, name: str, owner: Entry | SolidBlock, record: Record | None) -> None:
-        self._name = name
-        self._owner = owner
-        self._record = record
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, CorruptPayload | TernzipError):
-            where = [self._name]
-            if isinstance(self._owner, Entry):
-                where.append(f"tensor {self._owner.name!r}")
-            else:
-                names = [entry.name for entry in self._owner.members]
-                where.append(f"solid block of {len(names)} tensors from {names[0]!r} on")
-            if self._record is not None:
-                where.append(f"offset {self._record.offset}")
-            raise TernzipError(f"{': '.join(where)}: {error}") from None
 
 
 def tensor_bytes(reader_entries: Iterable[Entry], blocks: list[SolidBlock]) -> dict[str, int]:

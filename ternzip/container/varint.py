@@ -34,6 +34,10 @@ class Cursor:
     def remaining(self) -> int:
         return len(self._data) - self._position
 
+    def enter(self, what: str) -> None:
+        """From here on, messages name this part of the section."""
+        self._what = what
+
     def where(self) -> str:
         if self._offset is None:
             return f"{self._what}, byte {self._position}"

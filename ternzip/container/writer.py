@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import IO
@@ -54,11 +54,13 @@ class Options:
 
     Attributes:
         codec: one of `ternzip.codecs.CHOICES`.
+        effort: 1 to 3, how much time `context` may take for a smaller file.
         merge_zeros: store -0.0 of ternary tensors as +0.0; the one option that is not lossless.
         threads: None uses every processor.
     """
 
     codec: str = "auto"
+    effort: int = codecs.DEFAULT_EFFORT
     merge_zeros: bool = False
     threads: int | None = None
 
@@ -86,7 +88,7 @@ def write_container(
     duplicate or unencodable names; ValueError for unknown options.
     """
     options = options or Options()
-    codecs.candidates(options.codec)  # an unknown name fails before anything is written
+    codecs.candidates(options.codec, options.effort)  # an unknown name fails before anything is written
     with Workers(options.threads) as workers:
         writer = _Writer(stream, options, workers, progress)
         for name, tensor in tensors:
@@ -254,8 +256,11 @@ class _Attempt:
     payloads: list[Future[bytes]]
 
 
+_Candidates = Sequence[tuple[TernaryCodec, bytes]]
+
+
 def _attempts(
-    symbols: Trits, geometry: Geometry, counts: SymbolCounts, choice: str, workers: Workers
+    symbols: Trits, geometry: Geometry, counts: SymbolCounts, candidates: _Candidates, workers: Workers
 ) -> list[_Attempt]:
     def encode(codec: TernaryCodec, parameters: bytes, start: int, chunk: Geometry) -> bytes:
         return codec.encode(symbols[start : start + chunk.symbols], chunk, counts, parameters)
@@ -266,7 +271,7 @@ def _attempts(
             parameters,
             [workers.submit(encode, codec, parameters, start, chunk) for start, chunk in geometry.chunks()],
         )
-        for codec, parameters in codecs.candidates(choice)
+        for codec, parameters in candidates
     ]
 
 
@@ -280,17 +285,16 @@ def _ternary_job(
 ) -> _Pending:
     entry.ternary = found
     coded = occurring(found.counts) >= 2
-    symbols = (
-        _attempts(trits_of(tensor, found), found.geometry, found.counts, options.codec, workers)
-        if coded
-        else []
-    )
-    zeros = (
+    symbols: list[_Attempt] = []
+    zeros: list[_Attempt] = []
+    if coded:
+        wanted = codecs.candidates(options.codec, options.effort)
+        symbols = _attempts(trits_of(tensor, found), found.geometry, found.counts, wanted, workers)
+    if found.has_zero_signs:
         # The signs of zeros are a vector without geometry: order 0 is all there is to have.
-        _attempts(zero_signs_of(tensor, found), found.zero_geometry, found.zero_counts, "static", workers)
-        if found.has_zero_signs
-        else []
-    )
+        order0 = codecs.candidates("static")
+        signs = zero_signs_of(tensor, found)
+        zeros = _attempts(signs, found.zero_geometry, found.zero_counts, order0, workers)
 
     def finish() -> list[tuple[bytes, int]]:
         payloads = [b""] * found.geometry.chunk_count

@@ -8,7 +8,7 @@ from ternzip.models.layers import activation_named, sign_or_identity
 
 
 class FullyConnected(nn.Module):
-    """in_features - hidden - hidden - num_classes with batch norm and an activation after each hidden layer.
+    """in_features - hidden - hidden - num_classes, batch norm after each, an activation after the hidden ones.
 
     Input of any shape (batch, ...) with in_features numbers a sample; output (batch, num_classes) scores.
     """
@@ -31,13 +31,14 @@ class FullyConnected(nn.Module):
         self.bn2 = nn.BatchNorm1d(hidden)
         self.act2 = activation_named(activation)
         self.fc3 = nn.Linear(hidden, num_classes)
+        self.bn3 = nn.BatchNorm1d(num_classes)
         self.dropout = nn.Dropout(dropout)
         self.sign = sign_or_identity(signed_activations)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act1(self.bn1(self.fc1(x.flatten(1))))
         x = self.act2(self.bn2(self.fc2(self.sign(self.dropout(x)))))
-        out: Tensor = self.fc3(self.sign(self.dropout(x)))
+        out: Tensor = self.bn3(self.fc3(self.sign(self.dropout(x))))
         return out
 
 

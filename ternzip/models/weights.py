@@ -2,73 +2,37 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from ternzip.checkpoint.base import LATENT_MARK
+from ternzip.checkpoint.load import open_checkpoint
 from ternzip.errors import TernzipError
-
-LATENT_MARK = ".parametrizations."
+from ternzip.tensors import to_tensors
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a .tnz, .safetensors, .pt, .pth or .ckpt file, by name, on the CPU.
+    """The tensors of any checkpoint file ternzip reads (.tnz, .safetensors, .pt, .pth, .ckpt), by name, on the CPU.
 
-    Never unpickles anything but tensors and plain containers. Raises TernzipError for a missing or
-    unreadable file, and for one without tensors.
+    Runs no code from the file. Raises TernzipError for a missing, damaged or foreign file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise TernzipError(f"{path}: no such file")
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".tnz":
-            import ternzip
-
-            return dict(ternzip.load_file(path))
-        if suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except TernzipError:
-        raise
-    except pickle.UnpicklingError as error:
-        reason = "a damaged file, or a pickle that holds more than tensors and plain containers"
-        raise TernzipError(f"{path}: not read: {reason}") from error
-    except Exception as error:
-        detail = str(error).strip().splitlines() or [type(error).__name__]
-        raise TernzipError(f"{path}: not a checkpoint that can be read: {detail[0]}") from error
-    return unwrap(loaded, str(path))
+    checkpoint = open_checkpoint(str(path))
+    with closing(checkpoint):
+        return unwrap(to_tensors(checkpoint.tensors(), "cpu"))
 
 
-def unwrap(loaded: Any, source: str = "checkpoint") -> dict[str, Tensor]:
-    """The state_dict inside `loaded`, without its outer dict and `module.` or `model.` before every name."""
-    while isinstance(loaded, Mapping):
-        inner = next(
-            (loaded[key] for key in ("state_dict", "model_state_dict", "model") if key in loaded), None
-        )
-        if not isinstance(inner, Mapping):
-            break
-        loaded = inner
-    tensors = {}
-    if isinstance(loaded, Mapping):
-        tensors = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise TernzipError(
-            f"{source}: no tensors found: expected a state_dict, found {type(loaded).__name__}"
-        )
+def unwrap(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors without the `module.` or `model.` that a wrapper put before every name."""
     for prefix in ("module.", "model."):
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
+    return dict(tensors)
 
 
-def load_weights(model: nn.Module, source: str | Path | Mapping[str, Any]) -> nn.Module:
+def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor]) -> nn.Module:
     """Load a checkpoint file, or a state_dict already read, into `model`; returns `model`.
 
     Raises TernzipError when names or shapes do not match, naming the first that does not.

@@ -1,0 +1,46 @@
+// The `context` codec: ternary tensors at the fewest bytes, by an adaptive model (core/context_model.hpp)
+// that drives a binary rANS coder (core/binary_rans.hpp). Integer arithmetic throughout: the same trits give
+// the same bytes on every machine. docs/format-context.md specifies the payload.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace ternzip::context {
+
+// A chunk of a ternary tensor in C order: out-channels, in-channels, weights of a kernel.
+struct Geometry {
+  std::size_t rows = 0, cols = 0, kernel = 0;
+};
+
+// Symbol counts of the whole tensor, known to encoder and decoder: the rates that the model starts from.
+// A symbol whose count is zero does not occur in any chunk.
+struct Counts {
+  std::uint64_t negative = 0, zero = 0, positive = 0;
+};
+
+// How much the model may cost. The decoder must be told the encoder's effort.
+enum class Effort : std::uint8_t { kQuick = 1, kDefault = 2, kMax = 3 };
+
+// Encodes rows * cols * kernel trits (-1, 0, +1). Throws std::invalid_argument if a trit is none of these or
+// of a symbol whose count is zero, or if the product overflows.
+std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& geometry, const Counts& counts,
+                                 Effort effort);
+
+struct DecodeJob {
+  const std::uint8_t* payload = nullptr;
+  std::size_t payload_size = 0;
+  Geometry geometry;
+  Counts counts;
+  Effort effort = Effort::kDefault;
+  std::int8_t* out = nullptr;  // rows * cols * kernel trits
+  bool ok = false;             // set by decode: whether the payload was one that encode can have written
+};
+
+// Decodes several chunks, two at a time in one thread: their chains of dependent instructions overlap.
+// A damaged payload ends in bounded time with ok == false or, rarely, with wrong trits; memory stays below
+// 32 bytes for every trit plus a constant.
+void decode(DecodeJob* jobs, std::size_t count);
+
+}  // namespace ternzip::context

@@ -1,0 +1,102 @@
+"""What ternary training adds to a Lightning loop: Delta, clipping, counting, and the watch for collapse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+
+from ternzip.collapse import CollapseWatch
+from ternzip.modules import clip_latent_, count_layers, ternary_layers
+from ternzip.projection import project
+from ternzip.schedules import DeltaSchedule
+from ternzip.symbols import SymbolCounts
+
+
+class TernaryCallback(Callback):
+    """For any LightningModule with prepared layers inside.
+
+    Sets Delta for every epoch, or every step with `per_iteration`; clips the latent weights after every
+    optimizer step; before every validation logs `delta`, `sparsity`, `entropy` (bits/weight) and
+    `projected_bytes`; stops a training that has collapsed (TernzipError), unless `carry_on`.
+    """
+
+    def __init__(
+        self, schedule: DeltaSchedule | None = None, *, per_iteration: bool = False, carry_on: bool = False
+    ) -> None:
+        self.schedule = schedule
+        self.per_iteration = per_iteration
+        self.carry_on = carry_on
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.ternary = bool(ternary_layers(pl_module))
+        self.watch = CollapseWatch(pl_module, carry_on=self.carry_on)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.schedule is None or (batch_idx and not self.per_iteration):
+            return
+        # The epoch alone decides, so a resumed run needs no state of its own.
+        progress = batch_idx / trainer.num_training_batches if self.per_iteration else 0.0
+        self.schedule.step(trainer.current_epoch + 1 + progress)
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        self.watch.after_backward()
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        clip_latent_(pl_module)
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if not self.ternary or trainer.sanity_checking:
+            return
+        counts = count_layers(pl_module)
+        self.watch.after_counting(counts)
+        total = sum(counts.values(), SymbolCounts())
+        figures = {"sparsity": total.sparsity, "entropy": total.entropy}
+        if self.schedule is not None:
+            figures["delta"] = self.schedule.delta
+        # Weights are replicated over processes: every process counts the same, and nothing is summed.
+        for name, value in figures.items():
+            pl_module.log(name, value, prog_bar=True)
+        pl_module.log("projected_bytes", project(pl_module, counts).total, prog_bar=True)
+
+
+class EpochLine(Callback):
+    """One line an epoch on stdout, from the first process."""
+
+    COLUMNS = (
+        ("loss_epoch", "loss", "{:8.4f}"),
+        ("accuracy", "accuracy", "{:8.2%}"),
+        ("delta", "Delta", "{:8.4f}"),
+        ("sparsity", "zeros", "{:8.2%}"),
+        ("entropy", "bit/weight", "{:10.4f}"),
+        ("projected_bytes", "file, bytes", "{:11,.0f}"),
+    )
+
+    def __init__(self) -> None:
+        self.titled = False
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        figures = trainer.callback_metrics
+        shown = [(title, form, figures[key]) for key, title, form in self.COLUMNS if key in figures]
+        cells = [form.format(float(value)) for _, form, value in shown]
+        if not self.titled:
+            print(
+                "epoch", *(title.rjust(len(cell)) for (title, _, _), cell in zip(shown, cells, strict=True))
+            )
+            self.titled = True
+        print(f"{trainer.current_epoch + 1:5d}", *cells, flush=True)
+
+
+class ArmedEarlyStopping(EarlyStopping):
+    """Early stopping on accuracy that only begins to count once Delta has stopped growing."""
+
+    def __init__(self, patience: int) -> None:
+        super().__init__("accuracy", mode="max", patience=patience, check_on_train_epoch_end=False)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if pl_module.delta_stands_still:
+            super().on_validation_end(trainer, pl_module)

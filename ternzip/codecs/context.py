@@ -1,0 +1,67 @@
+"""`context`: an adaptive model of the tensor's own geometry, made for the smallest files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ternzip.codecs.base import CorruptPayload, DecodeJob, Trits
+from ternzip.codecs.geometry import Geometry
+from ternzip.native import core
+from ternzip.symbols import SymbolCounts
+
+EFFORTS = (1, 2, 3)
+"""How much the model may cost: quick, default, the smallest. Stored as the one byte of parameters."""
+
+DEFAULT_EFFORT = 2
+
+
+class ContextCodec:
+    code = 2
+    name = "context"
+    batch = 2
+    """Two chunks decoded in lockstep keep one core twice as busy."""
+
+    def encode(self, trits: Trits, geometry: Geometry, counts: SymbolCounts, parameters: bytes) -> bytes:
+        return core.context_encode(
+            trits.ctypes.data,
+            geometry.rows,
+            geometry.cols,
+            geometry.kernel,
+            counts.negative,
+            counts.zero,
+            counts.positive,
+            parameters[0],
+        )
+
+    def decode(
+        self, payload: memoryview, geometry: Geometry, counts: SymbolCounts, parameters: bytes, out: Trits
+    ) -> None:
+        job = DecodeJob(payload, geometry, counts, parameters, out)
+        if not self.decode_many([job])[0]:
+            raise CorruptPayload(f"context payload: {len(payload)} bytes cannot stand for {out.size} symbols")
+
+    def decode_many(self, jobs: Sequence[DecodeJob]) -> list[bool]:
+        buffers = [np.frombuffer(job.payload, np.uint8) for job in jobs]
+        return core.context_decode_many(
+            [
+                (
+                    buffer.ctypes.data,
+                    buffer.size,
+                    job.geometry.rows,
+                    job.geometry.cols,
+                    job.geometry.kernel,
+                    job.counts.negative,
+                    job.counts.zero,
+                    job.counts.positive,
+                    job.parameters[0],
+                    job.out.ctypes.data,
+                )
+                for buffer, job in zip(buffers, jobs, strict=True)
+            ]
+        )
+
+    def check_parameters(self, parameters: bytes) -> None:
+        if len(parameters) != 1 or parameters[0] not in EFFORTS:
+            raise CorruptPayload(f"context: expected an effort of 1 to 3, found {parameters.hex()!r}")

@@ -1,0 +1,37 @@
+"""What a model would take as a .tnz file, from the entropy of its symbols, before any is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from ternzip.files import save
+from ternzip.modules import count_layers, ternary_layers
+from ternzip.symbols import SymbolCounts
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Predicted size in bytes: order-0 entropy of each ternary tensor, and all else as it is stored."""
+
+    ternary: float
+    other: int
+
+    @property
+    def total(self) -> float:
+        return self.ternary + self.other
+
+
+def project(model: nn.Module, counts: Mapping[str, SymbolCounts] | None = None) -> Projection:
+    """The projected size of a prepared model; `counts` saves counting again.
+
+    The tensors that are not ternary are compressed for it: their size has no formula, but they are few.
+    """
+    counts = count_layers(model) if counts is None else counts
+    prefixes = tuple(f"{layer.name}.parametrizations.weight." for layer in ternary_layers(model))
+    others = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(prefixes)}
+    return Projection(
+        ternary=sum(count.entropy * count.total / 8 for count in counts.values()), other=len(save(others))
+    )

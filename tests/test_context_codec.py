@@ -1,0 +1,165 @@
+"""The native context codec: round trips of any geometry, sizes that mean something, damaged payloads."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ternzip.native import core
+
+Geometry = tuple[int, int, int]
+Counts = tuple[int, int, int]
+
+
+def counts_of(trits: np.ndarray) -> Counts:
+    return int((trits < 0).sum()), int((trits == 0).sum()), int((trits > 0).sum())
+
+
+def encode(trits: np.ndarray, geometry: Geometry, effort: int, counts: Counts | None = None) -> bytes:
+    trits = np.ascontiguousarray(trits, dtype=np.int8)
+    assert trits.size == geometry[0] * geometry[1] * geometry[2]
+    payload: bytes = core.context_encode(trits.ctypes.data, *geometry, *(counts or counts_of(trits)), effort)
+    return payload
+
+
+def decode(payload: bytes, geometry: Geometry, counts: Counts, effort: int) -> tuple[bool, np.ndarray]:
+    source = np.frombuffer(payload, dtype=np.uint8)
+    out = np.full(geometry[0] * geometry[1] * geometry[2] + 32, 99, dtype=np.int8)
+    ok = core.context_decode(source.ctypes.data, source.size, *geometry, *counts, effort, out.ctypes.data)
+    assert (out[-32:] == 99).all()
+    return ok, out[:-32]
+
+
+def entropy_bytes(trits: np.ndarray) -> float:
+    p = np.array([n / trits.size for n in counts_of(trits) if n])
+    return float(-(p * np.log2(p)).sum() * trits.size / 8)
+
+
+@st.composite
+def tensors(draw: st.DrawFn) -> tuple[np.ndarray, Geometry]:
+    geometry = (
+        draw(st.integers(0, 40)),
+        draw(st.integers(1, 20)),
+        draw(st.sampled_from([1, 1, 2, 3, 4, 5, 8, 9, 9, 16, 25, 27, 49, 121])),
+    )
+    zeros = draw(st.sampled_from([0.0, 0.3, 0.5, 0.9, 0.99, 1.0]))
+    positive = draw(st.sampled_from([0.0, 0.5, 0.8, 1.0]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    trits = np.where(rng.random(geometry) < positive, 1, -1) * (rng.random(geometry) >= zeros)
+    if draw(st.booleans()):  # dead rows and columns
+        trits *= (rng.random((geometry[0], 1, 1)) < 0.7) * (rng.random((1, geometry[1], 1)) < 0.7)
+    if draw(st.booleans()):  # similar rows
+        trits[1::2] = np.where(rng.random(trits[1::2].shape) < 0.9, trits[: len(trits[1::2])], trits[1::2])
+    return trits.astype(np.int8).ravel(), geometry
+
+
+@settings(max_examples=150, deadline=None)
+@given(tensors(), st.integers(1, 3))
+def test_round_trip(tensor: tuple[np.ndarray, Geometry], effort: int) -> None:
+    trits, geometry = tensor
+    payload = encode(trits, geometry, effort)
+    assert payload == encode(trits, geometry, effort)
+    ok, back = decode(payload, geometry, counts_of(trits), effort)
+    assert ok
+    assert (back == trits).all()
+    if trits.size:
+        assert len(payload) <= entropy_bytes(trits) * 1.001 + 16
+
+
+@settings(max_examples=60, deadline=None)
+@given(tensors(), st.integers(1, 3), st.data())
+def test_damaged_payloads_end(tensor: tuple[np.ndarray, Geometry], effort: int, data: st.DataObject) -> None:
+    trits, geometry = tensor
+    counts = counts_of(trits)
+    payload = bytearray(encode(trits, geometry, effort))
+    kind = data.draw(st.sampled_from(["flip", "cut", "extend", "random", "counts"]))
+    if kind == "flip" and payload:
+        payload[data.draw(st.integers(0, len(payload) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    elif kind == "cut":
+        del payload[data.draw(st.integers(0, len(payload))) :]
+    elif kind == "extend":
+        payload += data.draw(st.binary(min_size=1, max_size=20))
+    elif kind == "random":
+        payload = bytearray(data.draw(st.binary(max_size=64)))
+    else:
+        counts = data.draw(st.tuples(*[st.sampled_from([0, 1, 1000, 2**32, 2**64 - 1])] * 3))
+    ok, back = decode(bytes(payload), geometry, counts, effort)
+    assert ok in (True, False)
+    assert np.isin(back, (-1, 0, 1)).all()
+
+
+@pytest.mark.parametrize("effort", [1, 2, 3])
+def test_truncation_is_noticed_or_changes_trits(effort: int) -> None:
+    trits = np.random.default_rng(1).integers(-1, 2, 16 * 16 * 9).astype(np.int8)
+    payload = encode(trits, (16, 16, 9), effort)
+    for length in range(len(payload)):
+        ok, back = decode(payload[:length], (16, 16, 9), counts_of(trits), effort)
+        assert not ok or (back != trits).any()
+    ok, _ = decode(payload + b"\1", (16, 16, 9), counts_of(trits), effort)
+    assert not ok
+
+
+def test_several_at_once() -> None:
+    rng = np.random.default_rng(2)
+    geometries = [(16, 8, 9), (1, 300, 1), (20, 30, 1), (16, 16, 9), (0, 5, 9), (8, 1, 25), (32, 4, 9)]
+    jobs, keep = [], []
+    for effort, geometry in zip([1, 2, 3, 2, 2, 3, 2], geometries, strict=True):
+        trits = rng.integers(-1, 2, geometry[0] * geometry[1] * geometry[2]).astype(np.int8)
+        payload = np.frombuffer(encode(trits, geometry, effort), dtype=np.uint8)
+        out = np.full(trits.size, 99, dtype=np.int8)
+        keep.append((trits, payload, out))
+        jobs.append(
+            (payload.ctypes.data, payload.size, *geometry, *counts_of(trits), effort, out.ctypes.data)
+        )
+    assert core.context_decode_many(jobs) == [True] * len(jobs)
+    for trits, _, out in keep:
+        assert (out == trits).all()
+    bad = list(jobs[0])
+    bad[1] -= 1
+    assert core.context_decode_many([jobs[1], tuple(bad), jobs[2]]) == [True, False, True]
+
+
+def test_what_the_counts_say_costs_nothing() -> None:
+    for value in (-1, 0, 1):
+        assert encode(np.full(90, value), (2, 5, 9), 2) == b""
+        ok, back = decode(b"", (2, 5, 9), counts_of(np.full(90, value)), 2)
+        assert ok
+        assert (back == value).all()
+    signs = np.random.default_rng(3).choice([-1, 1], 9000)
+    assert len(encode(signs, (100, 10, 9), 2)) <= 9000 / 8 + 3
+    mask = np.random.default_rng(4).integers(0, 2, 9000)
+    assert len(encode(mask, (100, 10, 9), 2)) <= 9000 / 8 + 3
+
+
+@pytest.mark.parametrize("zeros", [0.5, 0.9, 0.98, 0.995])
+@pytest.mark.parametrize("geometry", [(200, 500, 1), (100, 111, 9)])
+def test_noise_costs_its_entropy(zeros: float, geometry: Geometry) -> None:
+    rng = np.random.default_rng(5)
+    size = geometry[0] * geometry[1] * geometry[2]
+    trits = rng.choice([-1, 0, 1], size, p=[(1 - zeros) / 2, zeros, (1 - zeros) / 2]).astype(np.int8)
+    assert len(encode(trits, geometry, 2)) <= 1.003 * entropy_bytes(trits) + 48
+
+
+def test_structure_is_found() -> None:
+    rng = np.random.default_rng(6)
+    smooth = np.cumsum(rng.normal(size=(64, 32, 9)), axis=2)  # neighbours in a kernel agree
+    trits = np.where(smooth > 1, 1, np.where(smooth < -1, -1, 0)).astype(np.int8)
+    assert len(encode(trits, (64, 32, 9), 2)) < 0.85 * entropy_bytes(trits)
+    rows = rng.choice([-1, 0, 1], (4, 32 * 9))[rng.integers(0, 4, 64)]  # sixteen copies of four filters
+    flips = rng.random(rows.shape) < 0.05
+    copies = np.where(flips, -rows, rows).astype(np.int8)
+    plain = encode(copies, (64, 32, 9), 1)
+    assert len(encode(copies, (64, 32, 9), 2)) < 0.85 * len(plain)
+
+
+def test_encode_refuses_what_is_not_counted() -> None:
+    trits = np.array([1, 0, -1, 0], dtype=np.int8)
+    for counts in [(0, 2, 1), (1, 0, 1), (1, 2, 0)]:
+        with pytest.raises(ValueError, match="not of a counted symbol"):
+            encode(trits, (1, 4, 1), 2, counts)
+    with pytest.raises(ValueError, match="not of a counted symbol"):
+        encode(np.array([2], dtype=np.int8), (1, 1, 1), 2, (1, 1, 1))
+    with pytest.raises(ValueError, match="effort"):
+        encode(trits, (1, 4, 1), 4)
+    with pytest.raises(ValueError, match="overflows"):
+        core.context_encode(trits.ctypes.data, 2**40, 2**40, 1, 1, 1, 1, 2)

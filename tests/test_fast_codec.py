@@ -1,0 +1,346 @@
+"""The `fast` codec: round trips, literal bytes, the reference decoder, garbage, every instruction set."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ternzip.native import core
+
+Trits = npt.NDArray[np.int8]
+Counts = tuple[int, int, int]
+
+
+def load_reference() -> ModuleType:
+    path = Path(__file__).parent.parent / "tools" / "reference_fast.py"
+    spec = importlib.util.spec_from_file_location("reference_fast", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reference = load_reference()
+
+
+def count(trits: Trits) -> Counts:
+    return int((trits == -1).sum()), int((trits == 0).sum()), int((trits == 1).sum())
+
+
+def encode(trits: Trits, counts: Counts | None = None, **options: int) -> bytes:
+    return core.fast_encode(trits.ctypes.data, trits.size, *(counts or count(trits)), **options)
+
+
+def decode(payload: bytes, n: int, counts: Counts) -> Trits | None:
+    """Decodes between guard bytes; None where the decoder refuses."""
+    guard = 64
+    out = np.full(n + 2 * guard, 85, np.int8)
+    data = np.frombuffer(payload, np.uint8)
+    ok = core.fast_decode(data.ctypes.data, data.size, n, *counts, out.ctypes.data + guard)
+    assert (out[:guard] == 85).all()
+    assert (out[guard + n :] == 85).all()
+    return out[guard : guard + n] if ok else None
+
+
+def random_trits(seed: int, n: int, negative: float, zero: float) -> Trits:
+    rng = np.random.default_rng(seed)
+    p = [negative, zero, max(0.0, 1 - negative - zero)]
+    return rng.choice(np.array([-1, 0, 1], np.int8), n, p=p)
+
+
+def entropy_bytes(counts: Counts) -> float:
+    p = np.array(counts)[np.array(counts) > 0] / sum(counts)
+    return float(-(p * np.log2(p)).sum() * sum(counts) / 8)
+
+
+densities = st.floats(0, 1).flatmap(
+    lambda zero: st.floats(0, 1).map(lambda share: ((1 - zero) * share, zero))
+)
+options = st.fixed_dictionaries(
+    {},
+    optional={
+        "lanes": st.sampled_from([1, 2, 4, 8, 16, 32, 64]),
+        "block_bits": st.integers(10, 22),
+        "max_length": st.integers(1, 63),
+        "precision": st.integers(8, 16),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32), n=st.integers(0, 20000), density=densities, options=options)
+def test_round_trip(seed: int, n: int, density: tuple[float, float], options: dict[str, int]) -> None:
+    trits = random_trits(seed, n, *density)
+    decoded = decode(encode(trits, **options), n, count(trits))
+    assert decoded is not None
+    assert np.array_equal(decoded, trits)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), n=st.integers(0, 3000), density=densities, options=options)
+def test_reference_decoder_agrees(
+    seed: int, n: int, density: tuple[float, float], options: dict[str, int]
+) -> None:
+    trits = random_trits(seed, n, *density)
+    assert reference.decode(encode(trits, **options), n, count(trits)) == trits.tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    trits=st.lists(st.sampled_from([-1, 0, 1]), max_size=60),
+    extra=st.tuples(*[st.sampled_from([0, 1, 100, 2**30 - 1, 2**40, 2**62])] * 3),
+)
+def test_chunk_of_a_larger_tensor(trits: list[int], extra: Counts) -> None:
+    array = np.array(trits, np.int8)
+    counts = tuple(a + b for a, b in zip(count(array), extra, strict=True))
+    payload = encode(array, counts)
+    decoded = decode(payload, array.size, counts)
+    assert decoded is not None
+    assert decoded.tolist() == trits
+    assert reference.decode(payload, array.size, counts) == trits
+
+
+@pytest.mark.parametrize(
+    ("trits", "counts", "options", "payload"),
+    [
+        ([], None, {}, ""),
+        ([0] * 5, None, {}, ""),
+        ([1], (0, 0, 7), {}, ""),
+        ([0, 1, -1, 0, 0, 0, 1, 0, 0, -1], None, {}, "000c 07ff 1100 0000 0002 0000 ff3e da8d"),
+        (
+            [1, 0, -1] * 40 + [0] * 9,
+            (200, 1000, 150),
+            {"lanes": 8, "max_length": 4},
+            "030c 04ff 1100 0800 0012 0000 e3ee 6205 41ee dc02 e49e 0100 e25e 0a00 2d5e 0200 ea3e 0100"
+            " df9e 0900 2d5e 0200 402e e77e e3ce 455e e6ce dffe 270e ea8e",
+        ),
+        (
+            [1, 1, -1] * 30,
+            None,
+            {"lanes": 2, "block_bits": 10, "precision": 8},
+            "0108 071f 0a00 0400 000f 0000 92ed fc09 92ed 3b00 90c2 90c2 926d 926d",
+        ),
+    ],
+)
+def test_literal_bytes(
+    trits: list[int], counts: Counts | None, options: dict[str, int], payload: str
+) -> None:
+    array = np.array(trits, np.int8)
+    assert encode(array, counts, **options).hex(" ", 2) == payload
+
+
+def patterned(n: int) -> Trits:
+    """Trits that depend on nothing but integer arithmetic here: about 80 % zeros, correlated."""
+    value = np.arange(n, dtype=np.uint64)
+    value = (value * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
+    trits = np.zeros(n, np.int8)
+    trits[value % np.uint64(10) == 3] = 1
+    trits[value % np.uint64(10) == 7] = -1
+    return trits
+
+
+def test_large_payload_is_pinned() -> None:
+    trits = patterned(300_000)
+    payload = encode(trits)
+    assert (
+        hashlib.sha256(payload).hexdigest()
+        == "d6c3496da5545ed61794ca722ae1c3ab5f4334b4b41be7eed4c8a30925773d0a"
+    )
+    decoded = decode(payload, trits.size, count(trits))
+    assert decoded is not None
+    assert np.array_equal(decoded, trits)
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_instruction_sets_agree(isa: str) -> None:
+    script = Path(__file__).with_name("fast_isa_digest.py")
+    digests = {}
+    for name in (isa, "avx512"):
+        result = subprocess.run(
+            [sys.executable, str(script)],
+            env={**os.environ, "TERNZIP_ISA": name, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        used, digests[name] = result.stdout.split()
+        assert ("baseline", "avx2", "avx512").index(used) <= ("baseline", "avx2", "avx512").index(name)
+    assert digests[isa] == digests["avx512"]
+
+
+@pytest.mark.parametrize("zero", [0.33, 0.5, 0.9, 0.98, 0.995])
+@pytest.mark.parametrize("n", [20_000, 1_000_000])
+def test_size_is_near_the_entropy(n: int, zero: float) -> None:
+    trits = random_trits(5, n, (1 - zero) / 2, zero)
+    assert len(encode(trits)) <= 1.005 * entropy_bytes(count(trits)) + 64
+
+
+@pytest.mark.parametrize(
+    "counts", [(1, 999_998, 1), (0, 500_000, 500_000), (1, 500_000, 499_999), (333_333, 0, 666_667)]
+)
+def test_size_of_lopsided_tensors(counts: Counts) -> None:
+    trits = np.repeat(np.array([-1, 0, 1], np.int8), counts)
+    np.random.default_rng(0).shuffle(trits)
+    assert len(encode(trits)) <= 1.01 * entropy_bytes(counts) + 64
+
+
+def test_factors_pay_where_trits_are_correlated() -> None:
+    trits = np.repeat(random_trits(2, 200_000, 0.25, 0.5), 2)
+    assert encode(trits)[0] & 0x10
+    assert len(encode(trits)) < 0.85 * entropy_bytes(count(trits))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "negative", "positive"),
+    [
+        (np.int8, -1, 1),
+        (np.int8, -128, 127),
+        (np.float16, -0.5, 2.0),
+        (np.float32, -1.25e-3, 3.5),
+        (np.int64, -(2**40), 7),
+        (np.float64, -1 / 3, 1 / 7),
+    ],
+)
+@pytest.mark.parametrize(("n", "zero"), [(0, 0.5), (777, 0.5), (100_003, 0.5), (150_001, 0.97), (5000, 1.0)])
+def test_decodes_into_elements(
+    dtype: npt.DTypeLike, negative: float, positive: float, n: int, zero: float
+) -> None:
+    trits = random_trits(n, n, (1 - zero) / 3, zero)
+    levels = np.array([negative, positive], dtype)
+    bits = levels.view(f"u{levels.itemsize}").tolist()
+    payload = np.frombuffer(encode(trits), np.uint8)
+    out = np.full(levels.itemsize * (n + 2), 85, np.uint8)
+    body = out[levels.itemsize : levels.itemsize * (n + 1)]
+    assert core.fast_decode_into(
+        payload.ctypes.data, payload.size, n, *count(trits), levels.itemsize, *bits, body.ctypes.data
+    )
+    expected = np.where(trits > 0, levels[1], np.where(trits < 0, levels[0], np.zeros((), dtype)))
+    assert body.tobytes() == expected.astype(dtype).tobytes()
+    assert (out[: levels.itemsize] == 85).all()
+    assert (out[levels.itemsize * (n + 1) :] == 85).all()
+
+
+def refuses(payload: bytes, n: int, counts: Counts) -> bool:
+    """Whether the payload is refused, by both decoders alike; else both must find the same trits."""
+    native = decode(payload, n, counts)
+    try:
+        expected = reference.decode(payload, n, counts)
+    except reference.InvalidPayload:
+        assert native is None
+        return True
+    assert native is not None
+    assert native.tolist() == expected
+    return False
+
+
+def test_every_truncation_is_refused() -> None:
+    for options in ({}, {"lanes": 1}, {"lanes": 32, "block_bits": 10}):
+        trits = random_trits(3, 1500, 0.2, 0.6)
+        payload = encode(trits, **options)
+        assert all(refuses(payload[:i], trits.size, count(trits)) for i in range(len(payload)))
+        assert refuses(payload + b"\0", trits.size, count(trits))
+        assert refuses(payload, 0, count(trits))
+        assert refuses(payload, trits.size, (0, 0, 0))
+        assert refuses(payload, trits.size, (0, 5, 0))
+
+
+@pytest.mark.parametrize(
+    "options", [{"lanes": 1}, {"lanes": 4}, {"lanes": 8}, {"lanes": 16, "precision": 16}]
+)
+def test_flipped_bytes_end_as_the_reference_says(options: dict[str, int]) -> None:
+    trits = random_trits(4, 300, 0.2, 0.6)
+    payload = bytearray(encode(trits, **options))
+    for i in range(len(payload)):
+        for flip in (1, 0x80, 0xFF):
+            payload[i] ^= flip
+            refuses(bytes(payload), trits.size, count(trits))
+            payload[i] ^= flip
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(0, 7), (0, 0x20), (0, 0x45), (1, 7), (1, 17), (2, 0), (2, 64), (3, 0), (3, 1), (4, 9), (4, 23), (5, 1)],
+)
+def test_header_fields_out_of_range_are_refused(at: int, value: int) -> None:
+    trits = random_trits(6, 200, 0.2, 0.6)
+    payload = bytearray(encode(trits))
+    payload[at] = value
+    assert refuses(bytes(payload), trits.size, count(trits))
+
+
+def test_block_with_a_foreign_word_count_is_refused() -> None:
+    trits = random_trits(7, 4000, 0.2, 0.6)
+    payload = encode(trits, lanes=8, block_bits=10)
+    for at in range(6, 6 + 4 * 6):
+        for value in (0, 255):
+            if payload[at] != value:
+                changed = payload[:at] + bytes([value]) + payload[at + 1 :]
+                assert refuses(changed, trits.size, count(trits))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    header=st.tuples(
+        st.integers(0, 0x17).filter(lambda b: b & 15 <= 6),
+        st.integers(8, 16),
+        st.integers(1, 63),
+        st.integers(2, 255),
+        st.integers(10, 22),
+    ),
+    body=st.binary(max_size=700),
+    n=st.integers(1, 5000),
+    counts=st.tuples(*[st.sampled_from([0, 1, 50, 10**6, 2**63])] * 3),
+    plausible=st.booleans(),
+)
+def test_garbage_ends_as_the_reference_says(
+    header: tuple[int, ...], body: bytes, n: int, counts: Counts, plausible: bool
+) -> None:
+    if plausible:  # states at their floor or above, so that decoding begins
+        body = body[:6] + b"".join(body[i : i + 2] + b"\1\0" for i in range(6, len(body), 4))
+    refuses(bytes((*header, 0)) + body, n, counts)
+
+
+@pytest.mark.parametrize(
+    ("trits", "counts", "options"),
+    [
+        ([2], (1, 1, 1), {}),
+        ([-2, 0], (1, 1, 1), {}),
+        ([0, 0], (1, 1, 1), {}),
+        ([1, 0], (1, 1, 0), {}),
+        ([0, -1], (0, 2, 0), {}),
+        ([0, 1], (0, 1, 1), {"lanes": 3}),
+        ([0, 1], (0, 1, 1), {"lanes": 128}),
+        ([0, 1], (0, 1, 1), {"block_bits": 9}),
+        ([0, 1], (0, 1, 1), {"block_bits": 23}),
+        ([0, 1], (0, 1, 1), {"max_length": 64}),
+        ([0, 1], (0, 1, 1), {"precision": 7}),
+        ([0, 1], (0, 1, 1), {"precision": 17}),
+    ],
+)
+def test_encoder_refuses(trits: list[int], counts: Counts, options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="fast_encode: needs"):
+        encode(np.array(trits, np.int8), counts, **options)
+
+
+def test_too_many_trits() -> None:
+    trits = np.zeros(2**22 + 1, np.int8)
+    with pytest.raises(ValueError, match=r"at most 2\^22"):
+        encode(trits)
+    assert decode(b"", trits.size, count(trits)) is None
+
+
+def test_element_size_is_checked() -> None:
+    with pytest.raises(ValueError, match="element_size must be"):
+        core.fast_decode_into(0, 0, 0, 1, 1, 1, 3, 0, 0, 0)

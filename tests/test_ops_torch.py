@@ -1,0 +1,368 @@
+"""The operators inside PyTorch: compile, export, autocast, torch.func, double backward, fallbacks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ternzip.backend
+from ternzip import composite, library, ops
+
+FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+
+
+def scalars(*values: float, grad: bool = False) -> list[Tensor]:
+    return [torch.tensor(v, dtype=torch.float64, requires_grad=grad) for v in values]
+
+
+def some_weights(dtype: torch.dtype, grad: bool = True) -> list[Tensor]:
+    torch.manual_seed(3)
+    weights = [
+        torch.randn(5, 3),
+        torch.randn(4, 6, 3, 3).to(memory_format=torch.channels_last),
+        torch.randn(6, 8)[::2],
+        torch.randn(3, 4).t(),
+        torch.randn(2, 3, 1),
+        torch.randn(()),
+        torch.randn(0, 3),
+    ]
+    return [w.to(dtype).detach().requires_grad_(grad) for w in weights]
+
+
+OPCHECKED = [
+    *((torch.float32, ste) for ste in ops.STE),
+    (torch.bfloat16, "closed"),
+    (torch.bfloat16, "scaled"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "ste"), OPCHECKED, ids=str)
+def test_opcheck_differentiable(dtype: torch.dtype, ste: str) -> None:
+    weights = some_weights(dtype)[1:3]
+    lo, hi, neg, pos = (*scalars(-0.1, 0.1), *scalars(-1.0, 1.0, grad=ste in ("open", "scaled")))
+    args = (lo, hi, neg, pos, ste, 1.0)
+    torch.library.opcheck(library.ternarize_many, (weights, *args))
+    grads = [torch.randn_like(w).requires_grad_() for w in weights]
+    torch.library.opcheck(library.ternarize_many_backward, (grads, weights, *args, neg.requires_grad))
+
+
+def test_opcheck_in_place() -> None:
+    weights = some_weights(torch.float32, grad=False)
+    outs = [torch.empty_like(w) for w in weights]
+    outs[0] = torch.empty(3, 5, dtype=torch.int8).t()
+    values = scalars(-0.1, 0.1, -1.0, 1.0)
+    torch.library.opcheck(library.clip_many_, (weights, 0.5))
+    torch.library.opcheck(library.count_many, (weights,))
+    torch.library.opcheck(library.ternarize_out, (weights, outs, *values))
+    torch.library.opcheck(library.clip_ternarize_count_, (weights, outs, *values, 0.5))
+
+
+class Ternary(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.linear = nn.Linear(8, 4)
+        self.register_buffer("delta", torch.tensor(0.05))
+
+    def forward(self, x: Tensor) -> Tensor:
+        delta = self.delta
+        assert isinstance(delta, Tensor)
+        (conv, linear), counts = ops.ternarize_many([self.conv.weight, self.linear.weight], -delta, delta)
+        h = nn.functional.conv2d(x, conv).amax((2, 3))
+        return nn.functional.linear(h, linear) + counts[0, 3]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # inductor's own
+@pytest.mark.parametrize(
+    ("backend", "dynamic"), [("aot_eager", False), ("aot_eager", True), ("inductor", False)]
+)
+def test_compile_without_a_graph_break(backend: str, dynamic: bool) -> None:
+    torch._dynamo.reset()
+    model = Ternary()
+    compiled = torch.compile(copy.deepcopy(model), fullgraph=True, dynamic=dynamic, backend=backend)
+    for delta, size in ((0.05, 9), (0.2, 9), (0.2, 12)):
+        for m in (model, compiled):
+            m.zero_grad()
+            m.delta.fill_(delta)
+        x = torch.randn(2, 3, size, size)
+        torch.testing.assert_close(compiled(x), model(x))
+        compiled(x).sum().backward()
+        model(x).sum().backward()
+        for p, q in zip(model.parameters(), compiled.parameters(), strict=True):
+            assert (p.grad is None) == (q.grad is None)
+            if p.grad is not None:
+                torch.testing.assert_close(q.grad, p.grad)
+
+
+def test_there_is_no_graph_break_and_a_new_delta_does_not_recompile() -> None:
+    torch._dynamo.reset()
+    explained = torch._dynamo.explain(Ternary())(torch.randn(1, 3, 5, 5))
+    assert explained.graph_break_count == 0
+    compiles: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
+        compiles.append(1)
+        return graph.forward
+
+    torch._dynamo.reset()
+    step = torch.compile(lambda w, delta: ops.ternarize(w, delta).sum(), backend=backend, fullgraph=True)
+    w = torch.randn(100)
+    for delta in (0.1, 0.2, 0.3, 0.9):
+        assert step(w, torch.tensor(delta)) == ops.ternarize(w, delta).sum()
+    assert len(compiles) == 1
+
+
+def test_in_place_operators_compile() -> None:
+    torch._dynamo.reset()
+    w, out = torch.randn(50) * 2, torch.empty(50)
+    expected, q = w.clamp(-1, 1), ops.ternarize(w, 0.1)
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def step(w: Tensor, out: Tensor, delta: Tensor) -> Tensor:
+        return ops.clip_ternarize_count_([w], [out], -delta, delta).sum()
+
+    assert int(step(w, out, torch.tensor(0.1))) == 50
+    assert torch.equal(w, expected)
+    assert torch.equal(out, q)
+
+
+def test_export() -> None:
+    model = Ternary().eval()
+    x = torch.randn(2, 3, 9, 9)
+    exported = torch.export.export(model, (x,), dynamic_shapes={"x": {0: torch.export.Dim("batch")}})
+    for n in (2, 5):
+        x = torch.randn(n, 3, 9, 9)
+        torch.testing.assert_close(exported.module()(x), model(x))
+
+
+def test_autocast_leaves_the_latent_dtype_alone() -> None:
+    model = Ternary()
+    x = torch.randn(2, 3, 9, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        q = ops.ternarize(model.conv.weight, 0.05)
+        y = model(x)
+    assert q.dtype == torch.float32
+    assert torch.equal(q, ops.ternarize(model.conv.weight, 0.05))
+    y.float().sum().backward()
+    assert model.conv.weight.grad is not None
+    assert model.conv.weight.grad.dtype == torch.float32
+
+
+def weighted(w: Tensor, pos: Tensor | float = 1.0, ste: str = "closed") -> Tensor:
+    (q,), _ = ops.ternarize_many([w], -0.3, 0.3, -0.7, pos, ste=ste)
+    return (q * w.cos() * torch.arange(1, w.shape[-1] + 1)).sum()
+
+
+@pytest.mark.parametrize("ste", ops.STE)
+def test_torch_func_agrees_with_autograd(ste: str) -> None:
+    w = torch.randn(6, 5).requires_grad_()
+    pos = torch.tensor(1.3).requires_grad_()
+    expected = torch.autograd.grad(weighted(w, pos, ste), (w, pos))
+    got = torch.func.grad(weighted, argnums=(0, 1))(w.detach(), pos.detach(), ste)
+    torch.testing.assert_close(got, expected)
+    value = torch.func.vjp(lambda w: ops.ternarize(w, 0.3, ste=ste), w.detach())[0]
+    assert torch.equal(value, ops.ternarize(w.detach(), 0.3))
+
+    def per_sample(w: Tensor, pos: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = torch.func.grad(weighted, argnums=(0, 1))(w, pos, ste)
+        return first, second
+
+    batch = torch.linspace(0.5, 2, 6)
+    rows = [
+        torch.func.grad(weighted, argnums=(0, 1))(r, p, ste) for r, p in zip(w.detach(), batch, strict=True)
+    ]
+    expected_rows = tuple(torch.stack(column) for column in zip(*rows, strict=True))
+    torch.testing.assert_close(torch.func.vmap(per_sample)(w.detach(), batch), expected_rows)
+
+
+def test_vmap_over_any_dimension_and_batched_thresholds() -> None:
+    w = torch.randn(4, 3, 5)
+    deltas = torch.tensor([0.1, 0.5, 0.9])
+
+    def one(w: Tensor, delta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (q,), counts = ops.ternarize_many([w], -delta, delta)
+        return q, counts, ops.count_many([q])
+
+    q, counts, again = torch.func.vmap(one, in_dims=(1, 0))(w, deltas)
+    assert torch.equal(counts, again)
+    for i, delta in enumerate(deltas):
+        assert torch.equal(q[i], ops.ternarize(w[:, i], delta))
+        assert ops.symbol_counts(counts[i]) == [ops.count_symbols(q[i])]
+    each = torch.func.vmap(lambda d: ops.ternarize(w, d))(deltas)
+    assert torch.equal(each[1], ops.ternarize(w, 0.5))
+    two = torch.func.vmap(lambda w: ops.ternarize_many([w, w * 2], torch.tensor([-0.1, -0.2]), 0.3)[0][1])(w)
+    assert torch.equal(two, ops.ternarize_many([w * 2], -0.2, 0.3)[0][0])
+
+
+def test_compiled_torch_func() -> None:
+    torch._dynamo.reset()
+    w = torch.randn(6, 5)
+    for ste in ops.STE:
+
+        def gradient(w: Tensor, ste: str = ste) -> Tensor:
+            return torch.func.grad(lambda v: weighted(v, 1.3, ste))(w)
+
+        compiled = torch.compile(gradient, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(w), gradient(w))
+
+
+def test_differentiable_composite_is_the_operator() -> None:
+    """What serves compiled torch.func: values and gradients, also at infinities and NaN."""
+    w = torch.tensor([0.2, -0.2, 0.9, -1.0, 1.5, float("inf"), float("-inf"), float("nan"), 1.0])
+    grad = torch.randn(len(w))
+    for ste in ("closed", "open"):
+        results = []
+        for call in (composite.ternarize_many, library.ternarize_many):
+            latent = w.clone().requires_grad_()
+            values = scalars(-0.3, 0.3, -0.5, 0.5)
+            if call is composite.ternarize_many:
+                (q,), counts = composite.ternarize_many([latent], *values, ste=ste, bound=1.0)
+            else:
+                (q,), counts = library.ternarize_many([latent], *values, ste, 1.0)
+            q.backward(grad)
+            assert latent.grad is not None
+            results.append((q.detach().nan_to_num(7.0), counts, latent.grad))
+        for a, b in zip(*results, strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("ste", ops.STE)
+def test_double_backward(ste: str) -> None:
+    """Through q * w^2, whose second derivative is q's by hand: q' = s, so d2 = 2q + 4 s w."""
+    w = torch.tensor([0.1, 0.5, -0.6, 1.0, -1.7, 0.0], dtype=torch.float64, requires_grad=True)
+    neg, pos = scalars(-0.7, 1.3, grad=True)
+
+    def loss(w: Tensor, neg: Tensor, pos: Tensor) -> Tensor:
+        (q,), _ = ops.ternarize_many([w], -0.3, 0.3, neg, pos, ste=ste)
+        return (q * w**2).sum()
+
+    through = {"closed": w.abs() <= 1, "open": w.abs() < 1}.get(ste, w == w).double()
+    q = torch.where(w > 0.3, 1.3, torch.where(w < -0.3, -0.7, 0.0)).double()
+    if ste == "scaled":
+        through = torch.where(w > 0.3, 1.3, torch.where(w < -0.3, 0.7, 1.0)).double()
+    q, through = q.detach().float().double(), through.detach().float().double()
+    (first,) = torch.autograd.grad(loss(w, neg, pos), w, create_graph=True)
+    torch.testing.assert_close(first, through * w**2 + 2 * q * w, rtol=1e-6, atol=0)
+    second, over_neg, over_pos = torch.autograd.grad(first.sum(), (w, neg, pos), create_graph=True)
+    torch.testing.assert_close(second, 2 * q + 4 * through * w, rtol=1e-6, atol=0)
+    scaled = float(ste == "scaled")
+    above, below = w.detach()[w > 0.3], w.detach()[w < -0.3]
+    torch.testing.assert_close(over_pos, (2 * above + scaled * above**2).sum())
+    torch.testing.assert_close(over_neg, (2 * below - scaled * below**2).sum())
+    torch.autograd.grad(second.sum(), w)
+    nested = torch.func.grad(lambda v: torch.func.grad(loss)(v, neg, pos).sum())(w.detach())
+    torch.testing.assert_close(nested, second)
+
+
+def test_gradients_of_levels_alone_and_one_for_each_weight() -> None:
+    weights = [torch.randn(50), torch.randn(4, 5)]
+    neg = torch.tensor([-1.0, -2.0], requires_grad=True)
+    quantized, counts = ops.ternarize_many(weights, -0.3, 0.3, neg, 1.0)
+    (quantized[0].sum() + 3 * quantized[1].sum()).backward()
+    assert neg.grad is not None
+    assert neg.grad.tolist() == [counts[0, 0], 3 * counts[1, 0]]
+    strided = torch.tensor([[-0.5, 9.0], [-0.1, 9.0]])[:, 0]
+    quantized, _ = ops.ternarize_many(weights, strided, 0.3)
+    assert torch.equal(quantized[1], ops.ternarize_many([weights[1]], -0.1, 0.3)[0][0])
+
+
+def test_expanded_and_unused_gradients() -> None:
+    weights = [torch.randn(4, 5, requires_grad=True), torch.randn(3, requires_grad=True)]
+    quantized, _ = ops.ternarize_many(weights, -0.1, 0.1)
+    quantized[0].sum().backward()
+    assert weights[0].grad is not None
+    assert torch.equal(weights[0].grad, (weights[0].detach().abs() <= 1).float())
+    assert weights[0].grad.is_contiguous()
+    assert weights[1].grad is None or not weights[1].grad.any()
+
+
+def test_in_place_operators_bump_versions_and_leave_leaves_alone() -> None:
+    w = nn.Parameter(torch.randn(10) * 3)
+    before = w._version
+    y = (w * w).sum()
+    ops.clip_([w])
+    assert w._version > before
+    assert w.requires_grad
+    assert w.grad_fn is None
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_the_fallback_gives_the_same_bits(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    def everything() -> list[Tensor]:
+        results: list[Tensor] = []
+        for ste in ops.STE:
+            weights = some_weights(dtype)
+            neg, pos = torch.linspace(-0.5, -1, 7).requires_grad_(), torch.tensor(0.7, requires_grad=True)
+            quantized, counts = ops.ternarize_many(weights, -0.1, 0.3, neg, pos, ste=ste, bound=0.8)
+            torch.autograd.backward(quantized, [torch.full_like(q, 0.25) for q in quantized])
+            results += [*quantized, counts, *(w.grad for w in weights), neg.grad, pos.grad]
+        weights = [w.detach().clone() for w in weights]
+        outs = [torch.empty_like(w, dtype=torch.int8) for w in weights]
+        results += [ops.clip_ternarize_count_(weights, outs, -0.1, 0.3, bound=0.8), *weights, *outs]
+        ops.clip_(weights, 0.2)
+        return [*results, *weights, ops.count_many(weights), ops.to_trits(weights[0], 0.1)]
+
+    native = everything()
+    monkeypatch.setattr(library, "_is_native", lambda *_: False)
+    for a, b in zip(native, everything(), strict=True):
+        assert a.dtype == b.dtype
+        assert a.stride() == b.stride()
+        assert torch.equal(a, b)
+
+
+def test_meta_tensors_pass_through() -> None:
+    w = torch.empty(3, 4, device="meta", requires_grad=True)
+    q = ops.ternarize(w, 0.1)
+    assert q.shape == (3, 4)
+    assert q.device.type == "meta"
+
+
+def test_errors_name_what_is_wrong() -> None:
+    w = torch.randn(3)
+    with pytest.raises(ValueError, match=r"ste must be one of .*, not 'shut'"):
+        ops.ternarize(w, 0.1, ste="shut")
+    with pytest.raises(TypeError, match="weight 0 has dtype torch.int32"):
+        ops.ternarize(w.int(), 0.1)
+    with pytest.raises(ValueError, match=r"weight 1 is on meta, weight 0 on cpu"):
+        ops.ternarize_many([w, w.to("meta")], -0.1, 0.1)
+    with pytest.raises(ValueError, match=r"hi has shape \(3,\); expected one value, or 1"):
+        ops.ternarize_many([w], -0.1, torch.zeros(3))
+    with pytest.raises(ValueError, match=r"lo has shape \(1, 1\)"):
+        ops.ternarize_many([w], torch.zeros(1, 1), 0.1)
+    for bound in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="bound of a clip must be positive"):
+            ops.clip_(w, bound)
+        with pytest.raises(ValueError, match="bound of a clip must be positive"):
+            ops.clip_ternarize_count_([w], [w.clone()], -0.1, 0.1, bound=bound)
+    with pytest.raises(ValueError, match=r"0 outputs for 1 weights"):
+        ops.clip_ternarize_count_([w], [], -0.1, 0.1)
+    with pytest.raises(ValueError, match=r"output 0 has shape \(4,\), its weight \(3,\)"):
+        ops.ternarize(w, 0.1, out=torch.empty(4))
+    with pytest.raises(
+        TypeError, match=r"output 0 has dtype torch.float64; expected torch.float32 or torch.int8"
+    ):
+        ops.ternarize(w, 0.1, out=torch.empty(3).double())
+    with pytest.raises(ValueError, match="output 0 is on meta, its weight on cpu"):
+        ops.ternarize(w, 0.1, out=torch.empty(3, device="meta"))
+    with pytest.raises(RuntimeError, match=r"out= carries no gradient"):
+        ops.ternarize(w.requires_grad_(), 0.1, out=torch.empty(3))
+    with pytest.raises(ValueError, match="weight 0 holds 2 NaNs, which have no int8 trit"):
+        ops.to_trits(torch.tensor([float("nan"), 0.0, -float("nan")]), 0.1)
+
+
+def test_nothing_to_do() -> None:
+    assert ops.ternarize_many([], -0.1, 0.1)[0] == []
+    assert ops.clip_ternarize_count_([], [], -0.1, 0.1).shape == (0, 4)
+    ops.clip_([])
+
+
+def test_backend_reports_the_cpu() -> None:
+    report = ternzip.backend.backend()
+    assert report["cpu"] == {"isa": library.core.active_isa(), "threads": torch.get_num_threads()}
+    assert isinstance(report["cuda"]["compiled"], bool)
