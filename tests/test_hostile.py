@@ -564,14 +564,38 @@ def test_zero_signs() -> None:
     tensor.parameters = b"\x23" + levels(-1.0, 2.0) + COUNTS + bytes([PACKED, 0]) + b"\1" + bytes([PACKED, 0])
     good = Forge([tensor], [DIGITS, bytes([0b101])]).to_bytes()
     assert elements(good) == levels(-1.0, 0.0, 2.0, -0.0, 2.0, 2.0, -1.0, 0.0)
-    # By the counts three of the eight symbols are zeros; this record has two.
-    wrong = bytes([DIGITS[0] - 27, DIGITS[1]])
-    refused(
-        Forge([tensor], [wrong, bytes([0b101])]).to_bytes(), "tensor 't'.*expected 3 zeros to carry signs"
-    )
+    lie = "tensor 't': offset 32: signs of zeros -1, 0, .1: expected .1, 0, 2., found .2, 0, 1."
+    refused(Forge([tensor], [DIGITS, bytes([0b010])]).to_bytes(), lie)
     for count in (0, 3, 4):
         tensor.parameters = tensor.parameters[:-3] + varint(count) + bytes([PACKED, 0])
         refused(Forge([tensor], [DIGITS, b"\5"]).to_bytes(), "count of negative zeros: expected at")
+
+
+def test_counts_that_lie() -> None:
+    """The symbols decide what is restored, the index what inspect says: they must agree."""
+    wrong = bytes([DIGITS[0] - 27, DIGITS[1]])
+    parameters = b"\3" + levels(-1.0, 2.0) + COUNTS + bytes([PACKED, 0])
+    lie = "tensor 't': offset 32: symbols -1, 0, .1: expected .2, 3, 3., found .3, 2, 3."
+    refused(ternary(parameters, wrong), lie)
+    refused(
+        ternary(b"\1" + levels(-1.0) + varint(3) + bytes([PACKED, 0]), b"\1", shape=(8,)),
+        "expected .3, 5, 0.",
+    )
+
+
+def test_symbols_without_a_level_in_their_row() -> None:
+    digits = bytes([2 + 0 * 3 + 1 * 9 + 1 * 27 + 1 * 81])  # +1 -1 | 0 0
+    parameters = varint(1) * 2 + bytes([PACKED, 0])
+    for lows, highs, found in (
+        ((-1.0, 0.0), (1.0, 1.0), None),
+        ((0.0, -1.0), (1.0, 1.0), "row 0: expected no symbol -1 without a level"),
+        ((-1.0, -1.0), (0.0, 1.0), "row 0: expected no symbol .1 without a level"),
+    ):
+        data = ternary(b"\x0b" + levels(*lows, *highs) + parameters, digits, shape=(2, 2))
+        if found is None:
+            assert elements(data) == levels(1.0, -1.0, 0.0, 0.0)
+        else:
+            refused(data, f"tensor 't': offset 32: {found}")
 
 
 BAD_PARAMETERS = {
