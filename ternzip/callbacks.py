@@ -84,7 +84,9 @@ class EpochLine(Callback):
         shown = [(title, form, figures[key]) for key, title, form in self.COLUMNS if key in figures]
         cells = [form.format(float(value)) for _, form, value in shown]
         if not self.titled:
-            print("epoch", *(title.rjust(len(cell)) for (title, _, _), cell in zip(shown, cells, strict=True)))
+            print(
+                "epoch", *(title.rjust(len(cell)) for (title, _, _), cell in zip(shown, cells, strict=True))
+            )
             self.titled = True
         print(f"{trainer.current_epoch + 1:5d}", *cells, flush=True)
 

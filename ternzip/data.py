@@ -1,4 +1,4 @@
-"""Image data sets as tensors in memory: readers of the official files, checked; batches that resume exactly."""
+"""Image data sets as tensors in memory: official files read and checked; batches that resume exactly."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def load_idx(folder: Path, name: str) -> Dataset:
         images, path = _idx_file(folder, f"{prefix}-images", 3)
         labels, label_path = _idx_file(folder, f"{prefix}-labels", 1)
         if len(images) != len(labels):
-            raise TernzipError(f"{label_path}: expected {len(images)} labels as {path} has, found {len(labels)}")
+            raise TernzipError(
+                f"{label_path}: expected {len(images)} labels as {path} has, found {len(labels)}"
+            )
         return Split(images.unsqueeze(1), _labels(labels, label_path))
 
     return Dataset(name, split("train"), split("t10k"), 10, (mean,), (std,))
@@ -178,8 +180,8 @@ class Crop(NamedTuple):
 class Batches:
     """Batches (images, labels, crop) of a split, in an order that the seed and the epoch alone decide.
 
-    The batch size is that of all processes together: process `rank` of `world` takes every `world`-th image of
-    each batch, so the training is the same however many take part. Shuffled batches are for training: all
+    The batch size is that of all processes together: process `rank` of `world` takes every `world`-th image
+    of each batch, so the training is the same however many take part. Shuffled batches are for training: all
     processes get equally many images, and a remainder too small for a batch norm is left out. `crop` is None
     without augmentation.
     """
@@ -227,7 +229,9 @@ def augment(images: Tensor, crop: Crop) -> Tensor:
     rows = torch.arange(height, device=device) + down[:, None]
     columns = torch.arange(width, device=device) + right[:, None]
     columns = torch.where(mirror[:, None], columns.flip(1), columns)
-    inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[:, None, None]
+    inside = ((rows >= 0) & (rows < height))[:, None, :, None] & ((columns >= 0) & (columns < width))[
+        :, None, None
+    ]
     picked = images[
         torch.arange(count, device=device)[:, None, None, None],
         torch.arange(channels, device=device)[None, :, None, None],

@@ -19,7 +19,13 @@ from ternzip.quantizers import EC2T, TTQ, TWN, Binary, Delta, Quantizer
 from ternzip.recipe import Recipe
 from ternzip.schedules import DeltaSchedule
 
-PAPER_LR = ((220, 0.002), (184, 0.02), (142, 0.1), (101, 0.2), (0, 1.0))  # from epoch, share of the first rate
+PAPER_LR = (
+    (220, 0.002),
+    (184, 0.02),
+    (142, 0.1),
+    (101, 0.2),
+    (0, 1.0),
+)  # from epoch, share of the first rate
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
@@ -30,6 +36,9 @@ class Learner(lightning.LightningModule):
         model: the network, prepared unless the recipe's quantizer is "none".
         schedule: Delta's schedule, or None where no Delta moves.
     """
+
+    correct: Tensor
+    seen: Tensor
 
     def __init__(self, recipe: Recipe, dataset: data.Dataset) -> None:
         super().__init__()
@@ -104,15 +113,17 @@ class Learner(lightning.LightningModule):
         loss = F.cross_entropy(self(images), labels)
         if not bool(torch.isfinite(loss)):
             raise TernzipError(
-                f"loss is {loss.item()} in epoch {self.current_epoch + 1}, step {index + 1}: training stopped; "
-                "the last good checkpoint is kept"
+                f"loss is {loss.item()} in epoch {self.current_epoch + 1}, step {index + 1}: "
+                "training stopped; the last good checkpoint is kept"
             )
-        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        self.log(
+            "loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(labels), sync_dist=True
+        )
         return loss
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        # Gradients are dropped rather than never asked for: a distributed reducer must see the same parameters
-        # before and after they are unfrozen.
+        # Gradients are dropped rather than never asked for: a distributed reducer must see the same
+        # parameters before and after they are unfrozen.
         if self.is_frozen:
             for module in self.frozen:
                 for parameter in module.parameters(recurse=False):

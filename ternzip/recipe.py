@@ -9,15 +9,18 @@ import dataclasses
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from ternzip.errors import TernzipError
 
 
-def option(default: Any, panel: str, help: str, *, choices: tuple[str, ...] = (), least: float | None = None) -> Any:  # noqa: A002
+def option(
+    default: Any, panel: str, text: str, *, choices: tuple[str, ...] = (), least: float | None = None
+) -> Any:
     """One field of a Recipe: its default, the panel of --help it stands in, what it means and its unit."""
-    metadata = {"panel": panel, "help": help, "choices": choices, "least": least}
+    metadata = {"panel": panel, "help": text, "choices": choices, "least": least}
     return field(default=default, metadata=metadata)
 
 
@@ -38,19 +41,23 @@ class Recipe:
     activation: str | None = option(
         None, "Model", "Activation (default: the architecture's own).", choices=ACTIVATIONS
     )
-    dropout: float = option(0.0, "Model", "Probability of dropping a feature before the linear layer.", least=0)
+    dropout: float = option(
+        0.0, "Model", "Probability of dropping a feature before the linear layer.", least=0
+    )
     signed_activations: bool = option(False, "Model", "Feed all layers but the first with signs +-1.")
-    skip: tuple[str, ...] = option((), "Model", "Layers to leave in full precision: name pattern; repeatable.")
+    skip: tuple[str, ...] = option(
+        (), "Model", "Layers to leave in full precision: name pattern; repeatable."
+    )
 
     quantizer: str = option("delta", "Ternarization", "Ternarizer; none: full precision.", choices=QUANTIZERS)
     delta: float = option(0.1, "Ternarization", "Initial Delta, in units of the weights, in [0, 1).", least=0)
     growth: str = option("log", "Ternarization", "How Delta grows with the epoch.", choices=GROWTHS)
     multiplier: float = option(1.9, "Ternarization", "M: Delta grows by initial * M * f(epoch).", least=0)
     max_delta: float = option(0.9, "Ternarization", "Bound of Delta, in [0, 1).", least=0)
-    delta_updates: str = option(
-        "epoch", "Ternarization", "When Delta moves.", choices=("epoch", "iteration")
+    delta_updates: str = option("epoch", "Ternarization", "When Delta moves.", choices=("epoch", "iteration"))
+    ste: str = option(
+        "closed", "Ternarization", "Gradient where |w| <= 1 or |w| < 1.", choices=("closed", "open")
     )
-    ste: str = option("closed", "Ternarization", "Gradient where |w| <= 1 or |w| < 1.", choices=("closed", "open"))
     twn_ratio: float = option(0.7, "Ternarization", "TWN: Delta as a multiple of mean |w|.", least=0)
     ttq_ratio: float = option(0.05, "Ternarization", "TTQ: Delta as a share of max |w|, in [0, 1).", least=0)
     ec2t_strength: float = option(
@@ -64,7 +71,10 @@ class Recipe:
     batch_size: int = option(256, "Data", "Images a step, over all processes together.", least=2)
     augment: bool = option(True, "Data", "Random shift by up to 4 pixels, and flip (never flips digits).")
     statistics: str = option(
-        "imagenet", "Data", "Whose mean and deviation normalize colour images.", choices=("imagenet", "dataset")
+        "imagenet",
+        "Data",
+        "Whose mean and deviation normalize colour images.",
+        choices=("imagenet", "dataset"),
     )
     train_images: int | None = option(None, "Data", "Use only the first N training images.", least=2)
     test_images: int | None = option(None, "Data", "Use only the first N test images.", least=1)
@@ -99,9 +109,7 @@ class Recipe:
     frozen_norm: bool = option(False, "Transfer", "Keep all batch norm in evaluation mode.")
 
     seed: int = option(0, "Run", "Seed of initialization, order and augmentation.", least=0)
-    precision: str = option(
-        "32", "Run", "Arithmetic.", choices=("32", "16-mixed", "bf16-mixed", "64")
-    )
+    precision: str = option("32", "Run", "Arithmetic.", choices=("32", "16-mixed", "bf16-mixed", "64"))
     accelerator: str = option("auto", "Run", "Lightning accelerator: auto, cpu, cuda, mps.")
     devices: str = option("1", "Run", "Lightning devices: a number, a list as 0,2 or auto.")
     num_nodes: int = option(1, "Run", "Machines.", least=1)
@@ -121,7 +129,7 @@ class Recipe:
     def with_options(self, options: Mapping[str, Any], source: str = "options") -> Recipe:
         """A copy with some options changed; names may have - or _. TernzipError for an unknown name."""
         known = {entry.name: entry for entry in dataclasses.fields(self)}
-        changes = {}
+        changes: dict[str, Any] = {}
         for given, value in options.items():
             name = given.replace("-", "_")
             if name not in known:
@@ -159,7 +167,7 @@ def preset(name: str) -> Recipe:
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """The options in a TOML file, at its top level or in tables of any name. TernzipError if it cannot be read."""
+    """Options in a TOML file, at top level or in tables of any name. TernzipError if it cannot be read."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -182,12 +190,14 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+@cache
 def kind(name: str) -> type:
     """The Python type of an option: bool, int, float, str or tuple."""
     hint = get_type_hints(Recipe)[name]
     if getattr(hint, "__origin__", None) is tuple:
         return tuple
-    return next((part for part in get_args(hint) if part is not type(None)), hint)
+    found: type = next((part for part in get_args(hint) if part is not type(None)), hint)
+    return found
 
 
 def _check(entry: dataclasses.Field[Any], value: Any) -> None:

@@ -29,7 +29,14 @@ from ternzip.recipe import Recipe
 
 RECIPE_KEY = "ternzip_recipe"
 # What Lightning warns of without need here.
-NOISE = ("Checkpoint directory", "GPU available but not used", ".*sync_dist", ".*in eval mode", ".*LeafSpec")
+NOISE = (
+    "Checkpoint directory",
+    "GPU available but not used",
+    "The number of training batches",
+    ".*sync_dist",
+    ".*in eval mode",
+    ".*LeafSpec",
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,9 @@ def train(recipe: Recipe, out: str | Path, *, resume: bool = False, force: bool 
     if resume:
         check_resume(recipe, last)
     elif last.exists() and not force:
-        raise TernzipError(f"{out}: holds a run already: --resume it, --force to start anew, or choose another --out")
+        raise TernzipError(
+            f"{out}: holds a run already: --resume it, --force to start anew, or choose another --out"
+        )
     learner = Learner(recipe, data.open_dataset(recipe.dataset, recipe.data, download=recipe.download))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     trainer = make_trainer(recipe, out, learner)
@@ -99,7 +108,12 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
         EpochLine(),
         *(
             ModelCheckpoint(
-                out, filename=name, monitor=monitor, mode="max", save_on_train_epoch_end=True, enable_version_counter=False
+                out,
+                filename=name,
+                monitor=monitor,
+                mode="max",
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
             )
             for name, monitor in (("best", "accuracy"), ("last", None))
         ),
@@ -136,7 +150,8 @@ def check_resume(recipe: Recipe, last: Path) -> None:
         name = changed[0]
         raise TernzipError(
             f"{last}: cannot resume with another configuration: {name}: expected {getattr(before, name)!r}, "
-            f"found {getattr(recipe, name)!r}" + (f" (and {len(changed) - 1} more)" if len(changed) > 1 else "")
+            f"found {getattr(recipe, name)!r}"
+            + (f" (and {len(changed) - 1} more)" if len(changed) > 1 else "")
         )
 
 
@@ -158,7 +173,7 @@ def stored_recipe(path: str | Path) -> Recipe:
 
 
 def store(checkpoint: Path, learner: Learner) -> Stored:
-    """Write a checkpoint's ternary weights beside it as a .tnz file; the learner's own weights are replaced."""
+    """Write a checkpoint's ternary weights beside it as a .tnz file; the learner takes its weights over."""
     loaded = read_run(checkpoint)
     learner.load_state_dict(loaded["state_dict"])
     path = checkpoint.with_suffix(".tnz")
@@ -198,8 +213,8 @@ class Score:
 def evaluate(path: str | Path, recipe: Recipe, *, device: str = "cpu") -> Score:
     """Top-1 of a checkpoint on the recipe's test images.
 
-    `path` is any file ternzip reads that fits the recipe's architecture, or a run's .ckpt, whose own recipe then
-    says all but where the data lie. Raises TernzipError when names or shapes do not fit.
+    `path` is any file ternzip reads that fits the recipe's architecture, or a run's .ckpt, whose own recipe
+    then says all but where the data lie. Raises TernzipError when names or shapes do not fit.
     """
     if Path(path).suffix == ".ckpt":
         loaded = read_run(path)
@@ -216,12 +231,14 @@ def evaluate(path: str | Path, recipe: Recipe, *, device: str = "cpu") -> Score:
             raise TernzipError(f"{path}: holds latent weights: evaluate the run's .ckpt or a converted model")
         network = Learner(dataclasses.replace(recipe, quantizer="none", init=None), dataset).model
         models.load_weights(network, weights)
-    return score(network.to(device).eval(), dataset.test.first(recipe.test_images), *normalization(recipe.statistics, dataset))
+    return score(
+        network.to(device).eval(),
+        dataset.test.first(recipe.test_images),
+        *normalization(recipe.statistics, dataset),
+    )
 
 
-def score(
-    network: nn.Module, split: data.Split, mean: tuple[float, ...], std: tuple[float, ...]
-) -> Score:
+def score(network: nn.Module, split: data.Split, mean: tuple[float, ...], std: tuple[float, ...]) -> Score:
     """Top-1 of a network in evaluation mode, 500 images at a time, on its device."""
     device = next(network.parameters()).device
     correct = 0

@@ -2,9 +2,9 @@
 
     python tools/reproduce.py --data DIR --out runs/ --json table.json
 
-The default is what a CPU manages in about half an hour: the first 5,000 training images for five epochs, Delta started
-small (METHOD: short runs). It shows orderings and sizes, not the accuracies of a full training; `--images 50000
---epochs 500 --inflate 5 --paper-deltas` is the paper's own setting, for a GPU.
+The default is what a CPU manages in about half an hour: the first 5,000 training images for five epochs, with
+Delta started small, as short runs need. It shows sizes and rough orderings, not the accuracies of a full
+training; `--images 50000 --epochs 500 --inflate 5 --paper-deltas` is the paper's own setting, for a GPU.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ REPORTED = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="data", help="folder of the data set")
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--note", default="CIFAR-10", help="what the data are, for the record")
@@ -88,7 +90,11 @@ def main() -> None:
         "recipe": dataclasses.asdict(base) | {"data": "", "out": ""},
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
-        "versions": {"ternzip": ternzip.__version__, "torch": torch.__version__, "lightning": lightning.__version__},
+        "versions": {
+            "ternzip": ternzip.__version__,
+            "torch": torch.__version__,
+            "lightning": lightning.__version__,
+        },
         "results": {},
     }
     methods = PAPER if arguments.paper_deltas else SHORT
@@ -116,8 +122,8 @@ def print_table(results: dict[str, Any]) -> None:
     for name, row in results.items():
         last = row["last"]
         print(
-            f"{name:>15} {row['accuracy_all_test_images']:9.2%} {last['sparsity']:8.2%} {last['entropy']:8.4f} "
-            f"{last['file']:11,} {REPORTED.get(name, '-'):>9}"
+            f"{name:>15} {row['accuracy_all_test_images']:9.2%} {last['sparsity']:8.2%} "
+            f"{last['entropy']:8.4f} {last['file']:11,} {REPORTED.get(name, '-'):>9}"
         )
 
 
