@@ -39,7 +39,9 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
         raise TernzipError(f"tensor {name!r}: cannot store a meta tensor: it has no elements")
     plain = tensor.detach().resolve_conj().resolve_neg().to("cpu").contiguous()
     dtype = dtypes.BY_NAME[_NAMES[tensor.dtype]]
-    data = plain.reshape(-1).view(torch.uint8).numpy()
+    # A lone element is contiguous whatever its stride, but only a stride of 1 can be viewed as bytes.
+    flat = plain.reshape(-1).as_strided((plain.numel(),), (1,))
+    data = flat.view(torch.uint8).numpy()
     return RawTensor(dtype, tuple(plain.shape), data)
 
 
@@ -52,10 +54,10 @@ def from_raw(name: str, raw: RawTensor, device: str | torch.device = "cpu") -> t
         raise TernzipError(
             f"tensor {name!r}: torch {torch.__version__} has no {raw.dtype.name}: upgrade torch to load it"
         )
-    dtype = _TORCH_DTYPES[raw.dtype.name]
-    if not raw.size:  # no bytes have no stride that torch would view as wider elements
-        return torch.empty(raw.shape, dtype=dtype, device=device)
-    return torch.from_numpy(raw.data).view(dtype).reshape(raw.shape).to(device)
+    # numpy gives arrays of no or one byte any stride, but only a stride of 1 can be viewed as another type.
+    plain = torch.from_numpy(raw.data).as_strided((raw.data.size,), (1,))
+    tensor = plain.view(_TORCH_DTYPES[raw.dtype.name]).reshape(raw.shape)
+    return tensor.to(device)
 
 
 def with_ties(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, RawTensor | Tie]]:

@@ -1,4 +1,4 @@
-"""Damaged and hostile files: every one is a TernzipError, whatever its checksums say, and costs little memory."""
+"""Damaged and hostile files: always a TernzipError, whatever their checksums say, and little memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import struct
 import tracemalloc
 import zlib
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -146,51 +147,55 @@ def test_swapped_records_are_noticed(rich: bytes) -> None:
     refused(bytes(damaged), r"tensor 'signs': offset 32: checksum: expected 0x[0-9a-f]{8}, found 0x")
 
 
-# --- the same flips with every checksum put right -----------------------------------------------------------
+# --- the same with every checksum put right -----------------------------------------------------------------
 
 
-def survives(data: bytes) -> None:
-    """A TernzipError, or some tensors; nothing else, and no great memory."""
-    tracemalloc.start()
-    try:
-        read(data)
-    except TernzipError as error:
-        assert "\n" not in str(error)
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert peak < 64 << 20
+def survive(files: Iterable[bytes]) -> None:
+    """Each is refused or gives some tensors; nothing else happens. Memory is looked at now and then: slow."""
+    outcomes = set()
+    for number, data in enumerate(files):
+        if number % 16 == 0:
+            tracemalloc.start()
+        try:
+            read(data)
+            outcomes.add("read")
+        except TernzipError:
+            outcomes.add("refused")
+        if number % 16 == 0:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert peak < 64 << 20
+    assert "refused" in outcomes
 
 
-def variants(data: bytes) -> list[bytes]:
-    """`data` with one byte changed: single bits, and values that are limits somewhere."""
-    out = []
+def variants(data: bytes) -> Iterator[bytes]:
+    """`data` with one byte changed."""
     for position, byte in enumerate(data):
-        for value in {*(byte ^ 1 << bit for bit in range(8)), 0, 1, 0x7F, 0x80, 0xFF} - {byte}:
-            out.append(data[:position] + bytes([value]) + data[position + 1 :])
-    return out
+        for value in {byte ^ 1 << position % 8, byte ^ 0x80, byte + 1 & 0xFF, 0, 0xFF} - {byte}:
+            yield data[:position] + bytes([value]) + data[position + 1 :]
 
 
-def test_resealed_tables(rich: bytes) -> None:
-    records, parameters, directory = parts(rich)
+@pytest.fixture(scope="module")
+def auto() -> bytes:
+    return rich_file("auto")
+
+
+def test_resealed_tables(auto: bytes) -> None:
+    records, parameters, directory = parts(auto)
     table = table_of(directory)
-    assert read(seal(records, parameters, stored_directory(table)))  # unchanged, it reads
-    for changed in variants(table):
-        survives(seal(records, parameters, stored_directory(changed)))
+    assert len(read(seal(records, parameters, stored_directory(table)))) == 12  # unchanged, it reads
+    survive(seal(records, parameters, stored_directory(changed)) for changed in variants(table))
 
 
-def test_resealed_parameters(rich: bytes) -> None:
-    records, parameters, directory = parts(rich)
-    for changed in variants(parameters):
-        survives(seal(records, changed, directory))
+def test_resealed_parameters(auto: bytes) -> None:
+    records, parameters, directory = parts(auto)
+    survive(seal(records, changed, directory) for changed in variants(parameters))
 
 
-def test_resealed_directories(rich: bytes) -> None:
-    records, parameters, directory = parts(rich)
-    for changed in variants(directory):
-        survives(seal(records, parameters, changed))
-    for size in range(len(directory)):
-        survives(seal(records, parameters, directory[:size]))
+def test_resealed_directories(auto: bytes) -> None:
+    records, parameters, directory = parts(auto)
+    survive(seal(records, parameters, changed) for changed in variants(directory))
+    survive(seal(records, parameters, directory[:size]) for size in range(len(directory)))
 
 
 def test_resealed_records(rich: bytes) -> None:
@@ -199,8 +204,10 @@ def test_resealed_records(rich: bytes) -> None:
         records += [block.record for block in reader.blocks if block.record]
     for record in records:
         payload = rich[record.offset : record.offset + record.stored]
-        for changed in variants(payload)[:: max(1, record.stored // 16)]:
-            survives(reseal_record(rich, record.offset, payload, changed))
+        survive(
+            reseal_record(rich, record.offset, payload, changed)
+            for changed in [*variants(payload)][:: 1 + record.stored // 32]
+        )
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -322,8 +329,8 @@ def test_zstd_frames_that_state_more_than_they_may() -> None:
     stated = zstd(table, write_content_size=True)
     refused(with_directory(b"\1" + varint(len(table)) + stated), "without content size and dictionary")
     # A stated content size would decide how much is allocated.
-    lie = bytearray(zstd(bytes(70000), write_content_size=True))
-    refused(with_directory(b"\1" + varint(70000) + lie), "without content size and dictionary")
+    lie = bytearray(zstd(bytes(60000), write_content_size=True))
+    refused(with_directory(b"\1" + varint(60000) + lie), "without content size and dictionary")
     dictionary = zstandard.train_dictionary(1024, [b"%d hello %d" % (i, i * i) * 9 for i in range(300)])
     named = zstd(table, write_content_size=False, write_dict_id=True, dict_data=dictionary)
     refused(with_directory(b"\1" + varint(len(table)) + named), "without content size and dictionary")
@@ -457,9 +464,7 @@ def test_records_fill_the_file_exactly() -> None:
     refused(
         Forge(tensors, [*records, b"more"], sizes=[6, 5], checksums=[0, 0]).to_bytes(), "expected their end"
     )
-    refused(
-        Forge(tensors, []).to_bytes(), "expected records for all tensors, found 0 bytes of them in the file"
-    )
+    refused(Forge(tensors, []).to_bytes(), "records: expected more than the 0 bytes there are")
 
 
 def test_records_are_filled_up_with_zeros() -> None:
@@ -471,7 +476,7 @@ def test_records_are_filled_up_with_zeros() -> None:
         Forge([tensor], [b"\0\0"], sizes=[1]).to_bytes(),
         "expected an empty record for a constant, found 1 bytes",
     )
-    refused(Forge([tensor], [b"\0"], sizes=[0]).to_bytes(), "expected records for all tensors")
+    refused(Forge([tensor], [b"\0"], sizes=[0]).to_bytes(), "records: expected more than the 1 bytes")
     refused(Forge([tensor], [b"\0\0\0"], sizes=[0]).to_bytes(), "expected their end at offset 35, found 34")
 
 
@@ -559,14 +564,38 @@ def test_zero_signs() -> None:
     tensor.parameters = b"\x23" + levels(-1.0, 2.0) + COUNTS + bytes([PACKED, 0]) + b"\1" + bytes([PACKED, 0])
     good = Forge([tensor], [DIGITS, bytes([0b101])]).to_bytes()
     assert elements(good) == levels(-1.0, 0.0, 2.0, -0.0, 2.0, 2.0, -1.0, 0.0)
-    # Of eight symbols two are -1 and three are +1 by the counts, which leaves three zeros; the record has two.
-    wrong = bytes([DIGITS[0] - 27, DIGITS[1]])
-    refused(
-        Forge([tensor], [wrong, bytes([0b101])]).to_bytes(), "tensor 't'.*expected 3 zeros to carry signs"
-    )
+    lie = "tensor 't': offset 32: signs of zeros -1, 0, .1: expected .1, 0, 2., found .2, 0, 1."
+    refused(Forge([tensor], [DIGITS, bytes([0b010])]).to_bytes(), lie)
     for count in (0, 3, 4):
         tensor.parameters = tensor.parameters[:-3] + varint(count) + bytes([PACKED, 0])
         refused(Forge([tensor], [DIGITS, b"\5"]).to_bytes(), "count of negative zeros: expected at")
+
+
+def test_counts_that_lie() -> None:
+    """The symbols decide what is restored, the index what inspect says: they must agree."""
+    wrong = bytes([DIGITS[0] - 27, DIGITS[1]])
+    parameters = b"\3" + levels(-1.0, 2.0) + COUNTS + bytes([PACKED, 0])
+    lie = "tensor 't': offset 32: symbols -1, 0, .1: expected .2, 3, 3., found .3, 2, 3."
+    refused(ternary(parameters, wrong), lie)
+    refused(
+        ternary(b"\1" + levels(-1.0) + varint(3) + bytes([PACKED, 0]), b"\1", shape=(8,)),
+        "expected .3, 5, 0.",
+    )
+
+
+def test_symbols_without_a_level_in_their_row() -> None:
+    digits = bytes([2 + 0 * 3 + 1 * 9 + 1 * 27 + 1 * 81])  # +1 -1 | 0 0
+    parameters = varint(1) * 2 + bytes([PACKED, 0])
+    for lows, highs, found in (
+        ((-1.0, 0.0), (1.0, 1.0), None),
+        ((0.0, -1.0), (1.0, 1.0), "row 0: expected no symbol -1 without a level"),
+        ((-1.0, -1.0), (0.0, 1.0), "row 0: expected no symbol .1 without a level"),
+    ):
+        data = ternary(b"\x0b" + levels(*lows, *highs) + parameters, digits, shape=(2, 2))
+        if found is None:
+            assert elements(data) == levels(1.0, -1.0, 0.0, 0.0)
+        else:
+            refused(data, f"tensor 't': offset 32: {found}")
 
 
 BAD_PARAMETERS = {
@@ -749,9 +778,7 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path) -> None:  # type: ignore
     path.write_bytes(GOOD.to_bytes())
     with Reader.open(path) as reader:
         path.write_bytes(GOOD.to_bytes()[:34])
-        with pytest.raises(
-            TernzipError, match=r"t\.tnz: .*offset 34: truncated while reading: expected 4 more bytes"
-        ):
+        with pytest.raises(TernzipError, match=r"t\.tnz: .*offset 34: truncated: expected 4 more bytes"):
             reader.read("t")
 
 
@@ -761,5 +788,5 @@ def test_checksums_are_crc32() -> None:
     assert zlib.crc32(b"123456789") == 0xCBF43926
     assert struct.unpack_from("<I", data, 28)[0] == zlib.crc32(data[:28])
     assert struct.unpack_from("<I", data, 24)[0] == zlib.crc32(data[38:])
-    assert STATIC == codecs.BY_NAME["static"].code
-    assert PACKED == codecs.BY_NAME["packed"].code
+    assert codecs.BY_NAME["static"].code == STATIC
+    assert codecs.BY_NAME["packed"].code == PACKED

@@ -12,7 +12,7 @@ Counts = tuple[int, int, int]  # of -1, 0 and +1 in the whole tensor
 String = tuple[int, ...]
 
 
-class InvalidPayload(ValueError):  # noqa: N818
+class InvalidPayload(ValueError):
     """The payload cannot stand for that many trits under these counts."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -47,11 +48,15 @@ def _load(source: str | os.PathLike[str] | bytes, name: str) -> object:
     except OSError as error:
         raise TernzipError(f"{name}: cannot read: {error.strerror or error}") from None
     except pickle.UnpicklingError as error:
+        # Most of torch's message is advice to load the file without this protection.
+        forbidden = re.search(r"GLOBAL (\S+)", str(error))
+        if forbidden:
+            raise TernzipError(
+                f"{name}: refused: expected tensors only, "
+                f"found a pickle that would run code or build objects ({forbidden[1]})"
+            ) from None
         reason = _first_line(str(error).split("WeightsUnpickler error: ")[-1], error)
-        raise TernzipError(
-            f"{name}: refused: expected tensors only, "
-            f"found a pickle that would run code or build objects ({reason})"
-        ) from None
+        raise TernzipError(f"{name}: refused: expected a pickle of tensors only: {reason}") from None
     except Exception as error:
         # Damaged pickles fail in as many ways as there are opcodes.
         reason = _first_line(str(error), error)

@@ -50,14 +50,15 @@ def open_sharded(index: Path, name: str) -> Checkpoint:
     handles: dict[str, Any] = {}
     sizes: dict[str, int] = {}
     for key, shard in weight_map.items():
-        if Path(shard).name != shard or not shard.endswith(".safetensors"):
+        plain = Path(shard).name == shard and shard.isprintable()
+        if not plain or not shard.endswith(".safetensors"):
             raise TernzipError(
                 f"{name}: tensor {key!r}: expected a .safetensors file in the folder, found {shard!r}"
             )
         if shard not in handles:
-            handles[shard] = _open(folder / shard, f"{name}: shard {shard}")
+            handles[shard] = _open(folder / shard, f"{name}: shard {shard!r}")
         if key not in handles[shard].keys():  # noqa: SIM118 - not a dictionary
-            raise TernzipError(f"{name}: tensor {key!r}: expected in shard {shard}, not found there")
+            raise TernzipError(f"{name}: tensor {key!r}: expected in shard {shard!r}, not found there")
         sizes[key] = _size(handles[shard], key, name)
     strays = sorted({key for handle in handles.values() for key in handle.keys()} - set(weight_map))  # noqa: SIM118
     if strays:
@@ -77,7 +78,11 @@ def _weight_map(index: Path, name: str) -> dict[str, str]:
         raise TernzipError(f"{name}: cannot read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TernzipError(f"{name}: not a readable shard index: {type(error).__name__}: {error}") from None
-    if not isinstance(weight_map, dict) or not all(isinstance(value, str) for value in weight_map.values()):
+    if (
+        not isinstance(weight_map, dict)
+        or not weight_map
+        or not all(isinstance(value, str) for value in weight_map.values())
+    ):
         raise TernzipError(f"{name}: expected weight_map to name a file for each tensor")
     return weight_map
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sys
 import tempfile
@@ -16,12 +15,18 @@ import typer
 
 from ternzip.cli.app import app
 from ternzip.cli.console import listed, one_line, plural, progress_bar, say
+from ternzip.cli.reports import (
+    report_rounding,
+    report_skipped,
+    report_ternarization,
+    summary,
+    tensors_json,
+    total_json,
+)
 from ternzip.errors import TernzipError
 
 if TYPE_CHECKING:
     from ternzip.checkpoint.base import Checkpoint
-    from ternzip.checkpoint.rounding import Rounding
-    from ternzip.checkpoint.ternarize import Ternarization
     from ternzip.container.describe import FileInfo
     from ternzip.container.writer import Options
 
@@ -151,7 +156,7 @@ def compress(
     target = dst or _default_target(src, ".tnz")
     _check_output(target, force)
     with closing(open_checkpoint(src)) as checkpoint:
-        _report_skipped(checkpoint)
+        report_skipped(checkpoint)
         ternarization = None
         if ternarize:
             from ternzip.checkpoint.ternarize import Ternarization
@@ -176,18 +181,16 @@ def compress(
         options = Options(codec=codec.value, effort=effort, merge_zeros=merge_zeros, threads=threads)
         info = _write_tnz(checkpoint, target, options, force)
     if ternarization is not None:
-        _report_ternarization(ternarization)
+        report_ternarization(ternarization)
     if rounding is not None:
-        _report_rounding(rounding)
+        report_rounding(rounding)
     if merge_zeros:
         say("ternzip: note: signs of zeros in ternary tensors were dropped (--merge-zeros).")
     source_bytes = _size_on_disk(src)
     if as_json:
-        _print_json(
-            {"source": src, "source_bytes": source_bytes, "file": target, **_total_json(info)}, target
-        )
+        _print_json({"source": src, "source_bytes": source_bytes, "file": target, **total_json(info)}, target)
     else:
-        _tell(_summary(src, source_bytes, target, info), target)
+        _tell(summary(src, source_bytes, target, info), target)
 
 
 def _write_tnz(checkpoint: Checkpoint, target: str, options: Options, force: bool) -> FileInfo:
@@ -269,7 +272,7 @@ def inspect(
     with closing(_open_tnz(src)) as reader:
         info = describe_file(reader)
     if as_json:
-        _print_json({"tensors": _tensors_json(info), "total": _total_json(info), "metadata": info.metadata})
+        _print_json({"tensors": tensors_json(info), "total": total_json(info), "metadata": info.metadata})
     else:
         from ternzip.cli.tables import print_file
 
@@ -361,44 +364,6 @@ def _size_on_disk(src: str) -> int | None:
     return path.stat().st_size
 
 
-def _report_skipped(checkpoint: Checkpoint) -> None:
-    for name in checkpoint.skipped:
-        say(f"ternzip: note: {checkpoint.name}: {name!r} is not a tensor of the model and is not stored.")
-
-
-def _report_ternarization(done: Ternarization) -> None:
-    how = "0.7 x mean |w| of each tensor" if done.delta is None else f"Delta = {done.delta:g}"
-    levels = "-+ mean |w| of the kept weights" if done.scaled else "-1 and +1"
-    say(
-        f"ternzip: ternarized {plural(len(done.changed), 'tensor')} ({done.counts.total:,} weights), {how}, "
-        f"levels {levels}: {100 * done.counts.sparsity:.2f} % zeros. "
-        "The file does not restore the full-precision weights."
-    )
-    if done.kept:
-        say(f"ternzip: left {plural(len(done.kept), 'tensor')} as found: {listed(done.kept)}")
-
-
-def _report_rounding(done: Rounding) -> None:
-    say(
-        f"ternzip: rounded {plural(len(done.changed), 'tensor')} ({done.elements:,} elements) to "
-        f"{str(done.dtype).removeprefix('torch.')}, absolute error at most {done.largest:.2g}: "
-        f"{listed(done.changed)}. The file does not restore the unrounded values."
-    )
-
-
-def _summary(src: str, source_bytes: int | None, target: str, info: FileInfo) -> str:
-    ratio = f", {source_bytes / info.bytes:.1f} x smaller" if source_bytes else ""
-    before = f" ({source_bytes:,} bytes)" if source_bytes else ""
-    line = f"{src}{before} -> {target} ({info.bytes:,} bytes{ratio})"
-    if not info.counts.total:
-        return line + "; no ternary weights"
-    return line + (
-        f"; {info.counts.total:,} ternary weights, {100 * info.counts.sparsity:.2f} % zeros: "
-        f"{8 * info.ternary_bytes / info.counts.total:.4f} bits/weight "
-        f"(order-0 entropy {8 * info.predicted_bytes / info.counts.total:.4f})"
-    )
-
-
 def _tell(message: str, target: str = "") -> None:
     """Results go to stdout, unless the data does."""
     print(one_line(message), file=sys.stderr if target == STDIO else sys.stdout)
@@ -407,55 +372,3 @@ def _tell(message: str, target: str = "") -> None:
 def _print_json(value: object, target: str = "") -> None:
     text = json.dumps(value, indent=2, allow_nan=False)
     print(text, file=sys.stderr if target == STDIO else sys.stdout)
-
-
-def _json_level(level: float | None) -> float | str | None:
-    """JSON has no infinities: they are the strings "inf" and "-inf"."""
-    return level if level is None or math.isfinite(level) else str(level)
-
-
-def _tensors_json(info: FileInfo) -> list[dict[str, Any]]:
-    rows = []
-    for tensor in info.tensors:
-        row: dict[str, Any] = {
-            "name": tensor.name,
-            "shape": list(tensor.shape),
-            "dtype": tensor.dtype,
-            "codec": tensor.codec,
-            "bytes": tensor.bytes,
-            "tied_to": tensor.tied_to,
-        }
-        if tensor.counts is not None:
-            row |= {
-                "levels": tensor.levels and [_json_level(level) for level in tensor.levels],
-                "level_rows": tensor.level_rows,
-                "counted": tensor.counted,
-                "negative": tensor.counts.negative,
-                "zero": tensor.counts.zero,
-                "positive": tensor.counts.positive,
-                "negative_zeros": tensor.negative_zeros,
-                "sparsity": tensor.counts.sparsity,
-                "entropy": tensor.counts.entropy,
-                "bits_per_symbol": tensor.bits_per_symbol,
-            }
-        rows.append(row)
-    return rows
-
-
-def _total_json(info: FileInfo) -> dict[str, Any]:
-    weights = info.counts.total
-    return {
-        "bytes": info.bytes,
-        "overhead_bytes": info.overhead,
-        "tensors": len(info.tensors),
-        "ternary_weights": weights,
-        "ternary_bytes": info.ternary_bytes,
-        "other_bytes": info.bytes - info.overhead - info.ternary_bytes,
-        "negative": info.counts.negative,
-        "zero": info.counts.zero,
-        "positive": info.counts.positive,
-        "sparsity": info.counts.sparsity,
-        "entropy": info.counts.entropy,
-        "predicted_bytes": info.predicted_bytes,
-        "bits_per_symbol": 8 * info.ternary_bytes / weights if weights else None,
-    }
