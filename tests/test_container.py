@@ -385,11 +385,8 @@ def test_a_third_value_is_not_ternary(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [d for d in OTHERS if d not in (torch.complex32,)], ids=name_of)
 def test_types_that_are_never_ternary(dtype: torch.dtype) -> None:
-    if dtype.itemsize == 1:
-        tensor = trits(40, 40).abs().view(torch.uint8).view(dtype)
-    else:
-        tensor = trits(40, 40).abs().to(dtype)
-    info = round_trip(tensor)
+    symbols = trits(40, 40).abs()
+    info = round_trip(symbols.view(dtype) if dtype.itemsize == 1 else symbols.to(dtype))
     assert info.counts is None
     assert info.bytes < 900
 
