@@ -101,12 +101,26 @@ def test_a_run_leaves_its_files_and_says_what_they_are(recipe: Recipe, tmp_path:
         assert score.accuracy == pytest.approx(last.accuracy)
 
 
-def test_resuming_gives_the_numbers_of_the_whole_run(recipe: Recipe, tmp_path: Path) -> None:
+def test_resuming_gives_the_numbers_of_the_whole_run(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = recipe.with_options(
         {"epochs": 3, "lr_schedule": "plateau", "early_stopping": 9, "delta_updates": "iteration"}
     )
     training.train(recipe, tmp_path / "whole")
-    training.train(recipe.with_options({"epochs": 2}), tmp_path / "parts")
+
+    # Killed in the middle of the third epoch.
+    step = Learner.training_step
+
+    def killed(self: Learner, batch: object, index: int) -> torch.Tensor:
+        if (self.current_epoch, index) == (2, 1):
+            raise RuntimeError("killed")
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Learner, "training_step", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        training.train(recipe, tmp_path / "parts")
+    monkeypatch.setattr(Learner, "training_step", step)
     result = training.train(recipe, tmp_path / "parts", resume=True)
     assert result is not None
     assert result.last.epoch == 3
