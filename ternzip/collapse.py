@@ -16,8 +16,8 @@ from ternzip.symbols import SymbolCounts
 class CollapseWatch:
     """Warns once of each all-zero layer, and raises TernzipError when nothing can learn any more.
 
-    That is when all ternary layers are all zero, or every latent gradient has been exactly zero for `patience`
-    steps. (A layer that starts all zero often recovers within ten steps.)
+    That is when all ternary layers are all zero, or every latent gradient has been exactly zero for
+    `patience` steps. (A layer that starts all zero often recovers within ten steps.)
 
     Args:
         model: the prepared model.

@@ -1,4 +1,4 @@
-"""Image data sets as tensors in memory: readers of the official files, checked; batches that resume exactly."""
+"""Image data sets as tensors in memory: official files read and checked; batches that resume exactly."""
 
 from __future__ import annotations
 
@@ -180,8 +180,8 @@ class Crop(NamedTuple):
 class Batches:
     """Batches (images, labels, crop) of a split, in an order that the seed and the epoch alone decide.
 
-    The batch size is that of all processes together: process `rank` of `world` takes every `world`-th image of
-    each batch, so the training is the same however many take part. Shuffled batches are for training: all
+    The batch size is that of all processes together: process `rank` of `world` takes every `world`-th image
+    of each batch, so the training is the same however many take part. Shuffled batches are for training: all
     processes get equally many images, and a remainder too small for a batch norm is left out. `crop` is None
     without augmentation.
     """

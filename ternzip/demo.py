@@ -42,8 +42,8 @@ class Epoch:
 class Story:
     """What came of writing the trained network to a file and reading it back; sizes in bytes.
 
-    `predicted` is what the entropy of the symbols says of the ternary weights, `ternary` what they take in the
-    file, `dense` the same network in 32-bit floats.
+    `predicted` is what the entropy of the symbols says of the ternary weights, `ternary` what they take in
+    the file, `dense` the same network in 32-bit floats.
     """
 
     path: Path
@@ -115,10 +115,10 @@ def train_digits(
     for epoch in range(1, epochs + 1):
         model.train()
         losses = []
-        for batch in torch.randperm(len(train_y), generator=generator).split(BATCH):
+        for batch in torch.randperm(len(train_y), generator=generator).split(BATCH):  # type: ignore[no-untyped-call]
             loss = F.cross_entropy(model(train_x[batch]), train_y[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             clip_latent_(model)
             losses.append(loss.detach())
@@ -143,7 +143,7 @@ def scores(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def tell(model: nn.Module, history: list[Epoch], folder: Path) -> Story:
-    """Write the trained model to `folder`/digits.tnz, read it back, compare, and draw its weights beside it."""
+    """Write the trained model to `folder`/digits.tnz, read it back, compare; draw its weights beside it."""
     _, _, images, _ = digits()
     path, picture = folder / "digits.tnz", folder / "digits-weights.png"
     draw_weights(model, history[-1].delta, picture)

@@ -37,6 +37,9 @@ class Learner(lightning.LightningModule):
         schedule: Delta's schedule, or None where no Delta moves.
     """
 
+    correct: Tensor
+    seen: Tensor
+
     def __init__(self, recipe: Recipe, dataset: data.Dataset) -> None:
         super().__init__()
         self.recipe = recipe
@@ -110,8 +113,8 @@ class Learner(lightning.LightningModule):
         loss = F.cross_entropy(self(images), labels)
         if not bool(torch.isfinite(loss)):
             raise TernzipError(
-                f"loss is {loss.item()} in epoch {self.current_epoch + 1}, step {index + 1}: training stopped; "
-                "the last good checkpoint is kept"
+                f"loss is {loss.item()} in epoch {self.current_epoch + 1}, step {index + 1}: "
+                "training stopped; the last good checkpoint is kept"
             )
         self.log(
             "loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(labels), sync_dist=True
@@ -119,8 +122,8 @@ class Learner(lightning.LightningModule):
         return loss
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        # Gradients are dropped rather than never asked for: a distributed reducer must see the same parameters
-        # before and after they are unfrozen.
+        # Gradients are dropped rather than never asked for: a distributed reducer must see the same
+        # parameters before and after they are unfrozen.
         if self.is_frozen:
             for module in self.frozen:
                 for parameter in module.parameters(recurse=False):

@@ -140,7 +140,9 @@ def convert(model: nn.Module) -> nn.Module:
         for layer, weight in zip(layers, baked, strict=True):
             _own_class(layer.module)
             parametrize.remove_parametrizations(layer.module, "weight", leave_parametrized=False)
-            layer.module.weight.copy_(weight)
+            restored = layer.module._parameters["weight"]
+            assert restored is not None
+            restored.copy_(weight)
             # The weight came back as the last parameter; a plain layer has it first.
             parameters = layer.module._parameters
             for name in [name for name in parameters if name != "weight"]:
@@ -158,7 +160,7 @@ def ternary_layers(model: nn.Module) -> list[TernaryLayer]:
         TernaryLayer(name or "weight", module)
         for name, module in model.named_modules()
         if parametrize.is_parametrized(module, "weight")
-        and isinstance(module.parametrizations["weight"][0], Ternarization)  # type: ignore[index]
+        and isinstance(module.parametrizations["weight"][0], Ternarization)
     ]
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -16,10 +17,10 @@ from ternzip.errors import TernzipError
 
 
 def option(
-    default: Any, panel: str, help: str, *, choices: tuple[str, ...] = (), least: float | None = None
-) -> Any:  # noqa: A002
+    default: Any, panel: str, text: str, *, choices: tuple[str, ...] = (), least: float | None = None
+) -> Any:
     """One field of a Recipe: its default, the panel of --help it stands in, what it means and its unit."""
-    metadata = {"panel": panel, "help": help, "choices": choices, "least": least}
+    metadata = {"panel": panel, "help": text, "choices": choices, "least": least}
     return field(default=default, metadata=metadata)
 
 
@@ -128,7 +129,7 @@ class Recipe:
     def with_options(self, options: Mapping[str, Any], source: str = "options") -> Recipe:
         """A copy with some options changed; names may have - or _. TernzipError for an unknown name."""
         known = {entry.name: entry for entry in dataclasses.fields(self)}
-        changes = {}
+        changes: dict[str, Any] = {}
         for given, value in options.items():
             name = given.replace("-", "_")
             if name not in known:
@@ -166,7 +167,7 @@ def preset(name: str) -> Recipe:
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """The options in a TOML file, at its top level or in tables of any name. TernzipError if it cannot be read."""
+    """Options in a TOML file, at top level or in tables of any name. TernzipError if it cannot be read."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -189,12 +190,14 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+@cache
 def kind(name: str) -> type:
     """The Python type of an option: bool, int, float, str or tuple."""
     hint = get_type_hints(Recipe)[name]
     if getattr(hint, "__origin__", None) is tuple:
         return tuple
-    return next((part for part in get_args(hint) if part is not type(None)), hint)
+    found: type = next((part for part in get_args(hint) if part is not type(None)), hint)
+    return found
 
 
 def _check(entry: dataclasses.Field[Any], value: Any) -> None:

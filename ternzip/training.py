@@ -29,7 +29,14 @@ from ternzip.recipe import Recipe
 
 RECIPE_KEY = "ternzip_recipe"
 # What Lightning warns of without need here.
-NOISE = ("Checkpoint directory", "GPU available but not used", ".*sync_dist", ".*in eval mode", ".*LeafSpec")
+NOISE = (
+    "Checkpoint directory",
+    "GPU available but not used",
+    "The number of training batches",
+    ".*sync_dist",
+    ".*in eval mode",
+    ".*LeafSpec",
+)
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,7 @@ def stored_recipe(path: str | Path) -> Recipe:
 
 
 def store(checkpoint: Path, learner: Learner) -> Stored:
-    """Write a checkpoint's ternary weights beside it as a .tnz file; the learner's own weights are replaced."""
+    """Write a checkpoint's ternary weights beside it as a .tnz file; the learner takes its weights over."""
     loaded = read_run(checkpoint)
     learner.load_state_dict(loaded["state_dict"])
     path = checkpoint.with_suffix(".tnz")
@@ -206,8 +213,8 @@ class Score:
 def evaluate(path: str | Path, recipe: Recipe, *, device: str = "cpu") -> Score:
     """Top-1 of a checkpoint on the recipe's test images.
 
-    `path` is any file ternzip reads that fits the recipe's architecture, or a run's .ckpt, whose own recipe then
-    says all but where the data lie. Raises TernzipError when names or shapes do not fit.
+    `path` is any file ternzip reads that fits the recipe's architecture, or a run's .ckpt, whose own recipe
+    then says all but where the data lie. Raises TernzipError when names or shapes do not fit.
     """
     if Path(path).suffix == ".ckpt":
         loaded = read_run(path)

@@ -130,7 +130,7 @@ def test_chunk_of_a_larger_tensor(trits: list[int], extra: Counts) -> None:
             [1, 1, -1] * 30,
             None,
             {"lanes": 2, "block_bits": 10, "precision": 8},
-            "0108 071f 0a00 0400 000f 0000 92ed fc09 92ed 3b00 90c2 90c2 926d 926d",
+            "0108 07ff 0a00 0400 000d 0000 6866 1020 8619 4000 9941 6726 6726 8419",
         ),
     ],
 )

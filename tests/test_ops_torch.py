@@ -327,7 +327,7 @@ def test_errors_name_what_is_wrong() -> None:
     w = torch.randn(3)
     with pytest.raises(ValueError, match=r"ste must be one of .*, not 'shut'"):
         ops.ternarize(w, 0.1, ste="shut")
-    with pytest.raises(TypeError, match="weight 0 has dtype torch.int32"):
+    with pytest.raises(TypeError, match=r"weight 0 has dtype torch\.int32"):
         ops.ternarize(w.int(), 0.1)
     with pytest.raises(ValueError, match=r"weight 1 is on meta, weight 0 on cpu"):
         ops.ternarize_many([w, w.to("meta")], -0.1, 0.1)

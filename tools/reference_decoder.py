@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import bisect
 import importlib
+import struct
 import sys
 import zlib
 from array import array
@@ -20,6 +21,8 @@ from itertools import accumulate, product
 from math import prod
 from pathlib import Path
 from typing import NamedTuple, NoReturn
+
+import reference_fast  # the codecs with documents of their own have decoders of their own
 
 
 class FormatError(Exception):
@@ -155,8 +158,10 @@ def zstd_library() -> Callable[[bytes, int], bytes | None]:
             decompressor, plain = zstd.ZstdDecompressor(), b""
             try:
                 while len(plain) < limit and not decompressor.eof:
-                    plain += decompressor.decompress(frame, limit - len(plain))
-                    frame = b""
+                    piece = decompressor.decompress(frame, limit - len(plain))
+                    if not piece and not decompressor.eof:
+                        return None
+                    plain, frame = plain + piece, b""
             except (zstd.ZstdError, EOFError):
                 return None
             return plain
@@ -383,6 +388,9 @@ def cut_records(region: bytes, records: Sequence[Record]) -> None:
 # -------------------------------------------------------------------------- section 5: blocks of byte planes
 
 
+UNSIGNED = {2: "H", 4: "I", 8: "Q"}  # the struct module's letters
+
+
 def decode_block(block: bytes, runs: Sequence[tuple[int, int]], place: str) -> list[bytes]:
     """Return the bytes of each run, given as (bytes, width)."""
     cursor = Cursor(block, place)
@@ -401,10 +409,11 @@ def decode_block(block: bytes, runs: Sequence[tuple[int, int]], place: str) -> l
                 content = unzstd(content, size // width, place)
             plain[plane::width] = content
         if transform == 1 and width > 1:
-            for start in range(0, size, width):
-                value = int.from_bytes(plain[start : start + width], "little")
-                value = value >> 1 | (value & 1) << (8 * width - 1)
-                plain[start : start + width] = value.to_bytes(width, "little")
+            integers = struct.Struct(f"<{size // width}{UNSIGNED[width]}")
+            values = integers.unpack(plain)
+            plain = bytearray(
+                integers.pack(*(value >> 1 | (value & 1) << (8 * width - 1) for value in values))
+            )
         result.append(bytes(plain))
     cursor.finish()
     return result
@@ -481,6 +490,7 @@ def read_ternary(cursor: Cursor, entry: Entry) -> Ternary:
     require(not opposite or (has_negative and has_positive), place, "flag 4 without flags 1 and 2")
     rows = entry.shape[0] if len(entry.shape) >= 2 else 1
     require(not by_row or rows >= 2, place, "flag 8 without two dimensions and two rows")
+    require(not by_row or has_negative or has_positive, place, "flag 8 without flags 1 and 2")
     level_count = rows if by_row else 1
 
     negative = [cursor.integer(kind.size) if has_negative else 0 for _ in range(level_count)]
@@ -529,7 +539,9 @@ def negate(level: int, kind: ElementType) -> int:
 def read_codec(cursor: Cursor) -> CodecUse:
     code = cursor.integer(1)
     require(code in CODECS, cursor.place, f"unknown codec {code}")
-    return CodecUse(code, cursor.take(cursor.varint()))
+    length = cursor.varint()
+    require(length <= 255, cursor.place, f"codec parameters of {length} bytes")
+    return CodecUse(code, cursor.take(length))
 
 
 def cut_chunks(shape: tuple[int, ...]) -> list[Chunk]:
@@ -559,7 +571,7 @@ def decode_symbols(records: Sequence[Record], counts: Counts, codec: CodecUse | 
         decoded = array("b", decoder(record.data, codec.parameters, record.chunk, counts, record.place))
         require(len(decoded) == record.chunk.units, record.place, f"decodes to {len(decoded)} symbols")
         symbols.extend(decoded)
-    found = Counts(*(symbols.count(symbol) for symbol in (-1, 0, 1)))
+    found = Counts(*map(symbols.tobytes().count, (b"\xff", b"\x00", b"\x01")))
     require(found == counts, records[0].place, f"symbols {tuple(found)} instead of {tuple(counts)}")
     return symbols
 
@@ -583,6 +595,9 @@ def decode_ternary(entry: Entry, records: Sequence[Record]) -> bytes:
         bits[0] = minus_zero if ternary.signs == 1 else zero
         if ternary.signs == 2:
             elements.append(b"".join(bits[symbol] if symbol else next(zeros) for symbol in of_row))
+        elif kind.size == 1:
+            table = {symbol & 255: level[0] for symbol, level in bits.items()}
+            elements.append(of_row.tobytes().translate(bytes(table.get(byte, 0) for byte in range(256))))
         else:
             elements.append(b"".join(map(bits.__getitem__, of_row)))
     return b"".join(elements)
@@ -613,7 +628,7 @@ def decode_packed(record: bytes, parameters: bytes, chunk: Chunk, counts: Counts
     return [alphabet[digit] for digit in digits[: chunk.units]]
 
 
-def decode_static(record: bytes, parameters: bytes, chunk: Chunk, counts: Counts, place: str) -> list[int]:
+def decode_static(record: bytes, parameters: bytes, chunk: Chunk, counts: Counts, place: str) -> array[int]:
     """Section 7.2."""
     require(not parameters, place, "codec static has no parameters")
     require(record[-1:] != b"\0", place, "the record ends in a zero byte")
@@ -622,6 +637,7 @@ def decode_static(record: bytes, parameters: bytes, chunk: Chunk, counts: Counts
     occurrences = [counts[symbol + 1] for symbol in alphabet]
 
     letters = [digits[::-1] for digits in product(range(base), repeat=group)]  # the first digit counts least
+    strings = [array("b", [alphabet[digit] for digit in digits]) for digits in letters]
     total = sum(occurrences) ** group
     frequencies = [max(1, (prod(occurrences[d] for d in ds) << 24) // total) for ds in letters]
     frequencies[frequencies.index(max(frequencies))] += (1 << 24) - sum(frequencies)
@@ -633,19 +649,31 @@ def decode_static(record: bytes, parameters: bytes, chunk: Chunk, counts: Counts
     for _ in range(2):
         if words:
             state = state << 32 | words.pop()
-    symbols: list[int] = []
+    symbols = array("b")
     for _ in range(ceil_div(chunk.units, group)):
         q = state & ((1 << 24) - 1)
         letter = bisect.bisect_right(starts, q) - 1
         state = (state >> 24) * frequencies[letter] + q - starts[letter]
         if state < 1 << 32 and words:
             state = state << 32 | words.pop()
-        symbols += [alphabet[digit] for digit in letters[letter]]
+        symbols += strings[letter]
     require(not words and state == 0, place, "the record does not end with its last symbol")
     return symbols[: chunk.units]
 
 
-CODECS: Mapping[int, Codec] = {0: Codec("packed", decode_packed), 1: Codec("static", decode_static)}
+def decode_fast(record: bytes, parameters: bytes, chunk: Chunk, counts: Counts, place: str) -> list[int]:
+    require(not parameters, place, "codec fast has no parameters")
+    try:
+        return reference_fast.decode(record, chunk.units, (counts.negative, counts.zero, counts.positive))
+    except reference_fast.InvalidPayload as error:
+        refuse(place, str(error))
+
+
+CODECS: Mapping[int, Codec] = {
+    0: Codec("packed", decode_packed),
+    1: Codec("static", decode_static),
+    3: Codec("fast", decode_fast),
+}
 
 
 # ------------------------------------------------------------------------------------------------- all of it

@@ -2,9 +2,9 @@
 
     python tools/reproduce.py --data DIR --out runs/ --json table.json
 
-The default is what a CPU manages in about half an hour: the first 5,000 training images for five epochs, Delta started
-small (METHOD: short runs). It shows orderings and sizes, not the accuracies of a full training; `--images 50000
---epochs 500 --inflate 5 --paper-deltas` is the paper's own setting, for a GPU.
+The default is what a CPU manages in about half an hour: the first 5,000 training images for five epochs, with
+Delta started small, as short runs need. It shows sizes and rough orderings, not the accuracies of a full
+training; `--images 50000 --epochs 500 --inflate 5 --paper-deltas` is the paper's own setting, for a GPU.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ def print_table(results: dict[str, Any]) -> None:
     for name, row in results.items():
         last = row["last"]
         print(
-            f"{name:>15} {row['accuracy_all_test_images']:9.2%} {last['sparsity']:8.2%} {last['entropy']:8.4f} "
-            f"{last['file']:11,} {REPORTED.get(name, '-'):>9}"
+            f"{name:>15} {row['accuracy_all_test_images']:9.2%} {last['sparsity']:8.2%} "
+            f"{last['entropy']:8.4f} {last['file']:11,} {REPORTED.get(name, '-'):>9}"
         )
 
 

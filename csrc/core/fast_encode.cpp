@@ -2,6 +2,7 @@
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -28,59 +29,57 @@ std::int64_t log2_fixed(std::uint64_t v) noexcept {
   return result;
 }
 
-// What a model expects of trits drawn independently with the tensor's counts.
-struct Expectation {
-  std::uint64_t trits_per_symbol = 0;  // in units of 2^-32
-  std::uint64_t bits_per_trit = 0;     // in units of 2^-32
-};
+// What a symbol and a trit of the tensor, drawn independently with its counts, are expected to yield and
+// cost.
+std::uint64_t trits_per_symbol(const ParseTree& tree) {  // in units of 2^-32
+  std::uint64_t sum = 0;
+  for (const std::int16_t leaf : tree.leaves) {
+    const Node& node = tree.nodes[static_cast<std::size_t>(leaf)];
+    sum += node.weight * node.length;  // below 2^32 * 64
+  }
+  return sum;
+}
 
-Expectation expect(const ParseTree& tree, unsigned precision) {
+std::uint64_t bits_per_trit(const ParseTree& tree, unsigned precision) {  // in units of 2^-32
   const std::vector<std::uint32_t> frequency = frequencies(tree, {}, precision);
-  std::uint64_t trits = 0;
   std::uint64_t bits = 0;
   for (std::size_t symbol = 0; symbol < tree.leaves.size(); ++symbol) {
     const Node& leaf = tree.nodes[static_cast<std::size_t>(tree.leaves[symbol])];
     const std::int64_t cost = (std::int64_t{precision} << 16) - log2_fixed(frequency[symbol]);
-    trits += leaf.weight * leaf.length;                              // below 2^32 * 64
     bits += (leaf.weight * static_cast<std::uint64_t>(cost)) >> 16;  // below 2^32 * 16
   }
-  return {trits, (bits << 24) / (trits >> 8)};
+  return (bits << 24) / (trits_per_symbol(tree) >> 8);
 }
 
 // The larger the tree the more trits a symbol yields, until its smallest leaves are too improbable for the
-// precision: takes the largest within 0.1 % of the best size, and a higher precision (whose decoder is
-// slower) where that gains 0.2 %. The shortest limit on the length is taken that keeps most of the yield,
-// since longer symbols are copied in wider moves.
+// precision: halves it while that gains 0.1 %. Takes a higher precision, whose decoder is slower, where that
+// gains 0.2 %; and the shortest limit on the length that keeps most of the yield, since longer symbols are
+// copied in wider moves.
 void choose_model(const TensorCounts& counts, const FastOptions& options, Header& header) {
-  constexpr std::array<unsigned, 7> kLimits = {4, 8, 16, 32, 64, 128, 256};
-  const auto expected = [&](unsigned limit, unsigned length, unsigned precision) {
-    return expect(grow_tree(counts, limit, length), precision);
-  };
-  const auto best_limit = [&](unsigned length, unsigned precision, std::uint64_t& bits) {
-    std::array<std::uint64_t, kLimits.size()> costs;
-    for (std::size_t i = 0; i < costs.size(); ++i) {
-      costs[i] = expected(kLimits[i], length, precision).bits_per_trit;
-    }
-    bits = *std::min_element(costs.begin(), costs.end());
-    std::size_t i = costs.size() - 1;
-    while (costs[i] > bits + bits / 1024) --i;
-    return kLimits[i];
-  };
   header.max_length = options.max_length;
   if (header.max_length == 0) {
-    const std::uint64_t most = expected(kMaxSymbols, kMaxLength, kMaxPrecision).trits_per_symbol;
+    const std::uint64_t most = trits_per_symbol(grow_tree(counts, kMaxSymbols, kMaxLength));
     for (header.max_length = 7; header.max_length < kMaxLength;
          header.max_length = 2 * header.max_length + 1) {
-      if (expected(kMaxSymbols, header.max_length, kMaxPrecision).trits_per_symbol / 3 * 4 >= most) break;
+      if (trits_per_symbol(grow_tree(counts, kMaxSymbols, header.max_length)) / 3 * 4 >= most) break;
     }
   }
-  std::uint64_t bits = 0;
+  const auto choose_limit = [&](unsigned precision, unsigned& limit) {
+    limit = kMaxSymbols;
+    std::uint64_t bits = bits_per_trit(grow_tree(counts, limit, header.max_length), precision);
+    while (limit > 4) {
+      const std::uint64_t halved = bits_per_trit(grow_tree(counts, limit / 2, header.max_length), precision);
+      if (halved + halved / 1024 >= bits) break;
+      limit /= 2;
+      bits = halved;
+    }
+    return bits;
+  };
   header.precision = options.precision != 0 ? options.precision : 12;
-  header.symbol_limit = best_limit(header.max_length, header.precision, bits);
+  const std::uint64_t bits = choose_limit(header.precision, header.symbol_limit);
   if (options.precision == 0) {
-    std::uint64_t fine_bits = 0;
-    const unsigned limit = best_limit(header.max_length, kMaxPrecision, fine_bits);
-    if (bits - bits / 512 > fine_bits) {
+    unsigned limit = 0;
+    if (choose_limit(kMaxPrecision, limit) < bits - bits / 512) {
       header.symbol_limit = limit;
       header.precision = kMaxPrecision;
     }
@@ -89,13 +88,13 @@ void choose_model(const TensorCounts& counts, const FastOptions& options, Header
 
 void choose_layout(const TensorCounts& counts, std::size_t n, const FastOptions& options, Header& header) {
   const ParseTree tree = grow_tree(counts, header.symbol_limit, header.max_length);
-  const std::uint64_t bits_per_trit = expect(tree, header.precision).bits_per_trit;
+  const std::uint64_t bits = bits_per_trit(tree, header.precision);
   // A block of 16 KiB keeps what it costs beside its words (about 40 bytes) below 0.3 %.
   unsigned block_bits = kMinBlockBits;
-  while (block_bits < kMaxBlockBits && (bits_per_trit << block_bits) >> 32 < 16 * 1024 * 8) ++block_bits;
+  while (block_bits < kMaxBlockBits && (bits << block_bits) >> 32 < 16 * 1024 * 8) ++block_bits;
   header.block_bits = options.block_bits != 0 ? options.block_bits : block_bits;
   const std::uint64_t block = std::min<std::uint64_t>(n, std::uint64_t{1} << header.block_bits);
-  const std::uint64_t block_bytes = (block * bits_per_trit) >> 35;
+  const std::uint64_t block_bytes = (block * bits) >> 35;
   unsigned lanes = 1;
   for (const auto& [bytes, count] : {std::pair{64u, 2u}, {256u, 8u}, {1024u, 16u}, {3072u, 32u}}) {
     if (block_bytes >= bytes) lanes = count;
@@ -159,14 +158,10 @@ class BlockEncoder {
     std::fill_n(states, lanes, kStateFloor);
     if (lanes >= kMinTailLanes) count = push_tail(symbols, count, states);
 
-    words_.resize(2 * count);
+    if (words_.size() < 2 * count) words_.resize(2 * count);
     std::uint8_t* const end = words_.data() + words_.size();
-    std::uint8_t* next = end;
-    std::size_t i = count;
-    for (; i % lanes != 0; --i) next = push(symbols[i - 1], states[(i - 1) % lanes], next);
-    for (; i != 0; i -= lanes) {
-      for (unsigned lane = lanes; lane-- != 0;) next = push(symbols[i - lanes + lane], states[lane], next);
-    }
+    const std::uint8_t* const next = header_.precision == 12 ? push_all<12>(symbols, count, states, end)
+                                                             : push_all<0>(symbols, count, states, end);
 
     const auto word_bytes = static_cast<std::size_t>(end - next);
     store_u24(payload.data() + entry, word_bytes / 2);
@@ -174,7 +169,7 @@ class BlockEncoder {
     std::size_t at = payload.size();
     payload.resize(at + std::size_t{4} * lanes + word_bytes);
     for (unsigned lane = 0; lane < lanes; ++lane, at += 4) store_le(payload.data() + at, states[lane]);
-    std::copy(next, end, payload.data() + at);
+    if (word_bytes != 0) std::memcpy(payload.data() + at, next, word_bytes);
   }
 
  private:
@@ -183,16 +178,33 @@ class BlockEncoder {
   }
 
   // Pushes a symbol, with a word written below `next` where the state has to make room; there are always two
-  // bytes below.
+  // bytes below. A constant precision (0: the header's) spares shifts by a variable.
+  template <unsigned kPrecision>
   std::uint8_t* push(std::uint8_t symbol, std::uint32_t& state, std::uint8_t* next) const {
+    const unsigned precision = kPrecision != 0 ? kPrecision : header_.precision;
     const PushEntry& entry = table_[symbol];
-    std::uint32_t x = state;
-    const bool full = x >= entry.frequency << (32 - header_.precision);
-    store_le(next - 2, static_cast<std::uint16_t>(x));
-    next -= full ? 2 : 0;
-    x = full ? x >> 16 : x;
-    const auto quotient = static_cast<std::uint32_t>((x * entry.reciprocal) >> (32 + header_.precision));
-    state = (quotient << header_.precision) + (x - quotient * entry.frequency) + entry.start;
+    const std::uint32_t full = state >= entry.frequency << (32 - precision) ? 1u : 0u;
+    store_le(next - 2, static_cast<std::uint16_t>(state));
+    next -= 2 * full;
+    // Without a branch, which would be mispredicted every other time.
+    const std::uint32_t x = state ^ ((state ^ state >> 16) & (0u - full));
+    const auto quotient = static_cast<std::uint32_t>((x * entry.reciprocal) >> (32 + precision));
+    // quotient << precision, plus the remainder, plus the start.
+    state = x + quotient * ((1u << precision) - entry.frequency) + entry.start;
+    return next;
+  }
+
+  template <unsigned kPrecision>
+  std::uint8_t* push_all(const std::uint8_t* symbols, std::size_t count, std::uint32_t* states,
+                         std::uint8_t* next) const {
+    const unsigned lanes = header_.lanes();
+    std::size_t i = count;
+    for (; i % lanes != 0; --i) next = push<kPrecision>(symbols[i - 1], states[(i - 1) % lanes], next);
+    for (; i != 0; i -= lanes) {
+      for (unsigned lane = lanes; lane-- != 0;) {
+        next = push<kPrecision>(symbols[i - lanes + lane], states[lane], next);
+      }
+    }
     return next;
   }
 
@@ -206,7 +218,7 @@ class BlockEncoder {
     std::uint32_t state = kStateFloor;
     while (count != 0) {
       std::uint32_t pushed = state;
-      std::uint8_t* const after = push(symbols[count - 1], pushed, next);
+      std::uint8_t* const after = push<0>(symbols[count - 1], pushed, next);
       if (end - after > static_cast<std::ptrdiff_t>(2 * lanes - 4)) break;
       next = after;
       state = pushed;
@@ -234,13 +246,23 @@ bool valid(const FastOptions& options) {
 
 // True if the trits are trits and no more of each than `counts` has.
 bool consistent(const std::int8_t* trits, std::size_t n, const TensorCounts& counts) {
+  constexpr std::size_t kStep = 64;  // few enough for sums of eight bits
   std::uint64_t negative = 0;
   std::uint64_t positive = 0;
-  std::uint64_t other = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    negative += trits[i] == -1 ? 1 : 0;
-    positive += trits[i] == 1 ? 1 : 0;
-    other += trits[i] < -1 || trits[i] > 1 ? 1 : 0;
+  unsigned other = 0;
+  for (std::size_t start = 0; start < n; start += kStep) {
+    const std::size_t end = std::min(n, start + kStep);
+    std::uint8_t below = 0;
+    std::uint8_t above = 0;
+    std::uint8_t beyond = 0;
+    for (std::size_t i = start; i < end; ++i) {
+      below = static_cast<std::uint8_t>(below + (trits[i] < 0 ? 1 : 0));
+      above = static_cast<std::uint8_t>(above + (trits[i] > 0 ? 1 : 0));
+      beyond = static_cast<std::uint8_t>(beyond | (trits[i] > 1 || trits[i] < -1 ? 1 : 0));
+    }
+    negative += below;
+    positive += above;
+    other |= beyond;
   }
   return other == 0 && negative <= counts.negative && positive <= counts.positive &&
          n - negative - positive <= counts.zero;
@@ -275,11 +297,10 @@ bool fast_encode(const std::int8_t* trits, std::size_t n, const TensorCounts& co
     }
   }
   std::size_t entry = payload.size();
-  payload.resize(entry + (parse.block_starts.size() - 1) * kBlockEntrySize);
+  payload.resize(entry + parse.counts.size() * kBlockEntrySize);
   BlockEncoder encoder(header, frequencies(tree, factors, header.precision));
-  for (std::size_t i = 0; i + 1 < parse.block_starts.size(); ++i, entry += kBlockEntrySize) {
-    const std::size_t start = parse.block_starts[i];
-    encoder.encode(parse.symbols.data() + start, parse.block_starts[i + 1] - start, entry, payload);
+  for (std::size_t i = 0; i < parse.counts.size(); ++i, entry += kBlockEntrySize) {
+    encoder.encode(parse.symbols.get() + i * block_trits, parse.counts[i], entry, payload);
   }
   return true;
 }

@@ -35,36 +35,42 @@ void decode_vectors(const DecodeTables& tables, Cursor& cursor) {
     states[v] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at.states + 8 * v));
   }
 
+  // Software pipeline: while a vector is taken further, the slots of the next are loaded and the symbols of
+  // the one before are emitted, so that the latencies of the three overlap.
   alignas(32) std::uint32_t index[kVectors][8];
-  const auto step = [&](unsigned v, std::uint8_t* symbols) {
+  const auto store_index = [&](unsigned v) {
     _mm256_store_si256(reinterpret_cast<__m256i*>(index[v]), _mm256_and_si256(states[v], slot_mask));
-    const __m256i slots = _mm256_inserti128_si256(_mm256_castsi128_si256(load_slots(tables, index[v])),
-                                                  load_slots(tables, index[v] + 4), 1);
-    const __m256i tops = _mm256_shuffle_epi8(slots, top_bytes);
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(symbols),
-                     _mm_unpacklo_epi32(_mm256_castsi256_si128(tops), _mm256_extracti128_si256(tops, 1)));
+  };
+  const auto load_vector = [&](unsigned v) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(load_slots(tables, index[v])),
+                                   load_slots(tables, index[v] + 4), 1);
+  };
+  TERNZIP_UNROLL
+  for (unsigned v = 0; v < kVectors; ++v) store_index(v);
+  __m256i slots = load_vector(0);
+  alignas(8) std::uint8_t symbols[8];
+  bool waiting = false;
+  const auto step = [&](unsigned v) {
+    const __m256i ahead = kVectors > 1 ? load_vector((v + 1) % kVectors) : slots;
     const __m256i frequency = _mm256_and_si256(slots, field);
     const __m256i offset = _mm256_and_si256(_mm256_srli_epi32(slots, 12), field);
     const __m256i quotient = _mm256_srl_epi32(states[v], precision);
     states[v] = refill(_mm256_add_epi32(_mm256_mullo_epi32(frequency, quotient), offset), at.words);
+    store_index(v);
+    const __m256i tops = _mm256_shuffle_epi8(slots, top_bytes);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(symbols),
+                     _mm_unpacklo_epi32(_mm256_castsi256_si128(tops), _mm256_extracti128_si256(tops, 1)));
+    slots = kVectors > 1 ? ahead : load_vector(v);
   };
-
-  // The symbols of a round are emitted while the next is decoded, so that the latency of the states and the
-  // many moves overlap.
-  alignas(64) std::uint8_t symbols[2][kLanes];
-  if (!round_fits(tables, kLanes, at)) return;
-  TERNZIP_UNROLL
-  for (unsigned v = 0; v < kVectors; ++v) step(v, symbols[0] + 8 * v);
-  --at.rounds;
-  unsigned last = 0;
-  for (; round_fits(tables, kLanes, at); --at.rounds, last ^= 1) {
+  for (; round_fits(tables, kLanes, at); --at.rounds) {
     TERNZIP_UNROLL
     for (unsigned v = 0; v < kVectors; ++v) {
-      step(v, symbols[last ^ 1] + 8 * v);
-      at.out = emit_symbols<kStride, 8>(tables, symbols[last] + 8 * v, at.out);
+      if (v != 0 || waiting) at.out = emit_symbols<kStride, 8>(tables, symbols, at.out);
+      step(v);
     }
+    waiting = true;
   }
-  at.out = emit_symbols<kStride, kLanes>(tables, symbols[last], at.out);
+  if (waiting) at.out = emit_symbols<kStride, 8>(tables, symbols, at.out);
 
   TERNZIP_UNROLL
   for (unsigned v = 0; v < kVectors; ++v) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/fast_model.hpp"
@@ -10,9 +11,9 @@
 namespace ternzip::fast {
 
 struct Parse {
-  std::vector<std::uint8_t> symbols;
-  std::vector<std::size_t> block_starts;  // into symbols; one more than there are blocks
-  std::vector<std::uint32_t> histogram;   // by symbol
+  std::unique_ptr<std::uint8_t[]> symbols;  // those of a block start at the index of its first trit
+  std::vector<std::size_t> counts;          // symbols of each block
+  std::vector<std::uint32_t> histogram;     // by symbol
 };
 
 // Each block of block_trits trits (the last may be shorter) is cut from its own start; where its end cuts a

@@ -83,3 +83,4 @@ def _discard_output() -> None:
 
 
 from ternzip.cli import files as _files  # noqa: E402, F401 - registers the commands
+from ternzip.cli import training as _training  # noqa: E402, F401

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,53 +14,64 @@ import typer
 
 from ternzip.cli.app import app
 from ternzip.errors import TernzipError
-from ternzip.recipe import PRESETS, Recipe, kind, preset, read_toml
+from ternzip.recipe import PRESETS, Recipe, flag, kind, preset, read_toml
 
 if TYPE_CHECKING:
     from ternzip.training import Stored
 
 
-def recipe_options(command: Any) -> Any:
-    """Give a command every option of a Recipe, unset unless the user sets it; it gets them as `options`."""
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
-    chosen = []
-    for entry in dataclasses.fields(Recipe):
-        default = (
-            "" if entry.default in (None, ()) else f"default {str(entry.default).lower() or entry.default}"
-        )
-        if isinstance(entry.default, str | int | float) and not isinstance(entry.default, bool):
-            default = f"default {entry.default}"
-        choices = " | ".join(entry.metadata["choices"])
-        notes = "; ".join(note for note in (choices, default) if note)
-        hint: Any = list[str] if kind(entry.name) is tuple else kind(entry.name)
-        option = typer.Option(
-            help=entry.metadata["help"] + (f" [{notes}]" if notes else ""),
-            rich_help_panel=entry.metadata["panel"],
-            show_default=False,
-        )
-        chosen.append(
-            inspect.Parameter(
-                entry.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[hint | None, option],
-            )
-        )
+def recipe_options(*panels: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a Recipe, of some panels or all; those the user set are its `options`."""
+    entries = [
+        entry for entry in dataclasses.fields(Recipe) if not panels or entry.metadata["panel"] in panels
+    ]
 
-    def run(**given: Any) -> None:
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.name != "options"]
         names = {parameter.name for parameter in own}
-        options = {name: value for name, value in given.items() if name not in names and value is not None}
-        command(options=options, **{name: value for name, value in given.items() if name in names})
 
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + chosen
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            options = {
+                name: value for name, value in given.items() if name not in names and value is not None
+            }
+            command(options=options, **{name: value for name, value in given.items() if name in names})
+
+        keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        keywords += [_parameter(entry) for entry in entries]
+        run.__signature__ = signature.replace(parameters=keywords)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}
+        return run
+
+    return decorate
+
+
+def _parameter(entry: dataclasses.Field[Any]) -> inspect.Parameter:
+    notes = []
+    if entry.metadata["choices"]:
+        notes.append(" | ".join(entry.metadata["choices"]))
+    if isinstance(entry.default, bool):
+        notes.append(f"default {'yes' if entry.default else 'no'}")
+    elif entry.default not in (None, ()):
+        notes.append(f"default {entry.default}")
+    expected = kind(entry.name)
+    hint: Any = list[str] if expected is tuple else expected
+    # What is off by default needs no flag to turn it off.
+    names = [flag(entry.name)] if entry.default is False else []
+    option = typer.Option(
+        *names,
+        help=entry.metadata["help"] + (f" ({'; '.join(notes)})" if notes else ""),
+        rich_help_panel=entry.metadata["panel"],
+        show_default=False,
     )
-    return run
+    return inspect.Parameter(
+        entry.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[hint | None, option]
+    )
 
 
 @app.command()
-@recipe_options
+@recipe_options()
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, .tnz files, logs.")] = Path(
         "run"
@@ -75,7 +88,7 @@ def train(
 ) -> None:
     """Train a ternary network; then write its .tnz files and compare their size with the prediction.
 
-    The default is the paper's recipe: hours on a GPU. `--preset quick` takes about ten minutes on two CPU cores.
+    The default is the paper's recipe, hours on a GPU; `--preset quick` takes about ten minutes on a CPU.
     """
     recipe = preset(preset_name)
     if resume and (out / "last.ckpt").is_file():
@@ -99,14 +112,14 @@ def print_stored(label: str, stored: Stored) -> None:
     """One line: accuracy, zeros, and the file's size as predicted and as it is."""
     bits = 8 * stored.ternary / stored.weights if stored.weights else 0.0
     print(
-        f"{label}: epoch {stored.epoch}, accuracy {stored.accuracy:.2%}, zeros {stored.sparsity:.2%}; ternary weights "
-        f"{stored.predicted:,.0f} bytes predicted, {stored.ternary:,} real ({bits:.3f} bit/weight); "
+        f"{label}: epoch {stored.epoch}, accuracy {stored.accuracy:.2%}, zeros {stored.sparsity:.2%}; "
+        f"ternary weights {stored.predicted:,.0f} bytes predicted, {stored.ternary:,} real ({bits:.3f} bit/weight); "
         f"{stored.path}: {stored.file:,} bytes"
     )
 
 
 @app.command(name="eval")
-@recipe_options
+@recipe_options("Model", "Data")
 def evaluate(
     file: Annotated[Path, typer.Argument(help=".tnz, .pt, .safetensors, or a run's .ckpt.")],
     device: Annotated[str, typer.Option(help="Torch device: cpu, cuda, ...")] = "cpu",
@@ -121,6 +134,24 @@ def evaluate(
         print(json.dumps({**dataclasses.asdict(score), "accuracy": score.accuracy}))
     else:
         print(f"{file}: {score.correct:,} of {score.images:,} images right: accuracy {score.accuracy:.2%}")
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that ternzip train wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(help="1 weights, 3 accuracy over epochs, 4 against zeros and entropy, 5 against speed."),
+    ] = None,
+) -> None:
+    """Draw the paper's figures 1, 3, 4 and 5 from the logs of runs, as PNG and SVG."""
+    from ternzip import plotting
+    from ternzip.runs import read_run_folder
+
+    found = [read_run_folder(folder) for folder in runs]
+    for path in plotting.draw(found, out, figure or list(plotting.FIGURES)):
+        print(path)
 
 
 @app.command()

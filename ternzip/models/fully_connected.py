@@ -8,7 +8,7 @@ from ternzip.models.layers import activation_named, sign_or_identity
 
 
 class FullyConnected(nn.Module):
-    """in_features - hidden - hidden - num_classes, batch norm after each, an activation after the hidden ones.
+    """in_features - hidden - hidden - num_classes; batch norm after each, an activation after the first two.
 
     Input of any shape (batch, ...) with in_features numbers a sample; output (batch, num_classes) scores.
     """

@@ -55,7 +55,8 @@ class Block(nn.Module):
         out = self.conv2(self.sign(out)) + self.shortcut(x)
         if not self.last:
             out = self.act2(self.bn2(out))
-        return out
+        result: Tensor = out
+        return result
 
 
 class PaperResNet(nn.Module):

@@ -15,7 +15,7 @@ from ternzip.tensors import to_tensors
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of any checkpoint file ternzip reads (.tnz, .safetensors, .pt, .pth, .ckpt), by name, on the CPU.
+    """The tensors of any checkpoint ternzip reads (.tnz, .safetensors, .pt, ...), by name, on the CPU.
 
     Runs no code from the file. Raises TernzipError for a missing, damaged or foreign file.
     """

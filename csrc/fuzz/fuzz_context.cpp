@@ -1,0 +1,83 @@
+// Any payload of the `context` codec, alone and beside another one, and round trips of any geometry.
+#include "core/context.hpp"
+#include "fuzz/input.hpp"
+
+namespace ternzip::fuzz {
+namespace {
+
+using context::Counts;
+using context::DecodeJob;
+using context::Effort;
+using context::Geometry;
+
+Effort effort(Input& input) { return static_cast<Effort>(1 + input.byte() % 3); }
+
+Geometry geometry(Input& input) {
+  Geometry result{input.below(24), input.below(24), 0};
+  result.kernel = input.below(30);
+  return result;
+}
+
+std::size_t size_of(const Geometry& geometry) { return geometry.rows * geometry.cols * geometry.kernel; }
+
+void decode_anything(Input& input) {
+  DecodeJob jobs[2];
+  std::vector<std::int8_t> trits[2];
+  const std::size_t count = 1 + input.byte() % 2;
+  for (std::size_t i = 0; i < count; ++i) {
+    jobs[i].geometry = geometry(input);
+    jobs[i].counts = {input.count(), input.count(), input.count()};
+    jobs[i].effort = effort(input);
+    trits[i].assign(size_of(jobs[i].geometry), 2);
+    jobs[i].out = trits[i].data();
+  }
+  const std::size_t split = count == 2 ? input.left() / 2 : input.left();
+  const std::vector<std::uint8_t> payloads[2] = {{input.rest(), input.rest() + split},
+                                                 {input.rest() + split, input.rest() + input.left()}};
+  for (std::size_t i = 0; i < count; ++i) {
+    jobs[i].payload = payloads[i].data();
+    jobs[i].payload_size = payloads[i].size();
+  }
+  context::decode(jobs, count);
+  for (std::size_t i = 0; i < count; ++i) {
+    for (const std::int8_t trit : trits[i]) {
+      require(!jobs[i].ok || (trit >= -1 && trit <= 1), "decoded trits are trits");
+    }
+    // Alone, a payload is decoded to the same.
+    std::vector<std::int8_t> again(trits[i].size(), 2);
+    DecodeJob alone = jobs[i];
+    alone.out = again.data();
+    alone.ok = false;
+    context::decode(&alone, 1);
+    require(alone.ok == jobs[i].ok && (!alone.ok || again == trits[i]), "lockstep changes nothing");
+  }
+}
+
+void round_trip(Input& input) {
+  const Geometry shape = geometry(input);
+  const Effort chosen = effort(input);
+  const std::vector<std::int8_t> trits = input.trits(size_of(shape));
+  Counts counts{input.count() / 2, input.count() / 2, input.count() / 2};  // of the rest of the tensor
+  for (const std::int8_t trit : trits) {
+    ++(trit < 0 ? counts.negative : trit > 0 ? counts.positive : counts.zero);
+  }
+  const std::vector<std::uint8_t> payload = context::encode(trits.data(), shape, counts, chosen);
+  std::vector<std::int8_t> decoded(trits.size(), 2);
+  DecodeJob job{payload.data(), payload.size(), shape, counts, chosen, decoded.data(), false};
+  context::decode(&job, 1);
+  require(job.ok, "what is encoded can be decoded");
+  require(decoded == trits, "what is decoded is what was encoded");
+}
+
+}  // namespace
+}  // namespace ternzip::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  ternzip::fuzz::Input input(data, size);
+  if (input.byte() % 16 == 0) {
+    ternzip::fuzz::round_trip(input);
+  } else {
+    ternzip::fuzz::decode_anything(input);
+  }
+  return 0;
+}

@@ -1,0 +1,127 @@
+"""Delta's growth, Eq. 6 and 7, and a torch scheduler's habits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ternzip import DeltaSchedule, TernzipError, prepare
+from ternzip.modules import ternary_layers
+from ternzip.quantizers import Delta
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return prepare(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+
+
+def deltas(model: nn.Module) -> list[float]:
+    return [layer.quantizer.delta.item() for layer in ternary_layers(model)]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("growth", "expected"),
+    [
+        ("fixed", [0.1, 0.1, 0.1]),
+        ("linear", [0.12, 0.14, 0.16]),
+        ("square", [0.12, 0.18, 0.28]),
+        ("exp", [0.1 + 0.02 * math.e, 0.1 + 0.02 * math.e**2, 0.1 + 0.02 * math.e**3]),
+        ("log", [0.1, 0.1 + 0.02 * math.log(2), 0.1 + 0.02 * math.log(3)]),
+    ],
+)
+def test_every_growth_follows_its_formula(model: nn.Module, growth: str, expected: list[float]) -> None:
+    schedule = DeltaSchedule(model, 0.1, growth, multiplier=0.2)
+    for value in expected:
+        assert schedule.delta == pytest.approx(value)
+        assert deltas(model) == pytest.approx([value, value])
+        schedule.step()
+
+
+def test_the_papers_log_regime_meets_its_bound_at_epoch_68(model: nn.Module) -> None:
+    schedule = DeltaSchedule(model)
+    assert schedule.at(67) < 0.9 == schedule.at(68)
+    schedule.step(67)
+    assert not schedule.finished
+    schedule.step()
+    assert schedule.finished
+    assert schedule.delta == 0.9
+
+
+def test_exponential_growth_does_not_overflow(model: nn.Module) -> None:
+    assert DeltaSchedule(model, growth="exp").at(5000) == 0.9
+
+
+def test_a_fixed_delta_is_finished_at_once(model: nn.Module) -> None:
+    assert DeltaSchedule(model, 0.3, "fixed").finished
+    assert DeltaSchedule(model, 0.3, "linear", multiplier=0).finished
+
+
+def test_steps_per_iteration_pass_through_the_epochs(model: nn.Module) -> None:
+    fine, coarse = DeltaSchedule(model, steps_per_epoch=3), DeltaSchedule(model)
+    for _ in range(6):
+        fine.step()
+    coarse.step(3)
+    assert fine.delta == pytest.approx(coarse.delta)
+    fine.step()
+    assert coarse.delta < fine.delta < coarse.at(4)
+
+
+def test_state_dict_resumes(model: nn.Module) -> None:
+    schedule = DeltaSchedule(model, 0.05, "linear", 0.5, 0.8)
+    schedule.step(7)
+    other_model = prepare(nn.Linear(3, 3))
+    other = DeltaSchedule(other_model)
+    other.load_state_dict(schedule.state_dict())
+    assert other.delta == schedule.delta
+    assert deltas(other_model) == pytest.approx([schedule.delta])
+    other.step()
+    schedule.step()
+    assert other.delta == schedule.delta
+
+
+def test_pinned_layers_keep_their_delta(model: nn.Module) -> None:
+    first = ternary_layers(model)[0].quantizer
+    assert isinstance(first, Delta)
+    first.pinned = True
+    DeltaSchedule(model, 0.2).step(9)
+    assert deltas(model)[0] == 0.1
+    assert deltas(model)[1] > 0.2
+
+
+def test_only_delta_layers_are_scheduled() -> None:
+    model = prepare(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), overrides={"0": "twn"})
+    DeltaSchedule(model, 0.3)
+    assert [hasattr(layer.quantizer, "delta") for layer in ternary_layers(model)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"initial": 1.0}, {"initial": -0.1}, {"maximum": 1.0}, {"initial": math.nan}]
+)
+def test_delta_outside_0_1_is_refused(model: nn.Module, arguments: dict[str, float]) -> None:
+    with pytest.raises(TernzipError, match=r"Delta must lie in \[0, 1\)"):
+        DeltaSchedule(model, **arguments)
+
+
+def test_other_bad_options_are_refused(model: nn.Module) -> None:
+    with pytest.raises(TernzipError, match=r"unknown growth 'cubic': expected one of fixed, linear"):
+        DeltaSchedule(model, growth="cubic")
+    with pytest.raises(TernzipError, match="exceeds maximum"):
+        DeltaSchedule(model, 0.5, maximum=0.4)
+    with pytest.raises(TernzipError, match="multiplier"):
+        DeltaSchedule(model, multiplier=-1)
+    with pytest.raises(ValueError, match="steps_per_epoch"):
+        DeltaSchedule(model, steps_per_epoch=0)
+    with pytest.raises(ValueError, match="count from 1"):
+        DeltaSchedule(model).step(0.5)
+    with pytest.raises(TernzipError, match="no layer with a Delta"):
+        DeltaSchedule(nn.Linear(2, 2))
+
+
+def test_delta_is_a_tensor_that_does_not_recompile(model: nn.Module) -> None:
+    before = ternary_layers(model)[0].quantizer.delta  # type: ignore[union-attr]
+    DeltaSchedule(model, 0.4)
+    assert ternary_layers(model)[0].quantizer.delta is before  # type: ignore[union-attr]
+    assert isinstance(before, torch.Tensor)

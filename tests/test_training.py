@@ -1,0 +1,280 @@
+"""`ternzip.training` on a data set of a few dozen images: what is written, resumed, stopped and refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("lightning")
+
+import ternzip
+from ternzip import TernzipError, training
+from ternzip.data import Dataset, Split
+from ternzip.learner import Learner, frozen_modules, lr_factor
+from ternzip.recipe import Recipe
+from ternzip.runs import read_run_folder
+
+pytestmark = [
+    # Lightning's own use of torch, and its advice on logging.
+    pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The `srun` command"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """96 training and 40 test images, ten classes told apart by where they are bright."""
+    folder = tmp_path_factory.mktemp("mnist")
+    random = np.random.default_rng(0)
+    for prefix, count in (("train", 96), ("t10k", 40)):
+        labels = np.arange(count) % 10
+        images = random.integers(0, 60, (count, 28, 28))
+        for image, label in zip(images, labels, strict=True):
+            image[2 * label : 2 * label + 6] += 150
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            header = bytes((0, 0, 8, array.ndim)) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+            (folder / f"{prefix}-{kind}-ubyte").write_bytes(header + array.astype(np.uint8).tobytes())
+    return str(folder)
+
+
+@pytest.fixture
+def recipe(data: str) -> Recipe:
+    return Recipe(
+        arch="fc3",
+        dataset="mnist",
+        data=data,
+        epochs=2,
+        batch_size=32,
+        delta=0.02,
+        multiplier=0.2,
+        accelerator="cpu",
+        dropout=0.1,
+    )
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = training.read_run(run / "last.ckpt")["state_dict"]
+    return state
+
+
+def test_a_run_leaves_its_files_and_says_what_they_are(recipe: Recipe, tmp_path: Path) -> None:
+    result = training.train(recipe, tmp_path)
+    assert result is not None
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"best.ckpt", "last.ckpt", "best.tnz", "last.tnz", "result.json", "csv", "tensorboard"}
+    assert json.loads((tmp_path / "result.json").read_text()) == dataclasses.asdict(result)
+    assert list((tmp_path / "tensorboard").rglob("events*"))
+
+    last = result.last
+    assert last.epoch == 2
+    assert last.weights == 784 * 1000 + 1000 * 1000 + 1000 * 10
+    assert last.file == (tmp_path / "last.tnz").stat().st_size
+    assert last.predicted > 0
+    assert last.ternary <= last.predicted * 1.001 + 3 * 32
+    assert result.best.accuracy >= last.accuracy
+
+    restored = ternzip.load_file(tmp_path / "last.tnz")
+    assert restored["fc1.weight"].unique().tolist() == [-1, 0, 1]
+    counts = ternzip.count_symbols([restored[f"fc{i}.weight"] for i in (1, 2, 3)])
+    assert (counts.sparsity, counts.entropy) == pytest.approx((last.sparsity, last.entropy))
+
+    run = read_run_folder(tmp_path)
+    assert sorted(run.epochs) == [1, 2]
+    assert run.epochs[2]["accuracy"] == pytest.approx(last.accuracy)
+    assert run.epochs[2]["sparsity"] == pytest.approx(last.sparsity, abs=1e-6)
+    assert run.epochs[2]["delta"] == pytest.approx(0.02 + 0.004 * np.log(2))
+    # The entropy says what an order-0 coder takes; the codecs that adapt do better, never worse.
+    assert 0.8 * run.epochs[2]["projected_bytes"] < last.file < 1.01 * run.epochs[2]["projected_bytes"]
+
+    for file in ("last.tnz", "last.ckpt"):
+        score = training.evaluate(tmp_path / file, recipe)
+        assert score.images == 40
+        assert score.accuracy == pytest.approx(last.accuracy)
+
+
+def test_resuming_gives_the_numbers_of_the_whole_run(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = recipe.with_options(
+        {"epochs": 3, "lr_schedule": "plateau", "early_stopping": 9, "delta_updates": "iteration"}
+    )
+    training.train(recipe, tmp_path / "whole")
+    training.train(recipe.with_options({"epochs": 2}), tmp_path / "parts")
+    result = training.train(recipe, tmp_path / "parts", resume=True)
+    assert result is not None
+    assert result.last.epoch == 3
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert read_run_folder(tmp_path / "whole").epochs == read_run_folder(tmp_path / "parts").epochs
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"")
+    with pytest.raises(TernzipError, match="holds a run already: --resume it, --force"):
+        training.train(recipe, tmp_path)
+
+
+def test_resume_needs_the_same_recipe(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(TernzipError, match="nothing to resume"):
+        training.train(recipe, tmp_path, resume=True)
+    torch.save({training.RECIPE_KEY: dataclasses.asdict(recipe)}, tmp_path / "last.ckpt")
+    other = recipe.with_options({"delta": 0.03, "seed": 4})
+    with pytest.raises(
+        TernzipError, match=r"another configuration: delta: expected 0\.02, found 0\.03 \(and 1 more"
+    ):
+        training.train(other, tmp_path, resume=True)
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "last.ckpt")
+    with pytest.raises(TernzipError, match="not a checkpoint of ternzip train"):
+        training.train(recipe, tmp_path, resume=True)
+    (tmp_path / "last.ckpt").write_bytes(b"nonsense")
+    with pytest.raises(TernzipError, match="not a readable checkpoint"):
+        training.train(recipe, tmp_path, resume=True)
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Learner.forward
+
+    def poisoned(self: Learner, images: torch.Tensor) -> torch.Tensor:
+        return forward(self, images) * (float("nan") if self.training and self.current_epoch == 1 else 1.0)
+
+    monkeypatch.setattr(Learner, "forward", poisoned)
+    with pytest.raises(TernzipError, match="loss is nan in epoch 2, step 1: training stopped; the last good"):
+        training.train(recipe, tmp_path)
+    assert training.read_run(tmp_path / "last.ckpt")["epoch"] == 0
+
+
+def test_a_collapsed_training_stops(recipe: Recipe, tmp_path: Path) -> None:
+    dead = recipe.with_options({"delta": 0.89, "batch_size": 2})
+    with pytest.raises(TernzipError, match="training has collapsed"):
+        training.train(dead, tmp_path)
+
+
+@pytest.mark.parametrize("quantizer", ["none", "binary", "twn", "ttq", "ec2t"])
+def test_every_quantizer_trains(recipe: Recipe, tmp_path: Path, quantizer: str) -> None:
+    recipe = recipe.with_options(
+        {"quantizer": quantizer, "epochs": 1, "clip_norm": 1.0, "clip_value": 0.5, "rebuild_adam": True}
+    )
+    result = training.train(recipe, tmp_path)
+    assert result is not None
+    assert result.last.weights == (0 if quantizer == "none" else 1_794_000)
+
+
+def test_early_stopping_waits_for_delta(recipe: Recipe, tmp_path: Path) -> None:
+    # Nothing ever improves at rate 0; Delta grows until epoch 3, so the run ends one epoch after it.
+    options = {
+        "epochs": 9,
+        "lr": 0.0,
+        "early_stopping": 1,
+        "growth": "linear",
+        "max_delta": 0.03,
+        "multiplier": 0.2,
+    }
+    recipe = recipe.with_options({**options, "statistics": "dataset"})
+    training.train(recipe, tmp_path)
+    assert 3 < len(read_run_folder(tmp_path).epochs) < 9
+
+
+def learner(recipe: Recipe) -> Learner:
+    split = Split(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
+    return Learner(recipe, Dataset("cifar10", split, split, 10, (0.5,) * 3, (0.5,) * 3))
+
+
+def test_transfer_starts_from_a_checkpoint_and_freezes_it(recipe: Recipe, tmp_path: Path) -> None:
+    start = ternzip.models.fc3()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in start.state_dict().items()}}, tmp_path / "fp.pt")
+    recipe = recipe.with_options({"init": str(tmp_path / "fp.pt"), "freeze": ["fc1"], "epochs": 1})
+    training.train(recipe.with_options({"unfreeze_epoch": 9}), tmp_path / "frozen")
+    training.train(recipe.with_options({"unfreeze_epoch": 1}), tmp_path / "free")
+    frozen, free = weights(tmp_path / "frozen"), weights(tmp_path / "free")
+    latent = "model.fc{}.parametrizations.weight.original"
+    assert torch.equal(frozen[latent.format(1)], start.fc1.weight)
+    assert torch.equal(frozen["model.bn1.running_mean"], start.bn1.running_mean)
+    assert not torch.equal(frozen[latent.format(2)], start.fc2.weight)
+    assert not torch.equal(frozen["model.bn2.running_mean"], start.bn2.running_mean)
+    assert not torch.equal(free[latent.format(1)], start.fc1.weight)
+    with pytest.raises(TernzipError, match=r"absent\.pt"):
+        training.train(recipe.with_options({"init": "absent.pt"}), tmp_path / "absent")
+
+
+def test_freezing_takes_the_norm_that_follows() -> None:
+    model = ternzip.models.resnet20()
+    frozen = frozen_modules(model, ("layer1.0.conv1",))
+    assert frozen == [model.layer1[0].conv1, model.layer1[0].bn1]
+    assert set(frozen_modules(model, ("layer2",))) == set(model.layer2.modules())
+    with pytest.raises(TernzipError, match="pattern 'stem' matches no module"):
+        frozen_modules(model, ("stem",))
+
+
+def test_learning_rate_schedules() -> None:
+    def rates(**options: object) -> list[float]:
+        recipe = Recipe().with_options(options)
+        return [recipe.lr * lr_factor(recipe)(t) for t in (0, 100, 101, 142, 184, 220, 499)]
+
+    assert rates() == pytest.approx([5e-3, 5e-3, 1e-3, 5e-4, 1e-4, 1e-5, 1e-5])
+    assert rates(lr_scale=0.1)[1] == pytest.approx(1e-5)
+    assert rates(lr_schedule="constant") == [5e-3] * 7
+    assert rates(lr_schedule="power", lr_scale=100, lr_power=2)[1] == pytest.approx(5e-3 / 4)
+    assert rates(lr_schedule="exponential", lr_scale=100)[1] == pytest.approx(5e-4)
+
+
+def test_width_is_for_the_papers_network_only() -> None:
+    assert learner(Recipe(inflate=2)).model.conv1.weight.shape[0] == 32
+    with pytest.raises(TernzipError, match="--inflate: he-resnet20 has one width"):
+        learner(Recipe(arch="he-resnet20", inflate=2))
+
+
+def test_colour_images_are_normalized_as_asked() -> None:
+    assert learner(Recipe()).mean == (0.485, 0.456, 0.406)
+    assert learner(Recipe(statistics="dataset")).mean == (0.5, 0.5, 0.5)
+
+
+def test_evaluate_refuses_what_does_not_fit(recipe: Recipe, tmp_path: Path) -> None:
+    torch.save(ternzip.models.resnet20().state_dict(), tmp_path / "other.pt")
+    with pytest.raises(TernzipError, match="tensor names do not fit FullyConnected"):
+        training.evaluate(tmp_path / "other.pt", recipe)
+    torch.save(ternzip.prepare(ternzip.models.fc3()).state_dict(), tmp_path / "latent.pt")
+    with pytest.raises(TernzipError, match="holds latent weights"):
+        training.evaluate(tmp_path / "latent.pt", recipe)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo over subprocesses")
+def test_two_processes_train_as_one(recipe: Recipe, tmp_path: Path) -> None:
+    """Batch norm in evaluation mode, so that its statistics do not depend on who sees which images.
+
+    In double precision: Adam divides by gradients that are zero but for rounding.
+    """
+    flags = (
+        f"--arch fc3 --dataset mnist --data {recipe.data} --epochs 1 --batch-size 32 --test-images 39 "
+        "--delta 0.02 --multiplier 0.2 --accelerator cpu --frozen-norm --precision 64"
+    ).split()
+    # The command itself, as a launcher of processes must be able to run it again.
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
+
+    def run(out: Path, *more: str) -> None:
+        command = [sys.executable, "-m", "ternzip", "train", "--out", str(out), *flags, *more]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    run(tmp_path / "one")
+    run(tmp_path / "two", "--devices", "2", "--strategy", "ddp")
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-6, atol=1e-6)
+    first, second = (read_run_folder(tmp_path / name).epochs[1] for name in ("one", "two"))
+    assert second["accuracy"] == pytest.approx(first["accuracy"], abs=1e-6)
+    assert second["sparsity"] == pytest.approx(first["sparsity"])

@@ -1,0 +1,1 @@
+"""What the golden files hold: `valid` and `invalid` list them, `builder` puts them together."""

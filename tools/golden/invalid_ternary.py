@@ -1,0 +1,364 @@
+"""Invalid files that break a rule of sections 6 and 7 of the format: ternary tensors and their codecs."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from golden import builder as b
+from golden.cases import add
+from ternzip.codecs import BY_NAME, Geometry
+from ternzip.symbols import SymbolCounts
+
+# --- section 6: parameters ----------------------------------------------------------------------------------
+
+SIX = [1, 0, -1, 0, 0, 1]
+X = "tensor 'x': offset 32: "
+LOW, HIGH, MINUS = struct.pack("<f", -0.5), struct.pack("<f", 0.5), struct.pack("<f", -0.0)
+P = "parameters of tensor 0, file offset .*: "
+
+
+@dataclass
+class T:
+    """A ternary tensor "x" of six elements; valid as it stands."""
+
+    flags: int = 7
+    levels: bytes = LOW
+    counts: tuple[int, ...] = (1, 2)
+    codec: int | None = 0
+    codec_parameters: bytes = b""
+    signs: bytes = b""
+    shape: tuple[int, ...] = (2, 3)
+    dtype: int = b.FLOAT32
+    tail: bytes = b""
+    payloads: list[bytes] = field(default_factory=lambda: [b.pack(SIX)])
+    units: tuple[int, ...] = (6, 3)
+
+    def file(self) -> bytes:
+        parameters = b.ternary(
+            self.flags, self.levels, self.counts, self.codec, self.codec_parameters, self.signs
+        )
+        item = b.Item(b"x", b.TERNARY, self.dtype, self.shape, parameters + self.tail)
+        return b.file([item], [b.Record(p, u) for p, u in zip(self.payloads, self.units, strict=False)])
+
+
+def ternary(name: str, rule: str, error: str, tensor: T) -> None:
+    add(name, f"6: {rule}", error, tensor.file())
+
+
+ternary(
+    "parameters-tail",
+    "parameters and nothing else",
+    "parameters, file offset .*1 further bytes",
+    T(tail=b"\0"),
+)
+ternary(
+    "parameters-end",
+    "parameters as the flags say",
+    P + "levels: expected 4 bytes, found 3",
+    T(flags=1, levels=LOW[:3], counts=(), codec=None),
+)
+ternary(
+    "flag-64", "flags 64 and 128 are 0", P + "flags: expected reserved bits of zero, found 0x47", T(flags=71)
+)
+ternary(
+    "flag-128",
+    "flags 64 and 128 are 0",
+    P + "flags: expected reserved bits of zero, found 0x87",
+    T(flags=135),
+)
+ternary("signs-3", "signs 0 to 2", P + "flags: expected reserved bits of zero, found 0x37", T(flags=7 | 48))
+ternary(
+    "opposite-alone",
+    "flag 4 needs 1 and 2",
+    P + "flags: symmetric levels need both levels",
+    T(flags=5, counts=(1,), payloads=[b"\x3b"]),
+)
+ternary(
+    "opposite-without-negative",
+    "flag 4 needs 1 and 2",
+    P + "flags: symmetric levels need both levels",
+    T(flags=6, levels=b"", counts=(2,), payloads=[b"\x21"]),
+)
+ternary(
+    "rows-of-vector",
+    "flag 8 needs two dimensions",
+    P + "flags: levels per row need two rows",
+    T(flags=15, levels=LOW * 6, shape=(6,)),
+)
+ternary(
+    "rows-of-nothing",
+    "flag 8 needs 1 or 2",
+    P + "flags: levels per row need a level",
+    T(flags=8, levels=b"", counts=(), codec=None, payloads=[b""]),
+)
+ternary(
+    "rows-of-one",
+    "flag 8 needs two rows",
+    P + "flags: levels per row need two rows",
+    T(flags=15, shape=(1, 6)),
+)
+ternary(
+    "signs-of-integers",
+    "signs of zeros need a type with -0.0",
+    P + "flags: int8 has no negative zero",
+    T(flags=7 | 16, levels=b"\xff", dtype=b.INT8),
+)
+ternary(
+    "signs-of-fnuz",
+    "signs of zeros need a type with -0.0",
+    P + "flags: float8_e4m3fnuz has no negative zero",
+    T(flags=7 | 16, levels=b"\x81", dtype=6),
+)
+ternary(
+    "signs-without-zeros",
+    "signs of zeros need a zero",
+    P + "flags: expected no signs of zeros",
+    T(flags=7 | 16, counts=(3, 3), payloads=[b"\x07"]),
+)
+ternary(
+    "negative-level-positive",
+    "a negative level has the highest bit",
+    P + "levels: expected negative values",
+    T(flags=3, levels=HIGH + HIGH),
+)
+ternary(
+    "negative-level-zero",
+    "a negative level has the highest bit",
+    P + "levels: expected at least one that is not zero",
+    T(flags=3, levels=bytes(4) + HIGH),
+)
+ternary(
+    "negative-level-minus-zero",
+    "a negative level of floating point has another bit",
+    P + "levels: expected negative values",
+    T(flags=3, levels=MINUS + HIGH),
+)
+ternary(
+    "negative-level-fnuz",
+    "a negative level of floating point has another bit",
+    P + "levels: expected negative values",
+    T(flags=3, levels=b"\x80\x01", dtype=7),
+)
+ternary(
+    "positive-level-negative",
+    "a positive level has not the highest bit",
+    P + "levels: expected positive values",
+    T(flags=3, levels=LOW + LOW),
+)
+ternary(
+    "positive-level-zero",
+    "a positive level has a bit",
+    P + "levels: expected at least one that is not zero",
+    T(flags=3, levels=LOW + bytes(4)),
+)
+ternary(
+    "row-level-minus-zero",
+    "a negative level of floating point has another bit",
+    P + "levels: expected negative values",
+    T(flags=11, levels=LOW + MINUS + HIGH + HIGH),
+)
+ternary(
+    "row-level-positive",
+    "a negative level has the highest bit",
+    P + "levels: expected negative values",
+    T(flags=11, levels=LOW + HIGH + HIGH + HIGH),
+)
+ternary(
+    "row-level-negative",
+    "a positive level has not the highest bit",
+    P + "levels: expected positive values",
+    T(flags=11, levels=LOW + LOW + HIGH + LOW),
+)
+ternary(
+    "rows-without-negatives",
+    "at least one level of each flagged kind",
+    P + "levels: expected at least one that is not zero",
+    T(flags=11, levels=bytes(8) + HIGH + HIGH),
+)
+ternary(
+    "rows-without-positives",
+    "at least one level of each flagged kind",
+    P + "levels: expected at least one that is not zero",
+    T(flags=11, levels=LOW + LOW + bytes(8)),
+)
+ternary(
+    "opposite-of-minimum",
+    "a positive level has not the highest bit",
+    P + "levels: expected negatives that have an opposite",
+    T(levels=b"\x80", dtype=b.INT8),
+)
+ternary(
+    "count-negative-0",
+    "at least one symbol -1",
+    P + "counts: expected at least one symbol for each level",
+    T(counts=(0, 2)),
+)
+ternary(
+    "count-positive-0",
+    "at least one symbol +1",
+    P + "counts: expected at least one symbol for each level",
+    T(counts=(1, 0)),
+)
+ternary(
+    "count-negative-7",
+    "no more symbols than elements",
+    P + "count of negatives: expected at most 6, found 7",
+    T(counts=(7, 2)),
+)
+ternary(
+    "counts-7",
+    "no more symbols than elements",
+    P + "count of positives: expected at most 5, found 6",
+    T(counts=(1, 6)),
+)
+ternary("codec", "a codec that is known", P + "codec: expected one of .*, found 255", T(codec=255))
+ternary(
+    "codec-parameters-256",
+    "codec parameters of at most 255 bytes",
+    P + "length of codec parameters: expected at most 255, found 256",
+    T(codec_parameters=bytes(256)),
+)
+ternary(
+    "minus-zeros-0",
+    "at least one -0.0",
+    P + "count of negative zeros: expected at least 1, found 0",
+    T(flags=7 | 32, signs=b"\0\0\0", payloads=[b.pack(SIX), b"\7"]),
+)
+ternary(
+    "minus-zeros-all",
+    "fewer -0.0 than zeros",
+    P + "count of negative zeros: expected at most 2, found 3",
+    T(flags=7 | 32, signs=b"\3\0\0", payloads=[b.pack(SIX), b"\0"]),
+)
+ternary(
+    "signs-codec",
+    "a codec that is known",
+    P + "codec: expected one of .*, found 255",
+    T(flags=7 | 32, signs=b"\1\xff\0", payloads=[b.pack(SIX), b"\6"]),
+)
+ternary(
+    "constant-with-record",
+    "a tensor of one symbol has empty records",
+    X + "expected an empty record for a constant, found 1 bytes",
+    T(flags=1, counts=(6,), codec=None, payloads=[b"\1"]),
+)
+ternary(
+    "counts-differ",
+    "symbols occur as often as the counts say",
+    X + r"symbols -1, 0, \+1: expected \(2, 2, 2\), found \(1, 3, 2\)",
+    T(counts=(2, 2)),
+)
+ternary(
+    "signs-differ",
+    "signs occur as often as the counts say",
+    X + r"signs of zeros -1, 0, \+1: expected \(1, 0, 2\), found \(2, 0, 1\)",
+    T(flags=7 | 32, signs=b"\1\0\0", payloads=[b.pack(SIX), b"\1"]),
+)
+ternary(
+    "row-without-negative",
+    "a row without a level has no such symbol",
+    X + r"row 0: expected no symbol -1 without a level",
+    T(flags=11, levels=bytes(4) + LOW + HIGH + HIGH),
+)
+ternary(
+    "row-without-positive",
+    "a row without a level has no such symbol",
+    X + r"row 1: expected no symbol \+1 without a level",
+    T(flags=11, levels=LOW + LOW + HIGH + bytes(4)),
+)
+ternary(
+    "row-without-opposite",
+    "a row without a level has no opposite",
+    X + r"row 1: expected no symbol \+1 without a level",
+    T(flags=15, levels=LOW + bytes(4)),
+)
+
+# --- section 7: codecs --------------------------------------------------------------------------------------
+
+
+def packed(name: str, rule: str, error: str, tensor: T) -> None:
+    add(f"packed-{name}", f"7.1: {rule}", error, tensor.file())
+
+
+def static(name: str, rule: str, error: str, tensor: T) -> None:
+    tensor.codec = 1
+    add(f"static-{name}", f"7.2: {rule}", error, tensor.file())
+
+
+def pair(*payloads: bytes) -> T:
+    """Six symbols without -1."""
+    return T(flags=2, levels=HIGH, counts=(2,), payloads=list(payloads))
+
+
+def static_payload() -> bytes:
+    trits = np.array(SIX, np.int8)
+    return BY_NAME["static"].encode(trits, Geometry(2, 3, 1), SymbolCounts(1, 3, 2), b"")
+
+
+packed(
+    "parameters",
+    "no parameters",
+    P + "packed: expected no parameters, found 1 bytes",
+    T(codec_parameters=b"\0"),
+)
+packed(
+    "243",
+    "a byte is at most 242",
+    X + "packed payload: expected five trits in each byte",
+    T(payloads=[b"\xf3\x7a"]),
+)
+packed(
+    "short",
+    "five symbols a byte",
+    X + "packed payload: expected 2 bytes, found 1",
+    T(payloads=[b.pack(SIX)[:1]]),
+)
+packed(
+    "long",
+    "no byte follows",
+    X + "packed payload: expected 2 bytes, found 3",
+    T(payloads=[b.pack(SIX) + b"\x79"]),
+)
+packed(
+    "filling",
+    "filled up with the symbol 0",
+    X + "packed payload: expected five trits",
+    T(payloads=[b.pack([*SIX, 0, 0, 0, 1])]),
+)
+packed("bits-short", "eight symbols a byte", X + "packed payload: expected 1 bytes, found 0", pair(b""))
+packed("bits-long", "no byte follows", X + "packed payload: expected 1 bytes, found 2", pair(b"\x21\0"))
+packed(
+    "bits-filling",
+    "filled up with zero bits",
+    X + "packed payload: expected zero padding bits",
+    pair(b"\x61"),
+)
+
+STATIC = static_payload()
+static(
+    "parameters",
+    "no parameters",
+    P + "static: expected no parameters, found 1 bytes",
+    T(codec_parameters=b"\0", payloads=[STATIC]),
+)
+static(
+    "zero-byte",
+    "a record does not end in a zero byte",
+    X + "static payload: expected a last byte other than zero",
+    T(payloads=[STATIC + b"\0"]),
+)
+static(
+    "long",
+    "no words are left",
+    X + "static payload: .*hold more than 6 symbols",
+    T(payloads=[b"\1\2\3\4" + STATIC + b"\1"]),
+)
+static(
+    "state",
+    "the state is 0 in the end",
+    X + "static payload: .*hold more than 6 symbols",
+    T(payloads=[STATIC[:-1] + b"\xff"]),
+)
