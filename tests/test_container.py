@@ -174,7 +174,10 @@ def test_tied_tensors_are_stored_once_and_come_back_tied() -> None:
 
 def test_what_is_not_a_tie() -> None:
     base = torch.arange(12.0)
+    square = torch.arange(9.0).view(3, 3)
     tensors = {
+        "square": square,
+        "square transposed": square.t(),
         "base": base,
         "start": base[:6],
         "shifted": base[1:],
