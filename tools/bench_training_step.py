@@ -70,7 +70,7 @@ def main() -> None:
                 own.weight = torch.nn.Parameter(layer.latent.detach().clone())
 
         def forward(self, _: None) -> list[torch.Tensor]:
-            return [layer.weight for layer in self.layers]
+            return [torch.as_tensor(layer.weight) for layer in self.layers]
 
     bare = prepare(Nothing())
     upstream = [torch.randn_like(layer.latent) for layer in ternary_layers(bare)]
