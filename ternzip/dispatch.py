@@ -55,7 +55,7 @@ def call_backward(
     bound: float,
     levels: bool,
 ) -> tuple[list[Tensor], Tensor]:
-    plain = is_plain(weights) and is_plain(grads)
+    plain = is_plain([*weights, *grads])
     call = library.ternarize_many_backward_kernel if plain else library.ternarize_many_backward
     latent, pairs = call(grads, weights, lo, hi, neg, pos, ste, bound, levels)
     return latent, pairs
@@ -189,7 +189,7 @@ def ternarize_into_(
 ) -> Tensor:
     """clip_ternarize_count_, or without a bound ternarize_out."""
     counts: Tensor
-    if is_plain(weights) and is_plain(outs):
+    if is_plain([*weights, *outs]):
         counts = library.ternarize_into_kernel(weights, outs, scalars, bound)
         _changed([*weights, *outs] if bound is not None else outs)
     elif bound is not None:
@@ -202,7 +202,7 @@ def ternarize_into_(
 def ste_backward_(
     grads: Sequence[Tensor], weights: Sequence[Tensor], outs: Sequence[Tensor], ste: str, bound: float
 ) -> None:
-    if is_plain(grads) and is_plain(weights) and is_plain(outs):
+    if is_plain([*grads, *weights, *outs]):
         library.ste_backward_kernel(grads, weights, outs, ste, bound)
         _changed(outs)
     else:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -268,3 +271,14 @@ def test_unknown_codes_and_instruction_sets_are_refused() -> None:
     assert not core.set_isa("avx1024")
     assert core.active_isa() == active
     assert core.available_isas()[0] == "baseline"
+
+
+def test_the_environment_can_lower_the_instruction_set() -> None:
+    code = "from ternzip.native import core; print(core.active_isa())"
+    for isa in [*core.available_isas(), "avx1024"]:
+        env = {**os.environ, "TERNZIP_ISA": isa}
+        run = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+        known = isa in core.available_isas()
+        assert run.stdout.strip() == (isa if known else core.available_isas()[-1])

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/element.hpp"
+
 namespace ternzip {
 
 enum class DType : int {
@@ -31,7 +33,7 @@ struct Format {
 };
 
 // False if `code` is none of the codes above.
-inline bool format_of(int code, Format& format) noexcept {
+TERNZIP_ELEMENT bool format_of(int code, Format& format) noexcept {
   switch (static_cast<DType>(code)) {
     case DType::kFloat64:
       format = {8, 0x8000000000000000u, 0x7fffffffffffffffu, 0x7ff0000000000000u, 0};
@@ -51,11 +53,11 @@ inline bool format_of(int code, Format& format) noexcept {
   return false;
 }
 
-inline bool is_nan(const Format& format, std::uint64_t bits) noexcept {
+TERNZIP_ELEMENT bool is_nan(const Format& format, std::uint64_t bits) noexcept {
   return (bits & format.magnitude) > format.largest || (format.extra_nan != 0 && bits == format.extra_nan);
 }
 
-inline bool is_negative(const Format& format, std::uint64_t bits) noexcept {
+TERNZIP_ELEMENT bool is_negative(const Format& format, std::uint64_t bits) noexcept {
   return (bits >> (8 * format.width - 1)) != 0;
 }
 

@@ -2,81 +2,17 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <cmath>
-#include <limits>
 #include <mutex>
 
 #include "core/dispatch.hpp"
 #include "core/parallel.hpp"
+#include "core/ternarizer.hpp"
 
 namespace ternzip {
 namespace {
 
 // Blocks that a thread must get to be worth its start.
 constexpr std::size_t kBlocksPerThread = 32;
-
-std::uint64_t float16_bits(float value) noexcept {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const std::uint32_t sign = bits >> 16 & 0x8000u;
-  const std::uint32_t magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return sign | 0x7e00u;
-  if (magnitude >= 0x477ff000u) return sign | 0x7c00u;  // 65520 and more round to infinity
-  if (magnitude < 0x38800000u) {
-    // A denormal result: adding 0.5 leaves the bits wanted, rounded to nearest even, in the low mantissa.
-    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-    return sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u);
-  }
-  const std::uint32_t odd = magnitude >> 13 & 1u;
-  return sign | ((magnitude - 0x38000000u + 0xfffu + odd) >> 13);
-}
-
-std::uint64_t bfloat16_bits(float value) noexcept {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fc0u;
-  return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-}
-
-Format format_of(DType dtype) noexcept {
-  Format format{};
-  format_of(static_cast<int>(dtype), format);
-  return format;
-}
-
-template <class UInt>
-using KeyOf = typename SignedOf<UInt>::type;
-
-template <class UInt>
-Ternarizer<UInt> make_ternarizer(const Quantizer& q, DType dtype) noexcept {
-  const Format format = format_of(dtype);
-  Ternarizer<UInt> t{};
-  t.mask = static_cast<UInt>(format.magnitude);
-  t.largest = static_cast<UInt>(format.largest);
-  const auto key = [&](double value, bool low) -> KeyOf<UInt> {
-    const auto bits = static_cast<UInt>(rounded_bits(value, dtype));
-    if (is_nan(format, bits)) {
-      return low ? std::numeric_limits<KeyOf<UInt>>::min() : std::numeric_limits<KeyOf<UInt>>::max();
-    }
-    if ((bits & t.mask) == 0) return low ? KeyOf<UInt>{-1} : KeyOf<UInt>{0};
-    return order_key<UInt>(bits, t.mask);
-  };
-  t.lo = key(q.lo, true);
-  t.hi = key(q.hi, false);
-  t.neg = static_cast<UInt>(rounded_bits(q.neg, dtype));
-  t.pos = static_cast<UInt>(rounded_bits(q.pos, dtype));
-  return t;
-}
-
-// By sign: everything below zero is negative.
-template <class UInt>
-Ternarizer<UInt> make_sign_counter(DType dtype) noexcept {
-  const Format format = format_of(dtype);
-  Ternarizer<UInt> t{};
-  t.mask = static_cast<UInt>(format.magnitude);
-  t.largest = static_cast<UInt>(format.largest);
-  t.lo = t.mask != 0 ? KeyOf<UInt>{-1} : KeyOf<UInt>{0};
-  return t;
-}
 
 template <class UInt>
 const WeightKernelsOf<UInt>& kernels_of() noexcept {
@@ -202,16 +138,6 @@ void backward_range(const GradientJob& job, std::size_t first, std::size_t last,
 }
 
 }  // namespace
-
-std::uint64_t rounded_bits(double value, DType dtype) noexcept {
-  switch (dtype) {
-    case DType::kFloat64: return std::bit_cast<std::uint64_t>(value);
-    case DType::kFloat32: return std::bit_cast<std::uint32_t>(static_cast<float>(value));
-    case DType::kFloat16: return float16_bits(static_cast<float>(value));
-    case DType::kBFloat16: return bfloat16_bits(static_cast<float>(value));
-    default: return 0;
-  }
-}
 
 bool is_weight_dtype(DType dtype) noexcept {
   return dtype == DType::kFloat64 || dtype == DType::kFloat32 || dtype == DType::kFloat16 ||

@@ -11,14 +11,11 @@
 #include <vector>
 
 #include "core/dtype.hpp"
+#include "core/ternarizer.hpp"
 
 namespace ternzip {
 
 enum class Ste { kClosed = 0, kOpen = 1, kIdentity = 2, kScaled = 3 };
-
-struct Quantizer {
-  double lo, hi, neg, pos;
-};
 
 struct WeightJob {
   void* w = nullptr;
@@ -58,8 +55,5 @@ void count_many(const std::vector<WeightJob>& jobs, unsigned threads, std::int64
 // gets for each job the sums of grad over the elements at neg and at pos.
 void backward_many(const std::vector<GradientJob>& jobs, Ste ste, double bound, unsigned threads,
                    double* level_grads);
-
-// The pattern of a double rounded to one of the four weight dtypes.
-std::uint64_t rounded_bits(double value, DType dtype) noexcept;
 
 }  // namespace ternzip
