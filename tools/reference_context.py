@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import isqrt
 
 Coefficient = list[int]  # mean (Q16), precision (Q16)
+Similar = tuple[int, int, int]  # what similar rows and columns predict: together, by rows, by columns
+Sign = tuple[int, int, Similar, int]  # column, place, predictions, gradient
 
 
 class DamagedError(ValueError):
@@ -161,7 +163,7 @@ class Decoder:
         self.refinement = [SQUASH[32 * j + 16] << 16 for j in range(96)]
         self.refinements = [list(self.refinement) for _ in range(8)]
         self.magnitude: list[Coefficient] = [[0, prior(30)] for _ in range(8)]
-        self.has_pairs = effort == 3 and 1 < self.kernel <= 9
+        self.has_pairs = 1 < self.kernel <= 9
         self.pair: dict[tuple[int, int], int] = {}
         self.pair_gradient: dict[tuple[int, int], int] = {}
         self.pair_precision = prior(20)
@@ -244,7 +246,7 @@ class Decoder:
         self.sum_h += h
         return bit, g, h
 
-    def predict(self, o: int, i: int, k: int, similar: tuple[int, ...]) -> int:
+    def predict(self, o: int, i: int, k: int, similar: Similar) -> int:
         lanes = [-t for t in self.neighbours(o, i, k)]
         prediction = similar[0] + self.sign_window.sum(lanes)
         if self.has_pairs:
@@ -264,8 +266,7 @@ class Decoder:
         self.trits[(o * self.cols + i) * self.kernel + k] = -1 if bit else 1
         return g
 
-    def compare(self, o: int, i: int, k: int, first: int) -> tuple[int, int, int]:
-        """What similar rows and columns predict: together, by rows, by columns."""
+    def compare(self, o: int, i: int, k: int, first: int) -> Similar:
         if not self.similarity:
             return 0, 0, 0
         rows, columns = self.similar_trits(o, i, k, first)
@@ -274,20 +275,26 @@ class Decoder:
         both = ((self.row_gain[0] * by_row) >> 16) + ((self.column_gain[0] * by_column) >> 16)
         return both, by_row, by_column
 
-    def learn_sign(self, o: int, i: int, k: int, first: int, similar: tuple[int, int, int], g: int) -> None:
+    def learn_signs(self, o: int, first: int, signs: list[Sign]) -> None:
+        """What the signs of a group, or one sign in interleaved order, teach about similarity."""
         if not self.similarity:
             return
-        rows, columns = self.similar_trits(o, i, k, first)
-        _, by_row, by_column = similar
-        step(self.row_gain, (g * by_row) >> 12, (by_row * by_row) >> 10)
-        step(self.column_gain, (g * by_column) >> 12, (by_column * by_column) >> 10)
-        move_row = wrap16((g * reciprocal(self.row_precision) + (1 << 19)) >> 20)
-        move_column = wrap16((g * reciprocal(self.column_precision[i]) + (1 << 19)) >> 20)
-        weights = self.column_weights[i]
-        self.row_weights = [wrap16(w + t * move_row) for w, t in zip(self.row_weights, rows, strict=True)]
-        self.column_weights[i] = [wrap16(w + t * move_column) for w, t in zip(weights, columns, strict=True)]
-        self.row_precision = grow(self.row_precision, self.density // 8)
-        self.column_precision[i] = grow(self.column_precision[i], self.density // 8)
+        row_rate = reciprocal(self.row_precision)
+        column_rate = [reciprocal(self.column_precision[i]) for i, *_ in signs]
+        for (i, k, _, g), rate in zip(signs, column_rate, strict=True):
+            rows, columns = self.similar_trits(o, i, k, first)
+            move_row = wrap16((g * row_rate + (1 << 19)) >> 20)
+            move_column = wrap16((g * rate + (1 << 19)) >> 20)
+            weights = self.column_weights[i]
+            self.row_weights = [wrap16(w + t * move_row) for w, t in zip(self.row_weights, rows, strict=True)]
+            self.column_weights[i] = [
+                wrap16(w + t * move_column) for w, t in zip(weights, columns, strict=True)
+            ]
+            self.row_precision = grow(self.row_precision, self.density // 8)
+            self.column_precision[i] = grow(self.column_precision[i], self.density // 8)
+        for gain, y in ((self.row_gain, 1), (self.column_gain, 2)):
+            gradient = sum((g * similar[y]) >> 12 for _, _, similar, g in signs)
+            step(gain, gradient, sum((similar[y] * similar[y]) >> 10 for _, _, similar, _ in signs))
 
     # One group.
 
@@ -310,22 +317,23 @@ class Decoder:
                 step(self.magnitude[m], g, h)
                 if bit:
                     nonzeros.append((i, k))
-                    self.learn_sign(o, i, k, first, similar, self.sign(o, i, k, prediction))
+                    g = self.sign(o, i, k, prediction)
+                    self.learn_signs(o, first, [(i, k, similar, g)])
         else:
             for i, k in places:
                 if not self.codes_flags or self.flag(o, i, k)[0]:
                     nonzeros.append((i, k))
                     self.trits[(o * self.cols + i) * self.kernel + k] = 1  # so that the next flags see it
-            signs = []
+            predicted = []
             for i, k in nonzeros:
                 self.trits[(o * self.cols + i) * self.kernel + k] = 0
-                signs.append(self.compare(o, i, k, first))
+                predicted.append(self.compare(o, i, k, first))
             if self.codes_signs:
-                gradients = []
-                for (i, k), similar in zip(nonzeros, signs, strict=True):
-                    gradients.append(self.sign(o, i, k, self.predict(o, i, k, similar)))
-                for (i, k), similar, g in zip(nonzeros, signs, gradients, strict=True):
-                    self.learn_sign(o, i, k, first, similar, g)
+                signs = [
+                    (i, k, similar, self.sign(o, i, k, self.predict(o, i, k, similar)))
+                    for (i, k), similar in zip(nonzeros, predicted, strict=True)
+                ]
+                self.learn_signs(o, first, signs)
             else:
                 for i, k in nonzeros:
                     self.trits[(o * self.cols + i) * self.kernel + k] = -1 if self.only_sign else 1

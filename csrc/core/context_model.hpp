@@ -288,7 +288,7 @@ class Model {
       if (flag<true>(k, bin) <= 0) return;
       if constexpr (kShape == Shape::kTree) ++count;
       code_sign(sign, prediction);
-      if (m.similarity_) m.learn_sign(sign);
+      if (m.similarity_) m.learn_signs(count - 1, count);
     }
 
     TERNZIP_INLINE void code_sign(Sign& sign, std::int32_t prediction) {
@@ -321,9 +321,7 @@ class Model {
   // After a group.
   void learn() {
     learn_flags();
-    if (similarity_ && !one_sign_ && !interleaves()) {
-      for (std::size_t n = 0; n < count_; ++n) learn_sign(signs_[n]);
-    }
+    if (similarity_ && !one_sign_ && !interleaves()) learn_signs(0, count_);
     signs_since_ += count_;
     remember();
     if (flags_since_ >= period_) learn_windows();
@@ -341,15 +339,24 @@ class Model {
     curvature_since_ += curvature_;
   }
 
-  void learn_sign(const Sign& sign) {
-    const std::size_t column = line_ ? column_ + sign.place : column_;
-    row_gain_.learn(sign.gradient, sign.by_row);
-    column_gain_.learn(sign.gradient, sign.by_column);
-    adapt(row_weights_, before_in_rows(sign), sign.gradient, reciprocal(row_precision_), kLanes);
-    adapt(column_weights_.data() + column * kLanes, before_in_columns(sign), sign.gradient,
-          reciprocal(column_precisions_[column]), kLanes);
-    grow(row_precision_, density_ / 8);
-    grow(column_precisions_[column], density_ / 8);
+  // What signs [first, last) of the group teach about similarity.
+  void learn_signs(std::size_t first, std::size_t last) {
+    const std::int32_t row_rate = reciprocal(row_precision_);
+    for (std::size_t n = first; n < last; ++n) {
+      const Sign& sign = signs_[n];
+      const std::size_t column = line_ ? column_ + sign.place : column_;
+      row_gain_.add(sign.gradient, sign.by_row);
+      column_gain_.add(sign.gradient, sign.by_column);
+      adapt(row_weights_, before_in_rows(sign), sign.gradient, row_rate, kLanes);
+      adapt(column_weights_.data() + column * kLanes, before_in_columns(sign), sign.gradient,
+            reciprocal(column_precisions_[column]), kLanes);
+      if (line_) grow(column_precisions_[column], density_ / 8);
+    }
+    row_gain_.learn();
+    column_gain_.learn();
+    const std::uint64_t curvature = (last - first) * (density_ / 8);
+    grow(row_precision_, curvature);
+    if (!line_) grow(column_precisions_[column_], curvature);
   }
 
   void remember() {
@@ -455,10 +462,9 @@ class Model {
 
   template <class Table>
   void tabulate_tree(Table& tree, const Window& window, bool positions) {
-    const bool own = kMagnitude && !positions;
     for (std::size_t k = 0; k < group_; ++k) {
       tree.fill(std::size_t{1} << k, k, positions ? positions_[k] >> 4 : 0, [&](std::size_t b) {
-        return window.lane(tree_lanes_[k][b]) + (own ? pairs_[k][b] >> 4 : 0);
+        return window.lane(tree_lanes_[k][b]) + (positions ? 0 : pairs_[k][b] >> 4);
       });
     }
   }
@@ -479,7 +485,7 @@ class Model {
     for (std::size_t k = 0; k < group_; ++k) {
       const std::int32_t all = tree.fold(std::size_t{1} << k, k, [&](std::size_t b, std::int32_t sum) {
         lanes[tree_lanes_[k][b]] += sum;
-        if (kMagnitude && !positions) move(pairs_[k][b], sum, pair_precision_);
+        if (!positions) move(pairs_[k][b], sum, pair_precision_);
       });
       if (positions) position_gradients_[k] = all;
     }

@@ -146,13 +146,20 @@ class Gain {
   std::int32_t apply(std::int32_t y) const noexcept {
     return static_cast<std::int32_t>((std::int64_t{factor_.mean} * y) >> 16);
   }
-  void learn(std::int32_t gradient, std::int32_t y) noexcept {
-    const auto curvature = static_cast<std::uint64_t>(std::int64_t{y} * y) >> 10;  // y^2 / 4 in Q16
-    factor_.step((std::int64_t{gradient} * y) >> kLogitBits, curvature);
+  void add(std::int32_t gradient, std::int32_t y) noexcept {
+    gradient_ += (std::int64_t{gradient} * y) >> kLogitBits;
+    curvature_ += static_cast<std::uint64_t>(std::int64_t{y} * y) >> 10;  // y^2 / 4 in Q16
+  }
+  void learn() noexcept {
+    factor_.step(gradient_, curvature_);
+    gradient_ = 0;
+    curvature_ = 0;
   }
 
  private:
   Scalar factor_{1 << 16, 4 << 16};
+  std::int64_t gradient_ = 0;
+  std::uint64_t curvature_ = 0;
 };
 
 }  // namespace ternzip::context
