@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import fuzz_container
+
 from ternzip.errors import TernzipError
 
 
