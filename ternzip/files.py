@@ -133,7 +133,7 @@ class safe_open:  # noqa: N801 - the verb of safetensors
         return describe(self._reader, name)
 
     def get_tensor(self, name: str) -> torch.Tensor:
-        """The tensor; KeyError-free: an unknown name raises TernzipError."""
+        """The tensor of that name; an unknown one raises TernzipError."""
         from ternzip.tensors import from_raw
 
         return from_raw(name, self._reader.read(name, threads=self.threads), self.device)

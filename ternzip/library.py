@@ -44,14 +44,16 @@ def _addresses(scalars: Sequence[Tensor]) -> tuple[list[Tensor], list[int], list
 # --- forward ---------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("ternzip::ternarize_many", mutates_args=())
-def ternarize_many(
+def ternarize_many_kernel(
     weights: Sequence[Tensor], lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor, ste: str, bound: float
 ) -> tuple[list[Tensor], Tensor]:
     """(quantized weights, counts). The estimator (`ste`, `bound`) matters to the gradient only."""
     outs = [torch.empty_like(w) for w in weights]
     sources = [_laid_out_like(w, out) for w, out in zip(weights, outs, strict=True)]
     return outs, _ternarize_into(sources, outs, (lo, hi, neg, pos), None)
+
+
+ternarize_many = torch.library.custom_op("ternzip::ternarize_many", ternarize_many_kernel, mutates_args=())
 
 
 @ternarize_many.register_fake
@@ -92,8 +94,7 @@ def _ternarize_into(
 # --- backward --------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("ternzip::ternarize_many_backward", mutates_args=())
-def ternarize_many_backward(
+def ternarize_many_backward_kernel(
     grads: Sequence[Tensor],
     weights: Sequence[Tensor],
     lo: Tensor,
@@ -107,27 +108,41 @@ def ternarize_many_backward(
     """(gradients of the weights, float64 gradients of (neg, pos) a weight, zeros unless `levels`)."""
     outs = [torch.empty_like(w) for w in weights]
     level_grads = torch.zeros((len(weights), 2), dtype=torch.float64, device=weights[0].device)
-    scalars = (lo, hi, neg, pos)
-    native = [_is_native(w) and (ste != "scaled" or w.dtype.itemsize >= 4) for w in weights]
-    if all(native):
-        sources = [
-            (_laid_out_like(grad, out), _laid_out_like(w, out))
-            for grad, w, out in zip(grads, weights, outs, strict=True)
-        ]
+    grads = [_laid_out_like(grad, out) for grad, out in zip(grads, outs, strict=True)]
+    weights = [_laid_out_like(w, out) for w, out in zip(weights, outs, strict=True)]
+    _backward_into(grads, weights, outs, (lo, hi, neg, pos), ste, bound, level_grads if levels else None)
+    return outs, level_grads
+
+
+def _backward_into(
+    grads: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    outs: Sequence[Tensor],
+    scalars: Sequence[Tensor],
+    ste: str,
+    bound: float,
+    level_grads: Tensor | None,
+) -> None:
+    """Three tensors a weight, dense, in the same memory order."""
+    if all(_is_native(w) and (ste != "scaled" or w.dtype.itemsize >= 4) for w in weights):
         owners, addresses, each = _addresses(scalars)
         jobs = []
-        for (grad, w), out in zip(sources, outs, strict=True):
+        for grad, w, out in zip(grads, weights, outs, strict=True):
             jobs += [grad.data_ptr(), w.data_ptr(), w.numel(), _WEIGHT_CODES[w.dtype], out.data_ptr()]
-        target = level_grads.data_ptr() if levels else 0
+        target = level_grads.data_ptr() if level_grads is not None else 0
         core.backward_many(jobs, addresses, each, STE.index(ste), bound, target, torch.get_num_threads())
         del owners
-        return outs, level_grads
+        return
     for i, (grad, w, out) in enumerate(zip(grads, weights, outs, strict=True)):
         here = [composite.at(value, i) for value in scalars]
-        out.copy_(composite.backward(grad, w, *here, ste=ste, bound=bound))
-        if levels:
+        if level_grads is not None:
             level_grads[i] = torch.stack(composite.level_gradients(grad, w, *here[:2]))
-    return outs, level_grads
+        out.copy_(composite.backward(grad, w, *here, ste=ste, bound=bound))
+
+
+ternarize_many_backward = torch.library.custom_op(
+    "ternzip::ternarize_many_backward", ternarize_many_backward_kernel, mutates_args=()
+)
 
 
 @ternarize_many_backward.register_fake
@@ -149,8 +164,7 @@ def _(
 # --- in place --------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("ternzip::clip_many_", mutates_args=("weights",))
-def clip_many_(weights: Sequence[Tensor], bound: float) -> None:
+def clip_many_kernel(weights: Sequence[Tensor], bound: float) -> None:
     jobs: list[int] = []
     for w in weights:
         if _is_native(w) and _is_dense(w):
@@ -160,13 +174,15 @@ def clip_many_(weights: Sequence[Tensor], bound: float) -> None:
     core.clip_many(jobs, bound, torch.get_num_threads())
 
 
+clip_many_ = torch.library.custom_op("ternzip::clip_many_", clip_many_kernel, mutates_args=("weights",))
+
+
 @clip_many_.register_fake
 def _(weights: Sequence[Tensor], bound: float) -> None:
     return None
 
 
-@torch.library.custom_op("ternzip::clip_ternarize_count_", mutates_args=("weights", "outs"))
-def clip_ternarize_count_(
+def _clip_ternarize_count_(
     weights: Sequence[Tensor],
     outs: Sequence[Tensor],
     lo: Tensor,
@@ -175,7 +191,12 @@ def clip_ternarize_count_(
     pos: Tensor,
     bound: float,
 ) -> Tensor:
-    return _ternarize_anywhere(weights, outs, (lo, hi, neg, pos), bound)
+    return ternarize_into_kernel(weights, outs, (lo, hi, neg, pos), bound)
+
+
+clip_ternarize_count_ = torch.library.custom_op(
+    "ternzip::clip_ternarize_count_", _clip_ternarize_count_, mutates_args=("weights", "outs")
+)
 
 
 @clip_ternarize_count_.register_fake
@@ -191,11 +212,13 @@ def _(
     return _fake_counts(weights)
 
 
-@torch.library.custom_op("ternzip::ternarize_out", mutates_args=("outs",))
-def ternarize_out(
+def _ternarize_out(
     weights: Sequence[Tensor], outs: Sequence[Tensor], lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor
 ) -> Tensor:
-    return _ternarize_anywhere(weights, outs, (lo, hi, neg, pos), None)
+    return ternarize_into_kernel(weights, outs, (lo, hi, neg, pos), None)
+
+
+ternarize_out = torch.library.custom_op("ternzip::ternarize_out", _ternarize_out, mutates_args=("outs",))
 
 
 @ternarize_out.register_fake
@@ -205,7 +228,33 @@ def _(
     return _fake_counts(weights)
 
 
-def _ternarize_anywhere(
+def ste_backward_kernel(
+    grads: Sequence[Tensor], weights: Sequence[Tensor], outs: Sequence[Tensor], ste: str, bound: float
+) -> None:
+    """The gradients of the estimators that need no levels."""
+    targets = [out if _is_dense(out) else torch.empty_like(out) for out in outs]
+    grads = [_laid_out_like(grad, target) for grad, target in zip(grads, targets, strict=True)]
+    weights = [_laid_out_like(w, target) for w, target in zip(weights, targets, strict=True)]
+    unused = torch.zeros((), dtype=torch.float64, device=weights[0].device)
+    _backward_into(grads, weights, targets, (unused, unused, unused, unused), ste, bound, None)
+    for out, target in zip(outs, targets, strict=True):
+        if target is not out:
+            out.copy_(target)
+
+
+ste_backward_out = torch.library.custom_op(
+    "ternzip::ste_backward_out", ste_backward_kernel, mutates_args=("outs",)
+)
+
+
+@ste_backward_out.register_fake
+def _(
+    grads: Sequence[Tensor], weights: Sequence[Tensor], outs: Sequence[Tensor], ste: str, bound: float
+) -> None:
+    return None
+
+
+def ternarize_into_kernel(
     weights: Sequence[Tensor], outs: Sequence[Tensor], scalars: Sequence[Tensor], bound: float | None
 ) -> Tensor:
     """As _ternarize_into, for tensors of any layout: what is not dense goes through a copy and back."""
@@ -226,8 +275,7 @@ def _ternarize_anywhere(
 # --- counts ----------------------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("ternzip::count_many", mutates_args=())
-def count_many(tensors: Sequence[Tensor]) -> Tensor:
+def count_many_kernel(tensors: Sequence[Tensor]) -> Tensor:
     """int64 rows (negative, zero, positive, invalid) by the sign of the elements."""
     counts = torch.empty((len(tensors), 4), dtype=torch.int64, device=tensors[0].device)
     if all(_is_native(t, _COUNT_CODES) for t in tensors):
@@ -239,6 +287,9 @@ def count_many(tensors: Sequence[Tensor]) -> Tensor:
         zero = torch.zeros((), dtype=t.dtype, device=t.device)
         counts[i] = composite.count(t, zero, zero)
     return counts
+
+
+count_many = torch.library.custom_op("ternzip::count_many", count_many_kernel, mutates_args=())
 
 
 @count_many.register_fake
@@ -257,11 +308,11 @@ def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 def _forward_gradient(ctx: Any, grads: Sequence[Tensor], _counts: Any) -> tuple[Any, ...]:
     lo, hi, neg, pos, *weights = ctx.saved_tensors
     levels = bool(ctx.needs_input_grad[3] or ctx.needs_input_grad[4])
-    latent, pairs = apply_backward(grads, weights, lo, hi, neg, pos, ctx.ste, ctx.bound, levels)
-    return latent, None, None, *_split_levels(pairs, neg, pos, levels), None, None
+    latent, pairs = ternarize_many_backward(grads, weights, lo, hi, neg, pos, ctx.ste, ctx.bound, levels)
+    return latent, None, None, *split_levels(pairs, neg, pos, levels), None, None
 
 
-def _split_levels(
+def split_levels(
     pairs: Tensor, neg: Tensor, pos: Tensor, levels: bool
 ) -> tuple[Tensor | None, Tensor | None]:
     if not levels:
@@ -279,7 +330,7 @@ def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(lo, hi, neg, pos, *grads, *weights)
 
 
-def _backward_gradient(ctx: Any, latent: Sequence[Tensor], pairs: Tensor) -> tuple[Any, ...]:
+def double_backward(ctx: Any, latent: Sequence[Tensor], pairs: Tensor) -> tuple[Any, ...]:
     """Double backward, in plain aten, so that every further order follows. Both results are linear in the
     incoming gradients and (scaled) in the levels; the weights only choose between pieces."""
     lo, hi, neg, pos, *both = ctx.saved_tensors
@@ -301,165 +352,9 @@ def _backward_gradient(ctx: Any, latent: Sequence[Tensor], pairs: Tensor) -> tup
     grad_neg = grad_pos = None
     if ctx.ste == "scaled":
         pairs = torch.stack([torch.stack(negs), torch.stack(poss)], dim=1)
-        grad_neg, grad_pos = _split_levels(pairs, neg, pos, True)
+        grad_neg, grad_pos = split_levels(pairs, neg, pos, True)
     return grad_grads, [None] * ctx.count, None, None, grad_neg, grad_pos, None, None, None
 
 
 ternarize_many.register_autograd(_forward_gradient, setup_context=_setup_forward)
-ternarize_many_backward.register_autograd(_backward_gradient, setup_context=_setup_backward)
-
-
-# --- torch.func ------------------------------------------------------------------------------------------
-# register_autograd breaks under torch.func transforms (pytorch #168393), an autograd.Function does not. It
-# takes flat arguments only. Under torch.compile the operator itself must stay in the graph; under both, plain
-# aten must serve, for there torch drops an autograd.Function's backward without a word.
-
-
-class _Forward(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(ste: str, bound: float, *tensors: Tensor) -> tuple[Tensor, ...]:
-        lo, hi, neg, pos, *weights = tensors
-        quantized, counts = ternarize_many(weights, lo, hi, neg, pos, ste, bound)
-        return (*quantized, counts)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.ste, ctx.bound, *tensors = inputs
-        ctx.mark_non_differentiable(output[-1])
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        lo, hi, neg, pos, *weights = ctx.saved_tensors
-        levels = bool(ctx.needs_input_grad[4] or ctx.needs_input_grad[5])
-        latent, pairs = apply_backward(grads[:-1], weights, lo, hi, neg, pos, ctx.ste, ctx.bound, levels)
-        return (None, None, None, None, *_split_levels(pairs, neg, pos, levels), *latent)
-
-
-class _Backward(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(ste: str, bound: float, levels: bool, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        lo, hi, neg, pos, *both = tensors
-        latent, pairs = ternarize_many_backward(
-            both[:count], both[count:], lo, hi, neg, pos, ste, bound, levels
-        )
-        return (*latent, pairs)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.ste, ctx.bound, ctx.levels, ctx.count, *tensors = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        result = _backward_gradient(ctx, grads[:-1], grads[-1])
-        return (None, None, None, None, None, None, *result[4:6], *result[0], *([None] * ctx.count))
-
-
-def _under_functorch() -> bool:
-    return torch._C._are_functorch_transforms_active()
-
-
-def apply(
-    weights: Sequence[Tensor], ste: str, bound: float, lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor
-) -> tuple[list[Tensor], Tensor]:
-    """ternarize_many by the path that its gradient works on."""
-    if _under_functorch():
-        if torch.compiler.is_compiling():
-            return composite.ternarize_many(weights, lo, hi, neg, pos, ste=ste, bound=bound)
-        *quantized, counts = _Forward.apply(ste, bound, lo, hi, neg, pos, *weights)  # type: ignore[no-untyped-call]
-        return quantized, counts
-    quantized, counts = ternarize_many(weights, lo, hi, neg, pos, ste, bound)
-    return quantized, counts
-
-
-def apply_backward(
-    grads: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    lo: Tensor,
-    hi: Tensor,
-    neg: Tensor,
-    pos: Tensor,
-    ste: str,
-    bound: float,
-    levels: bool,
-) -> tuple[list[Tensor], Tensor]:
-    """ternarize_many_backward, likewise."""
-    if _under_functorch():
-        *latent, pairs = _Backward.apply(  # type: ignore[no-untyped-call]
-            ste, bound, levels, len(weights), lo, hi, neg, pos, *grads, *weights
-        )
-        return latent, pairs
-    latent, pairs = ternarize_many_backward(grads, weights, lo, hi, neg, pos, ste, bound, levels)
-    return latent, pairs
-
-
-# --- vmap ------------------------------------------------------------------------------------------------
-# A batch of weights is just more weights: every sample becomes its own row of one call.
-
-
-def _samples(tensors: Sequence[Tensor], dims: Sequence[int | None], size: int) -> list[Tensor]:
-    return [
-        sample
-        for t, dim in zip(tensors, dims, strict=True)
-        for sample in (t.unbind(dim) if dim is not None else [t] * size)
-    ]
-
-
-def _spread(value: Tensor, dim: int | None, count: int, size: int) -> Tensor:
-    """A scalar, for all or one a weight, batched or not, as one for each weight and sample."""
-    value = value.unsqueeze(-1) if dim is None else value.movedim(dim, -1)
-    return value.expand(count, size).reshape(-1)
-
-
-def _stacked(samples: Sequence[Tensor], size: int) -> list[Tensor]:
-    return [torch.stack(list(samples[i : i + size])) for i in range(0, len(samples), size)]
-
-
-def _rows(rows: Tensor, count: int, size: int) -> Tensor:
-    return rows.reshape(count, size, *rows.shape[1:]).movedim(1, 0)
-
-
-Info = Any
-
-
-@ternarize_many.register_vmap
-def _(
-    info: Info, in_dims: Any, weights: Any, lo: Any, hi: Any, neg: Any, pos: Any, ste: str, bound: float
-) -> Any:
-    count, size = len(weights), info.batch_size
-    scalars = [_spread(v, d, count, size) for v, d in zip((lo, hi, neg, pos), in_dims[1:5], strict=True)]
-    quantized, counts = ternarize_many(_samples(weights, in_dims[0], size), *scalars, ste, bound)
-    return (_stacked(quantized, size), _rows(counts, count, size)), ([0] * count, 0)
-
-
-@ternarize_many_backward.register_vmap
-def _(
-    info: Info,
-    in_dims: Any,
-    grads: Any,
-    weights: Any,
-    lo: Any,
-    hi: Any,
-    neg: Any,
-    pos: Any,
-    ste: str,
-    bound: float,
-    levels: bool,
-) -> Any:
-    count, size = len(weights), info.batch_size
-    scalars = [_spread(v, d, count, size) for v, d in zip((lo, hi, neg, pos), in_dims[2:6], strict=True)]
-    latent, pairs = ternarize_many_backward(
-        _samples(grads, in_dims[0], size), _samples(weights, in_dims[1], size), *scalars, ste, bound, levels
-    )
-    return (_stacked(latent, size), _rows(pairs, count, size)), ([0] * count, 0)
-
-
-@count_many.register_vmap
-def _(info: Info, in_dims: Any, tensors: Any) -> Any:
-    size = info.batch_size
-    return _rows(count_many(_samples(tensors, in_dims[0], size)), len(tensors), size), 0
+ternarize_many_backward.register_autograd(double_backward, setup_context=_setup_backward)

@@ -23,16 +23,18 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ternzip import library
+from ternzip import dispatch
 from ternzip.library import STE
 from ternzip.symbols import SymbolCounts
 
 __all__ = [
     "STE",
+    "attach_ste",
     "clip_",
     "clip_ternarize_count_",
     "count_many",
     "count_symbols",
+    "ste_backward",
     "symbol_counts",
     "ternarize",
     "ternarize_many",
@@ -84,7 +86,32 @@ def ternarize_many(
         return [], torch.zeros((0, 4), dtype=torch.int64)
     scalars = [_scalar(value, weights[0]) for value in (lo, hi, neg, pos)]
     _check_scalars(len(weights), scalars)
-    return library.apply(weights, ste, bound, *scalars)
+    return dispatch.ternarize_many(weights, ste, bound, *scalars)
+
+
+def attach_ste(
+    weights: Sequence[Tensor],
+    quantized: Sequence[Tensor],
+    lo: float | Tensor,
+    hi: float | Tensor,
+    neg: float | Tensor = -1.0,
+    pos: float | Tensor = 1.0,
+    *,
+    ste: str = "closed",
+    bound: float = 1.0,
+) -> list[Tensor]:
+    """Views of what clip_ternarize_count_ wrote, with the gradient that ternarize_many would give `weights`.
+
+    For the loop that makes its one pass after the optimizer's step: the next forward has nothing to compute.
+    The values are taken on trust; weights and scalars must be those that `quantized` was made from.
+    """
+    _check(weights, ste)
+    _check_outs(weights, quantized)
+    if not weights:
+        return []
+    scalars = [_scalar(value, weights[0]) for value in (lo, hi, neg, pos)]
+    _check_scalars(len(weights), scalars)
+    return dispatch.attach(weights, quantized, ste, bound, scalars)
 
 
 def to_trits(w: Tensor, delta: float | Tensor) -> Tensor:
@@ -100,7 +127,7 @@ def clip_(weights: Tensor | Iterable[Tensor], bound: float = 1.0) -> None:
     _check_bound(bound)
     if tensors:
         with torch.no_grad():
-            library.clip_many_(tensors, bound)
+            dispatch.clip_many_(tensors, bound)
 
 
 def clip_ternarize_count_(
@@ -128,14 +155,32 @@ def clip_ternarize_count_(
     with torch.no_grad():
         scalars = [_scalar(value, weights[0]) for value in (lo, hi, neg, pos)]
         _check_scalars(len(weights), scalars)
-        if bound is None:
-            counts: Tensor = library.ternarize_out(weights, outs, *scalars)
-        else:
-            counts = library.clip_ternarize_count_(weights, outs, *scalars, bound)
+        counts = dispatch.ternarize_into_(weights, outs, scalars, bound)
         for i, out in enumerate(outs):
             if out.dtype == torch.int8 and int(counts[i, 3]):
                 raise ValueError(f"weight {i} holds {int(counts[i, 3])} NaNs, which have no int8 trit")
     return counts
+
+
+def ste_backward(
+    grad: Tensor, w: Tensor, *, ste: str = "closed", bound: float = 1.0, out: Tensor | None = None
+) -> Tensor:
+    """The estimator's gradient alone, for loops without autograd: grad where w lies within the bound, else 0.
+
+    grad, w and `out` (which may be grad itself) have one shape, dtype and device. "scaled" needs levels and
+    is not offered here. No gradient flows.
+    """
+    if ste not in ("closed", "open", "identity"):
+        raise ValueError(f"ste must be closed, open or identity, not {ste!r}")
+    for name, t in (("grad", grad), ("out", out)):
+        if t is not None and (t.shape, t.dtype, t.device) != (w.shape, w.dtype, w.device):
+            found, expected = ((tuple(x.shape), x.dtype, str(x.device)) for x in (t, w))
+            raise ValueError(f"{name} is {found}, the weight {expected}")
+    _check([w], ste)
+    with torch.no_grad():
+        result = torch.empty_like(w) if out is None else out
+        dispatch.ste_backward_([grad], [w], [result], ste, bound)
+        return result
 
 
 def count_many(tensors: Sequence[Tensor]) -> Tensor:
@@ -148,8 +193,7 @@ def count_many(tensors: Sequence[Tensor]) -> Tensor:
     if not tensors:
         return torch.zeros((0, 4), dtype=torch.int64)
     with torch.no_grad():
-        counts: Tensor = library.count_many(tensors)
-        return counts
+        return dispatch.count_many(tensors)
 
 
 def count_symbols(tensors: Tensor | Iterable[Tensor] | Mapping[str, Tensor]) -> SymbolCounts:

@@ -153,7 +153,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "test_images": 2_000,
         "batch_size": 64,
         "delta": 0.03,
-        "multiplier": 2.0,
+        "multiplier": 1.0,
         "lr_scale": 0.04,
     },
 }

@@ -174,7 +174,10 @@ def test_tied_tensors_are_stored_once_and_come_back_tied() -> None:
 
 def test_what_is_not_a_tie() -> None:
     base = torch.arange(12.0)
+    square = torch.arange(9.0).view(3, 3)
     tensors = {
+        "square": square,
+        "square transposed": square.t(),
         "base": base,
         "start": base[:6],
         "shifted": base[1:],
@@ -385,11 +388,8 @@ def test_a_third_value_is_not_ternary(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [d for d in OTHERS if d not in (torch.complex32,)], ids=name_of)
 def test_types_that_are_never_ternary(dtype: torch.dtype) -> None:
-    if dtype.itemsize == 1:
-        tensor = trits(40, 40).abs().view(torch.uint8).view(dtype)
-    else:
-        tensor = trits(40, 40).abs().to(dtype)
-    info = round_trip(tensor)
+    symbols = trits(40, 40).abs()
+    info = round_trip(symbols.view(dtype) if dtype.itemsize == 1 else symbols.to(dtype))
     assert info.counts is None
     assert info.bytes < 900
 

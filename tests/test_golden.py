@@ -13,8 +13,8 @@ import make_golden
 import pytest
 import reference_decoder
 import torch
-from golden import invalid_container, invalid_ternary, valid
-from golden.cases import INVALID
+from golden.catalog import INVALID, VALID, invalid_container, invalid_fast, invalid_ternary
+from golden.valid_codecs import CODECS
 
 import ternzip
 from ternzip.container.reader import Reader
@@ -22,7 +22,7 @@ from ternzip.container.tensor import Tie
 from ternzip.errors import TernzipError
 
 GOLDEN = Path(__file__).parent / "golden"
-VALID = sorted(path.stem for path in (GOLDEN / "valid").glob("*.tnz"))
+FILES = sorted(path.stem for path in (GOLDEN / "valid").glob("*.tnz"))
 REFUSED: dict[str, dict[str, str]] = json.loads((GOLDEN / "invalid" / "expected.json").read_text("utf-8"))
 
 
@@ -40,12 +40,12 @@ def sha256(data: Any) -> str:
 
 
 def test_files_are_those_of_the_list() -> None:
-    assert set(VALID) == set(valid.CASES)
-    assert {path.stem for path in (GOLDEN / "valid").glob("*.json")} == set(VALID)
+    assert set(FILES) == set(VALID)
+    assert {path.stem for path in (GOLDEN / "valid").glob("*.json")} == set(FILES)
     assert {path.stem for path in (GOLDEN / "invalid").glob("*.tnz")} == set(REFUSED) == set(INVALID)
 
 
-@pytest.mark.parametrize("name", VALID)
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ternzip_reads_valid(name: str, threads: int) -> None:
     stated = expected(name)
@@ -63,7 +63,7 @@ def test_ternzip_reads_valid(name: str, threads: int) -> None:
             assert sha256(raw.data) == tensor["sha256"], tensor["name"]
 
 
-@pytest.mark.parametrize("name", VALID)
+@pytest.mark.parametrize("name", FILES)
 def test_torch_gets_valid(name: str) -> None:
     stated = expected(name)["tensors"]
     if not all(hasattr(torch, tensor["dtype"]) for tensor in stated):
@@ -82,7 +82,7 @@ def test_torch_gets_valid(name: str) -> None:
             assert found is tensors[tensor["tied_to"]]
 
 
-@pytest.mark.parametrize("name", VALID)
+@pytest.mark.parametrize("name", FILES)
 def test_reference_decoder_reads_valid(name: str) -> None:
     stated = expected(name)
     content = reference_decoder.decode(path_of(name).read_bytes())
@@ -109,14 +109,14 @@ def ternary_part(data: bytes) -> tuple[bytes, dict[str, list[bytes]]]:
     return data[start : start + size], records
 
 
-@pytest.mark.parametrize("name", VALID)
+@pytest.mark.parametrize("name", FILES)
 def test_ternary_bytes_are_written_again(name: str) -> None:
     """Changed bytes are another version of the format: they need a codec with another code."""
-    assert ternary_part(valid.CASES[name]().data) == ternary_part(path_of(name).read_bytes())
+    assert ternary_part(VALID[name]().data) == ternary_part(path_of(name).read_bytes())
 
 
 def test_every_codec_listed_has_ternary_tensors() -> None:
-    for name, options in valid.CODECS.items():
+    for name, options in CODECS.items():
         with Reader.open(path_of(f"codec-{name}")) as reader:
             found = {e.coding.symbols.name for e in reader.entries.values() if e.coding is not None}
         assert found == {options.codec}
@@ -145,6 +145,10 @@ def test_what_invalid_files_are_made_from_is_valid() -> None:
     both = invalid_ternary.T(flags=7 | 32, signs=b"\1\0\0")
     both.payloads.append(b"\6")
     static = invalid_ternary.T(codec=1, payloads=[invalid_ternary.STATIC])
+    tails = [
+        invalid_ternary.T(codec=3, shape=(5, 6), counts=(5, 10), payloads=[payload], units=(30,))
+        for payload in map(invalid_fast.of_many, (invalid_fast.FLAT, invalid_fast.TAIL))
+    ]
     for data in (
         invalid_container.PLAIN,
         invalid_container.with_frame(invalid_container.FRAME),
@@ -153,6 +157,8 @@ def test_what_invalid_files_are_made_from_is_valid() -> None:
         invalid_ternary.pair(b"\x21").file(),
         both.file(),
         static.file(),
+        *(invalid_ternary.T(codec=3, payloads=[p]).file() for p in (invalid_fast.ONE, invalid_fast.FACTORS)),
+        *(many.file() for many in tails),
     ):
         content = reference_decoder.decode(data)
         (tensor,) = ternzip.load(data).values()
@@ -161,7 +167,8 @@ def test_what_invalid_files_are_made_from_is_valid() -> None:
 
 def test_make_golden_keeps_valid_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "golden"
-    monkeypatch.setattr(valid, "CASES", {name: valid.CASES[name] for name in ("empty", "directory-frame")})
+    kept = {name: VALID[name] for name in ("empty", "directory-frame")}
+    monkeypatch.setattr(make_golden, "VALID", kept)
     monkeypatch.setattr("sys.argv", ["make_golden.py", "--folder", str(folder)])
     assert make_golden.main() == 0
     for kind in ("valid", "invalid"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import ternzip.backend
-from ternzip import composite, library, ops
+from ternzip import composite, dispatch, library, ops
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
@@ -270,6 +270,55 @@ def test_gradients_of_levels_alone_and_one_for_each_weight() -> None:
     assert torch.equal(quantized[1], ops.ternarize_many([weights[1]], -0.1, 0.3)[0][0])
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # dynamo's own
+@pytest.mark.parametrize("ste", ops.STE)
+def test_an_attached_estimator_is_ternarize_many(ste: str) -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(1)
+    weights = [torch.randn(30).requires_grad_(), torch.randn(4, 6).t().requires_grad_()]
+    grads = [torch.randn(30), torch.randn(6, 4)]
+    outs = [torch.empty_like(w) for w in weights]
+    neg, pos = torch.tensor([-0.5, -0.7], requires_grad=True), torch.tensor(1.3, requires_grad=True)
+    ops.clip_ternarize_count_(weights, outs, -0.2, 0.3, neg, pos)
+    expected, _ = ops.ternarize_many(weights, -0.2, 0.3, neg, pos, ste=ste)
+    wanted = torch.autograd.grad(expected, [*weights, neg, pos], grads)
+
+    def attach(outs: list[Tensor]) -> list[Tensor]:
+        return ops.attach_ste(weights, outs, -0.2, 0.3, neg, pos, ste=ste)
+
+    for call in (attach, torch.compile(attach, fullgraph=True, backend="aot_eager")):
+        quantized = call(outs)
+        for q, e, out in zip(quantized, expected, outs, strict=True):
+            assert torch.equal(q, e)
+            assert call is not attach or q.data_ptr() == out.data_ptr()
+        got = torch.autograd.grad(quantized, [*weights, neg, pos], grads)
+        for g, e in zip(got, wanted, strict=True):
+            assert torch.equal(g, e)
+    assert ops.attach_ste([], [], -0.1, 0.1) == []
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_ste_backward(dtype: torch.dtype) -> None:
+    w, grad = torch.randn(6, 9).to(dtype) * 2, torch.randn(6, 9).to(dtype)
+    w[0, 0] = 1.0
+    for ste, keep in (("closed", w.abs() <= 1), ("open", w.abs() < 1), ("identity", w == w)):
+        expected = torch.where(keep, grad, 0.0)
+        assert torch.equal(ops.ste_backward(grad, w, ste=ste), expected)
+        wide = torch.zeros(6, 18, dtype=dtype)
+        assert ops.ste_backward(grad, w, ste=ste, out=wide[:, ::2]) is not None
+        assert torch.equal(wide[:, ::2], expected)
+        assert not wide[:, 1::2].any()
+        flipped = grad.t().contiguous().t()
+        assert torch.equal(ops.ste_backward(flipped, w, ste=ste, out=flipped), expected)
+    torch.library.opcheck(library.ste_backward_out, ([grad], [w], [torch.empty_like(w)], "closed", 1.0))
+    with pytest.raises(ValueError, match="ste must be closed, open or identity, not 'scaled'"):
+        ops.ste_backward(grad, w, ste="scaled")
+    with pytest.raises(ValueError, match=r"grad is \(\(5, 9\), .*the weight \(\(6, 9\)"):
+        ops.ste_backward(grad[:5], w)
+    with pytest.raises(ValueError, match=r"out is \(\(6, 9\), torch.int8"):
+        ops.ste_backward(grad, w, out=torch.empty(6, 9, dtype=torch.int8))
+
+
 def test_expanded_and_unused_gradients() -> None:
     weights = [torch.randn(4, 5, requires_grad=True), torch.randn(3, requires_grad=True)]
     quantized, _ = ops.ternarize_many(weights, -0.1, 0.1)
@@ -309,6 +358,11 @@ def test_the_fallback_gives_the_same_bits(dtype: torch.dtype, monkeypatch: pytes
         return [*results, *weights, ops.count_many(weights), ops.to_trits(weights[0], 0.1)]
 
     native = everything()
+    monkeypatch.setattr(dispatch, "is_plain", lambda *_: False)
+    operators = everything()
+    for a, b in zip(native, operators, strict=True):
+        assert torch.equal(a, b)
+    monkeypatch.undo()
     monkeypatch.setattr(library, "_is_native", lambda *_: False)
     for a, b in zip(native, everything(), strict=True):
         assert a.dtype == b.dtype

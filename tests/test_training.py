@@ -55,6 +55,7 @@ def recipe(data: str) -> Recipe:
         epochs=2,
         batch_size=32,
         delta=0.02,
+        multiplier=0.2,
         accelerator="cpu",
         dropout=0.1,
     )
@@ -90,8 +91,9 @@ def test_a_run_leaves_its_files_and_says_what_they_are(recipe: Recipe, tmp_path:
     assert sorted(run.epochs) == [1, 2]
     assert run.epochs[2]["accuracy"] == pytest.approx(last.accuracy)
     assert run.epochs[2]["sparsity"] == pytest.approx(last.sparsity, abs=1e-6)
-    assert run.epochs[2]["delta"] == pytest.approx(0.02 + 0.038 * np.log(2))
-    assert run.epochs[2]["projected_bytes"] == pytest.approx(last.file, rel=0.02)
+    assert run.epochs[2]["delta"] == pytest.approx(0.02 + 0.004 * np.log(2))
+    # The entropy says what an order-0 coder takes; the codecs that adapt do better, never worse.
+    assert 0.8 * run.epochs[2]["projected_bytes"] < last.file < 1.01 * run.epochs[2]["projected_bytes"]
 
     for file in ("last.tnz", "last.ckpt"):
         score = training.evaluate(tmp_path / file, recipe)
@@ -99,12 +101,26 @@ def test_a_run_leaves_its_files_and_says_what_they_are(recipe: Recipe, tmp_path:
         assert score.accuracy == pytest.approx(last.accuracy)
 
 
-def test_resuming_gives_the_numbers_of_the_whole_run(recipe: Recipe, tmp_path: Path) -> None:
+def test_resuming_gives_the_numbers_of_the_whole_run(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = recipe.with_options(
         {"epochs": 3, "lr_schedule": "plateau", "early_stopping": 9, "delta_updates": "iteration"}
     )
     training.train(recipe, tmp_path / "whole")
-    training.train(recipe.with_options({"epochs": 2}), tmp_path / "parts")
+
+    # Killed in the middle of the third epoch.
+    step = Learner.training_step
+
+    def killed(self: Learner, batch: object, index: int) -> torch.Tensor:
+        if (self.current_epoch, index) == (2, 1):
+            raise RuntimeError("killed")
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Learner, "training_step", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        training.train(recipe, tmp_path / "parts")
+    monkeypatch.setattr(Learner, "training_step", step)
     result = training.train(recipe, tmp_path / "parts", resume=True)
     assert result is not None
     assert result.last.epoch == 3
@@ -246,22 +262,14 @@ def test_evaluate_refuses_what_does_not_fit(recipe: Recipe, tmp_path: Path) -> N
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over subprocesses")
 def test_two_processes_train_as_one(recipe: Recipe, tmp_path: Path) -> None:
-    """Batch norm in evaluation mode, so that its statistics do not depend on who sees which images."""
-    flags = [
-        *(
-            "--arch",
-            "fc3",
-            "--dataset",
-            "mnist",
-            "--data",
-            recipe.data,
-            "--epochs",
-            "1",
-            "--batch-size",
-            "32",
-        ),
-        *("--delta", "0.02", "--accelerator", "cpu", "--frozen-norm", "--test-images", "39"),
-    ]
+    """Batch norm in evaluation mode, so that its statistics do not depend on who sees which images.
+
+    In double precision: Adam divides by gradients that are zero but for rounding.
+    """
+    flags = (
+        f"--arch fc3 --dataset mnist --data {recipe.data} --epochs 1 --batch-size 32 --test-images 39 "
+        "--delta 0.02 --multiplier 0.2 --accelerator cpu --frozen-norm --precision 64"
+    ).split()
     # The command itself, as a launcher of processes must be able to run it again.
     environment = {
         **os.environ,
@@ -280,7 +288,7 @@ def test_two_processes_train_as_one(recipe: Recipe, tmp_path: Path) -> None:
     run(tmp_path / "two", "--devices", "2", "--strategy", "ddp")
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
-        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=2e-4)
+        torch.testing.assert_close(two[name], one[name], rtol=1e-6, atol=1e-6)
     first, second = (read_run_folder(tmp_path / name).epochs[1] for name in ("one", "two"))
     assert second["accuracy"] == pytest.approx(first["accuracy"], abs=1e-6)
-    assert second["sparsity"] == pytest.approx(first["sparsity"], abs=1e-3)
+    assert second["sparsity"] == pytest.approx(first["sparsity"])

@@ -53,7 +53,7 @@ def measure(path: Path, codecs: list[str]) -> dict[str, Any]:
             with closing(open_checkpoint(str(path))) as checkpoint, atomic_file(target) as stream:
                 write_container(stream, checkpoint.tensors(), options=Options(codec=codec))
             with Reader.open(target) as reader, closing(open_checkpoint(str(path))) as checkpoint:
-                check_all(reader, target.name)
+                check_all(reader)
                 found = list(differences(reader, checkpoint))
                 if found:
                     raise SystemExit(f"{path}: not restored: {found[0]}")

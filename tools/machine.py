@@ -11,6 +11,7 @@ from typing import Any
 PACKAGES = (
     "brotli",
     "constriction",
+    "lightning",
     "nncodec",
     "numpy",
     "safetensors",

@@ -12,10 +12,8 @@ import json
 import sys
 from pathlib import Path
 
-import golden.invalid_container
-import golden.invalid_ternary  # noqa: F401 - these two fill INVALID
-from golden import valid
-from golden.cases import INVALID
+from golden.catalog import INVALID, VALID
+from golden.valid import expectation
 
 FOLDER = Path(__file__).parents[1] / "tests" / "golden"
 
@@ -24,9 +22,9 @@ def write_valid(folder: Path, *, force: bool) -> list[str]:
     """Write what is missing; return the names of the files that exist and would change."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = []
-    for name, make in valid.CASES.items():
+    for name, make in VALID.items():
         golden = make()
-        expected = json.dumps(valid.expectation(golden), indent=1, ensure_ascii=True) + "\n"
+        expected = json.dumps(expectation(golden), indent=1, ensure_ascii=True) + "\n"
         for path, content in [
             (folder / f"{name}.tnz", golden.data),
             (folder / f"{name}.json", expected.encode()),

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime
 import json
-import platform
 import time
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
+from machine import provenance
 
-import ternzip
 from ternzip.recipe import Recipe
 from ternzip.training import evaluate, train
 
@@ -29,8 +26,8 @@ SHORT: dict[str, dict[str, Any]] = {
     "full precision": {"quantizer": "none"},
     "binary": {"quantizer": "binary"},
     "fixed Delta": {"growth": "fixed", "delta": 0.05},
-    "linear": {"growth": "linear", "delta": 0.03, "multiplier": 1.0},
-    "log": {"growth": "log", "delta": 0.03, "multiplier": 3.0},
+    "linear": {"growth": "linear", "delta": 0.03, "multiplier": 0.3},
+    "log": {"growth": "log", "delta": 0.03, "multiplier": 1.0},
     "TWN": {"quantizer": "twn"},
     "TTQ": {"quantizer": "ttq"},
     "EC2T": {"quantizer": "ec2t", "ec2t_strength": 5e-3},
@@ -86,15 +83,10 @@ def main() -> None:
         carry_on=True,
     )
     record: dict[str, Any] = {
+        **provenance(),
+        "threads": torch.get_num_threads(),
         "data": arguments.note,
         "recipe": dataclasses.asdict(base) | {"data": "", "out": ""},
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
-        "versions": {
-            "ternzip": ternzip.__version__,
-            "torch": torch.__version__,
-            "lightning": lightning.__version__,
-        },
         "results": {},
     }
     methods = PAPER if arguments.paper_deltas else SHORT

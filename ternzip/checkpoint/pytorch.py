@@ -72,9 +72,18 @@ def _load_stream(stream: BinaryIO, source: str | os.PathLike[str] | bytes) -> ob
     stream.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's advice to its own users
-        if is_zip and not isinstance(source, bytes):
+        if is_zip and not isinstance(source, bytes) and _torch_can_name(source):
             return torch.load(os.fspath(source), map_location="cpu", weights_only=True, mmap=True)
         return torch.load(stream, map_location="cpu", weights_only=True)
+
+
+def _torch_can_name(path: str | os.PathLike[str]) -> bool:
+    """Torch maps files by names in UTF-8; others can be read all the same."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def find_tensors(loaded: object, name: str) -> tuple[dict[str, torch.Tensor], list[str]]:

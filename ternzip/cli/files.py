@@ -294,7 +294,7 @@ def verify(
 
     found: list[str] = []
     with closing(_open_tnz(src)) as reader:
-        count = check_all(reader, src, threads)
+        count = check_all(reader, threads)
         if against is not None:
             from ternzip.checkpoint.load import open_checkpoint
 
@@ -347,6 +347,8 @@ def _check_output(target: str, force: bool) -> None:
     path = Path(target)
     if path.is_dir():
         raise TernzipError(f"{target}: cannot write: is a directory")
+    if path.exists() and not path.is_file():
+        raise TernzipError(f"{target}: cannot write: not a regular file")
     if path.exists() and not force:
         raise TernzipError(f"{target}: exists already; it is only replaced with --force")
     if not path.parent.is_dir():

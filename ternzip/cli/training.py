@@ -14,7 +14,7 @@ import typer
 
 from ternzip.cli.app import app
 from ternzip.errors import TernzipError
-from ternzip.recipe import PRESETS, Recipe, kind, preset, read_toml
+from ternzip.recipe import PRESETS, Recipe, flag, kind, preset, read_toml
 
 if TYPE_CHECKING:
     from ternzip.training import Stored
@@ -57,7 +57,10 @@ def _parameter(entry: dataclasses.Field[Any]) -> inspect.Parameter:
         notes.append(f"default {entry.default}")
     expected = kind(entry.name)
     hint: Any = list[str] if expected is tuple else expected
+    # What is off by default needs no flag to turn it off.
+    names = [flag(entry.name)] if entry.default is False else []
     option = typer.Option(
+        *names,
         help=entry.metadata["help"] + (f" ({'; '.join(notes)})" if notes else ""),
         rich_help_panel=entry.metadata["panel"],
         show_default=False,

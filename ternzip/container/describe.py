@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ternzip.codecs.ternary import Levels, is_weight
 from ternzip.container.layout import Entry
-from ternzip.container.reader import Reader, tensor_bytes
+from ternzip.container.reader import Reader
 from ternzip.dtypes import DType, Kind
 from ternzip.errors import TernzipError
 from ternzip.symbols import SymbolCounts
@@ -118,20 +118,18 @@ def describe(reader: Reader, name: str) -> TensorInfo:
     """One tensor; an unknown name raises TernzipError."""
     if name not in reader.entries:
         raise TernzipError(f"{reader.name}: no tensor {name!r} among {len(reader.entries)}")
-    shares = tensor_bytes(reader.entries.values(), reader.blocks)
-    return _describe(reader.entries[name], reader.entries, shares[name])
+    return _describe(reader.entries[name], reader.entries, reader.shares[name])
 
 
 def describe_file(reader: Reader) -> FileInfo:
     """Every tensor and the totals."""
-    shares = tensor_bytes(reader.entries.values(), reader.blocks)
-    infos = [_describe(entry, reader.entries, shares[entry.name]) for entry in reader.entries.values()]
+    infos = [_describe(entry, reader.entries, reader.shares[entry.name]) for entry in reader.entries.values()]
     counted = [info for info in infos if info.counted and info.tied_to is None]
     return FileInfo(
         infos,
         dict(reader.metadata),
         reader.size,
-        reader.size - sum(shares.values()),
+        reader.size - sum(reader.shares.values()),
         sum((info.counts for info in counted if info.counts), SymbolCounts()),
         sum(info.bytes for info in counted),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import cached_property
 from types import TracebackType
 
 import numpy as np
@@ -88,6 +89,24 @@ class Reader:
     @property
     def blocks(self) -> list[SolidBlock]:
         return self._blocks
+
+    @cached_property
+    def shares(self) -> dict[str, int]:
+        """Each tensor's share of the payload in bytes: parameters and records, or its part of a solid block.
+
+        A solid block is shared out in proportion to raw sizes, in whole bytes that add up to the block.
+        """
+        shares: dict[str, int] = {}
+        for block in self._blocks:
+            assert block.record is not None
+            stored, size = block.record.stored, max(1, block.size)
+            for entry in block.ordered():
+                end = entry.block_offset + entry.nbytes
+                shares[entry.name] = end * stored // size - entry.block_offset * stored // size
+        for entry in self.entries.values():
+            own = entry.parameters_size + sum(record.stored for record in entry.records)
+            shares.setdefault(entry.name, own)
+        return shares
 
     def read(self, name: str, *, threads: int | None = 1) -> RawTensor:
         """One tensor; of the file's records only its own are read, or those of its solid block."""
@@ -185,20 +204,3 @@ class Reader:
             futures.append(workers.submit(decode, record, data[start : start + record.units]))
             start += record.units
         return futures
-
-
-def tensor_bytes(reader_entries: Iterable[Entry], blocks: list[SolidBlock]) -> dict[str, int]:
-    """Each tensor's share of the payload in bytes: parameters and records, or its part of a solid block.
-
-    A solid block is shared out in proportion to raw sizes, in whole bytes that add up to the block.
-    """
-    shares: dict[str, int] = {}
-    for block in blocks:
-        assert block.record is not None
-        for entry in block.ordered():
-            before = entry.block_offset * block.record.stored // max(1, block.size)
-            upto = (entry.block_offset + entry.nbytes) * block.record.stored // max(1, block.size)
-            shares[entry.name] = upto - before
-    for entry in reader_entries:
-        shares.setdefault(entry.name, entry.parameters_size + sum(record.stored for record in entry.records))
-    return shares

@@ -1,0 +1,120 @@
+"""demo, train, eval and plot as a person types them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+pytest.importorskip("sklearn")
+pytest.importorskip("lightning")
+pytest.importorskip("matplotlib")
+
+import ternzip
+from ternzip import TernzipError, demo
+from ternzip.cli.app import app
+from ternzip.recipe import Recipe
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The `srun` command"),
+]
+
+
+def ternzip_command(*arguments: object) -> str:
+    """What the command prints; whatever it raises passes through."""
+    result = CliRunner().invoke(
+        app, [str(a) for a in arguments], catch_exceptions=False, env={"COLUMNS": "160"}
+    )
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_demo_tells_the_whole_story(tmp_path: Path) -> None:
+    text = ternzip_command("demo", tmp_path / "new", "--epochs", 2)
+    assert [line.split()[0] for line in text.splitlines()[:3]] == ["epoch", "1", "2"]
+    assert text.count("identical, bit for bit") == 2
+    assert f"{(tmp_path / 'new' / 'digits.tnz').stat().st_size:,} bytes" in text
+    assert (tmp_path / "new" / "digits-weights.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(TernzipError, match=r"digits\.tnz: exists already"):
+        ternzip_command("demo", tmp_path / "new", "--epochs", 1)
+    ternzip_command("demo", tmp_path / "new", "--epochs", 1, "--force")
+
+
+def test_demo_is_the_same_every_time_and_leaves_the_callers_seed_alone() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    _, first = demo.train_digits(1, seed=3)
+    _, again = demo.train_digits(1, seed=3)
+    assert first == again
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_demo_needs_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(TernzipError, match=r"pip install 'ternzip\[demo\]'"):
+        demo.digits()
+
+
+def test_train_eval_plot(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    config = tmp_path / "run.toml"
+    config.write_text('arch = "fc3"\ndataset = "digits"\nbatch_size = 64\nepochs = 9\naccelerator = "cpu"\n')
+    options = ("--out", out, "--config", config, "--delta", 0.02, "--multiplier", 0.5)
+    text = ternzip_command("train", *options, "--epochs", 1)
+    assert "best: epoch 1" in text
+    assert f"{(out / 'last.tnz').stat().st_size:,} bytes" in text
+
+    text = ternzip_command("train", *options, "--epochs", 2, "--resume")
+    assert "last: epoch 2" in text
+    with pytest.raises(TernzipError, match=r"another configuration: delta: expected 0\.02, found 0\.03"):
+        ternzip_command("train", "--out", out, "--resume", "--delta", 0.03)
+
+    found = json.loads(
+        ternzip_command("eval", out / "last.tnz", "--arch", "fc3", "--dataset", "digits", "--json")
+    )
+    assert found["images"] == 360
+    last = json.loads((out / "result.json").read_text())["last"]
+    assert found["accuracy"] == pytest.approx(last["accuracy"])
+    assert f"{found['correct']} of 360 images right" in ternzip_command("eval", out / "last.ckpt")
+
+    figures = tmp_path / "figures"
+    assert ternzip_command("plot", out, "--out", figures, "--figure", "3").count("figure3.") == 2
+
+
+def test_help_states_every_option_with_its_choices_and_default() -> None:
+    text = " ".join(ternzip_command("train", "--help").split())
+    for panel in ("Model", "Ternarization", "Data", "Optimization", "Transfer", "Run"):
+        assert f"─ {panel} ─" in text
+    for name in Recipe.__dataclass_fields__:
+        assert f"--{name.replace('_', '-')}" in text, name
+    assert "(fixed | linear | square | exp | log; default log)" in text
+    text = ternzip_command("eval", "--help")
+    assert "--dataset" in text
+    assert "--early-stopping" not in text
+
+
+def test_training_without_lightning_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ternzip.training", None)
+    monkeypatch.delattr(ternzip, "training", raising=False)
+    with pytest.raises(TernzipError, match=r"training needs Lightning: pip install 'ternzip\[train\]'"):
+        ternzip_command("train", "--out", tmp_path)
+
+
+def test_unknown_names_are_one_clear_line(tmp_path: Path) -> None:
+    for arguments, message in (
+        (("train", "--preset", "fast"), r"unknown preset 'fast': expected one of paper, quick"),
+        (("train", "--quantizer", "xnor"), "--quantizer: unknown 'xnor'"),
+        (("train", "--dataset", "cifar10", "--data", tmp_path), r"data_batch_1\.bin: no such data file"),
+        (("eval", tmp_path / "absent.tnz"), r"data_batch_1\.bin|absent\.tnz"),
+        (("plot", tmp_path), "not a run"),
+    ):
+        with pytest.raises(TernzipError, match=message):
+            ternzip_command(*arguments, *(("--out", tmp_path / "x") if arguments[0] == "train" else ()))

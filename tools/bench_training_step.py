@@ -1,0 +1,97 @@
+"""What ternarizing costs of a whole training step; writes JSON.
+
+python tools/bench_training_step.py --json docs/benchmarks/training_step.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from machine import provenance
+from torch.nn import functional as F
+
+from ternzip import prepare
+from ternzip.models import resnet20
+from ternzip.modules import clip_latent_, count_layers, ternary_layers
+
+
+def seconds(call: Callable[[], object], repeats: int) -> float:
+    """Median time of a call, after two to warm up."""
+    times = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[2:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, default=Path("training_step.json"))
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    torch.manual_seed(0)
+    model = prepare(resnet20()).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    images = torch.randn(arguments.batch_size, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (arguments.batch_size,))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        clip_latent_(model)
+
+    def ternarizing() -> None:
+        """What `prepare` and the loop add: forward, backward, clipping, and counting, which a loop does less often."""
+        model_with_nothing_else(None)
+        clip_latent_(model)
+        count_layers(model)
+
+    class Nothing(torch.nn.Module):
+        """The same layers, asked for their weights and for nothing more."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.ModuleList(torch.nn.Conv2d(1, 1, 1) for _ in ternary_layers(model))
+            for own, layer in zip(self.layers, ternary_layers(model), strict=True):
+                own.weight = torch.nn.Parameter(layer.latent.detach().clone())
+
+        def forward(self, _: None) -> list[torch.Tensor]:
+            return [layer.weight for layer in self.layers]
+
+    bare = prepare(Nothing())
+    upstream = [torch.randn_like(layer.latent) for layer in ternary_layers(bare)]
+
+    def model_with_nothing_else(_: None) -> None:
+        bare.zero_grad()
+        torch.autograd.backward(bare(None), upstream)
+
+    whole, part = seconds(step, arguments.repeats), seconds(ternarizing, 20 * arguments.repeats)
+    record = {
+        **provenance(),
+        "threads": arguments.threads,
+        "batch_size": arguments.batch_size,
+        "weights": sum(layer.latent.numel() for layer in ternary_layers(model)),
+        "step_seconds": whole,
+        "ternarizing_seconds": part,
+        "share": part / whole,
+    }
+    arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+    print(f"step {whole:.3f} s, ternarizing {1e3 * part:.2f} ms, share {part / whole:.2%}")
+
+
+if __name__ == "__main__":
+    main()

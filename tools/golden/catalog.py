@@ -1,0 +1,17 @@
+"""All golden files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from golden import invalid_container, invalid_fast, invalid_ternary, valid, valid_codecs
+from golden.cases import INVALID
+from golden.valid_fast import fast_choices
+
+__all__ = ["INVALID", "VALID", "invalid_container", "invalid_fast", "invalid_ternary"]
+
+VALID: dict[str, Callable[[], valid.Golden]] = {
+    **valid.CASES,
+    **valid_codecs.CASES,
+    "fast-choices": fast_choices,
+}
