@@ -38,21 +38,21 @@ std::uint32_t load_u24(const std::uint8_t* bytes) noexcept {
 class SymbolDecoder {
  public:
   SymbolDecoder(const ParseTree& tree, std::span<const std::uint32_t> frequencies, unsigned precision)
-      : tables_(std::make_unique<DecodeTables>()),
-        precision_(precision),
-        slot_symbol_(std::size_t{1} << precision) {
+      : tables_(std::make_unique<DecodeTables>()), precision_(precision) {
+    if (!packed()) slot_symbol_.resize(std::size_t{1} << precision);
     std::uint32_t start = 0;
     for (std::size_t symbol = 0; symbol < frequencies.size(); ++symbol) {
-      frequency_[symbol] = frequencies[symbol];
-      start_[symbol] = start;
-      for (std::uint32_t offset = 0; offset < frequencies[symbol]; ++offset) {
-        slot_symbol_[start + offset] = static_cast<std::uint8_t>(symbol);
-        if (packed()) {
-          tables_->slots[start + offset] =
-              frequencies[symbol] | offset << 12 | static_cast<std::uint32_t>(symbol) << 24;
-        }
+      const std::uint32_t frequency = frequencies[symbol];
+      if (packed()) {
+        const std::uint32_t slot = frequency | static_cast<std::uint32_t>(symbol) << 24;
+        std::uint32_t* const slots = tables_->slots + start;
+        for (std::uint32_t offset = 0; offset < frequency; ++offset) slots[offset] = slot | offset << 12;
+      } else {
+        std::fill_n(slot_symbol_.begin() + start, frequency, static_cast<std::uint8_t>(symbol));
       }
-      start += frequencies[symbol];
+      frequency_[symbol] = frequency;
+      start_[symbol] = start;
+      start += frequency;
     }
     for (const std::int16_t leaf : tree.leaves) {
       tables_->longest =
@@ -80,7 +80,7 @@ class SymbolDecoder {
   // Takes a symbol from the state, which may fall below kStateFloor by that but not to zero.
   unsigned pop(std::uint32_t& state) const noexcept {
     const std::uint32_t slot = state & ((1u << precision_) - 1);
-    const unsigned symbol = slot_symbol_[slot];
+    const unsigned symbol = packed() ? tables_->slots[slot] >> 24 : slot_symbol_[slot];
     state = frequency_[symbol] * (state >> precision_) + slot - start_[symbol];
     return symbol;
   }
