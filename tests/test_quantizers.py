@@ -74,7 +74,7 @@ def test_ec2t_assigns_by_equation_4(
 ) -> None:
     quantizer = EC2T(strength)
     quantizer.set_levels(*levels)
-    centroids = torch.tensor([float(quantizer.neg), 0.0, float(quantizer.pos)])
+    centroids = torch.stack([quantizer.neg, torch.tensor(0.0), quantizer.pos]).detach()
     assert centroids.tolist() == pytest.approx([levels[0], 0.0, levels[1]])
     distance = (weight[..., None] - centroids).double() ** 2
     nearest = distance.argmin(-1)
