@@ -1,5 +1,9 @@
 """The native context codec: round trips of any geometry, sizes that mean something, damaged payloads."""
 
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,6 +101,66 @@ def test_truncation_is_noticed_or_changes_trits(effort: int) -> None:
         assert not ok or (back != trits).any()
     ok, _ = decode(payload + b"\1", (16, 16, 9), counts_of(trits), effort)
     assert not ok
+
+
+def load_reference() -> ModuleType:
+    path = Path(__file__).parents[1] / "tools" / "reference_context.py"
+    spec = importlib.util.spec_from_file_location("reference_context", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reference = load_reference()
+
+
+@settings(max_examples=60, deadline=None)
+@given(tensors(), st.integers(1, 3))
+def test_reference_decoder_agrees(tensor: tuple[np.ndarray, Geometry], effort: int) -> None:
+    trits, geometry = tensor
+    counts = counts_of(trits)
+    assert reference.decode(encode(trits, geometry, effort), geometry, counts, effort) == trits.tolist()
+
+
+def structured(geometry: Geometry, seed: int) -> np.ndarray:
+    """Similar rows, smooth kernels, uneven rows and columns: all of the model has something to learn."""
+    rng = np.random.default_rng(seed)
+    latent = rng.normal(size=(4, *geometry[1:]))[rng.integers(0, 4, geometry[0])]
+    latent = np.cumsum(latent + 0.3 * rng.normal(size=geometry), axis=2)
+    latent *= rng.uniform(0.3, 2, (geometry[0], 1, 1)) * rng.uniform(0.3, 2, (1, geometry[1], 1))
+    return np.where(np.abs(latent) > 1, np.sign(latent), 0).astype(np.int8).ravel()
+
+
+@pytest.mark.parametrize("effort", [1, 2, 3])
+@pytest.mark.parametrize(
+    "geometry",
+    [(80, 12, 9), (20, 70, 1), (80, 20, 1), (17, 9, 25), (16, 4, 49), (24, 8, 27), (30, 5, 7), (2, 3, 1025)],
+)
+def test_reference_decoder_agrees_on_structure(geometry: Geometry, effort: int) -> None:
+    trits = structured(geometry, effort)
+    payload = encode(trits, geometry, effort)
+    assert payload[0] in (1, 3)
+    assert reference.decode(payload, geometry, counts_of(trits), effort) == trits.tolist()
+    wrong = bytearray(payload)
+    wrong[len(wrong) // 2] ^= 0x55
+    ok, back = decode(bytes(wrong), geometry, counts_of(trits), effort)
+    try:
+        expected = reference.decode(bytes(wrong), geometry, counts_of(trits), effort)
+    except reference.DamagedError:
+        assert not ok
+    else:
+        assert ok
+        assert back.tolist() == expected
+
+
+def test_tables_are_what_they_claim() -> None:
+    for j, p in enumerate(reference.SQUASH):
+        exact = 65536 / (1 + np.exp(-(j - 1536) / 128))
+        assert abs(p - exact) <= 1 or p in (1, 65535)
+    for x in [1, 2, 3, 7, 1000, 2**31, 2**40 + 12345, 2**63 - 1]:
+        assert abs(reference.log2_q16(x) / 65536 - np.log2(float(x))) < 2e-5
 
 
 def test_several_at_once() -> None:

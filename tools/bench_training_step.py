@@ -43,9 +43,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
 
     torch.manual_seed(0)
-    network = resnet20()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model = prepare(network)
+    model = prepare(resnet20()).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     images = torch.randn(arguments.batch_size, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (arguments.batch_size,))
@@ -72,7 +70,7 @@ def main() -> None:
                 own.weight = torch.nn.Parameter(layer.latent.detach().clone())
 
         def forward(self, _: None) -> list[torch.Tensor]:
-            return [layer.weight for layer in self.layers]  # type: ignore[misc]
+            return [torch.as_tensor(layer.weight) for layer in self.layers]
 
     bare = prepare(Nothing())
     upstream = [torch.randn_like(layer.latent) for layer in ternary_layers(bare)]

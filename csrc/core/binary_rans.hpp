@@ -2,10 +2,10 @@
 //
 // The decoder runs forwards, so the encoder records (probability, bit) and codes them backwards. The state
 // starts at 0 instead of at the renormalization bound: a stream then costs its information content rounded
-// up to whole bytes. A decoder that does not end at 0 with all words read was given a damaged stream; one that
-// does may still have been given the stream of other bits.
-// Layout: the state at the start of decoding, little-endian without its leading zero bytes, then the words
-// in reading order. A stream of at most 8 bytes is all state; a longer one has 5 to 8 bytes of state.
+// up to whole bytes. A decoder that does not end at 0 with all words read was given a damaged stream; one
+// that does may still have been given the stream of other bits. Layout: the state at the start of decoding,
+// little-endian without its leading zero bytes, then the words in reading order. A stream of at most 8 bytes
+// is all state; a longer one has 5 to 8 bytes of state.
 #pragma once
 
 #include <cstddef>

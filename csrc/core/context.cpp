@@ -5,7 +5,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "core/context_model.hpp"
+#include "core/context_run.hpp"
 
 namespace ternzip::context {
 namespace {
@@ -53,28 +53,25 @@ void code_static(Coder& coder, const Counts& counts, Trit* trits, std::size_t si
   }
 }
 
-template <std::size_t kLanes>
-using Encoder = Model<BinaryRansEncoder, kLanes>;
-template <std::size_t kLanes>
-using Decoder = Model<BinaryRansDecoder, kLanes>;
+template <class Coder>
+using QuickModel = Model<Coder, 32, false>;
+template <class Coder>
+using MaxModel = Model<Coder, 64, true>;
 
 std::vector<std::uint8_t> encode_with(const std::int8_t* trits, const Geometry& geometry,
                                       const Counts& counts, Effort effort, std::uint8_t mode) {
   const std::size_t size = geometry.rows * geometry.cols * geometry.kernel;
   BinaryRansEncoder coder;
   coder.reserve(size + size / 2);
+  const bool similarity = (mode & kSimilarity) != 0;
   if ((mode & kAdaptive) == 0) {
     code_static(coder, counts, trits, size);
+  } else if (effort == Effort::kMax) {
+    MaxModel<BinaryRansEncoder> model(coder, geometry, counts, similarity, trits);
+    run(model);
   } else {
-    Options options;
-    options.similarity = (mode & kSimilarity) != 0;
-    if (effort == Effort::kMax) {
-      Encoder<64> model(coder, geometry, counts, options, trits);
-      run(model);
-    } else {
-      Encoder<32> model(coder, geometry, counts, options, trits);
-      run(model);
-    }
+    QuickModel<BinaryRansEncoder> model(coder, geometry, counts, similarity, trits);
+    run(model);
   }
   std::vector<std::uint8_t> payload{mode};
   coder.finish(payload);
@@ -115,48 +112,86 @@ std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& tenso
 
 namespace {
 
-void decode_one(DecodeJob& job) {
+// Whether the payload has a body to decode; else sets `job.ok` and the output.
+bool begin(DecodeJob& job) {
   job.ok = false;
   std::size_t size = 0;
-  if (!product(job.geometry, size)) return;
+  if (!product(job.geometry, size)) return false;
   std::fill_n(job.out, size, std::int8_t{0});
   const Counts& counts = job.counts;
   if (trivial(counts, size)) {
-    if (counts.zero == 0) {
-      std::fill_n(job.out, size,
-                  static_cast<std::int8_t>(counts.positive != 0   ? 1
-                                           : counts.negative != 0 ? -1
-                                                                  : 0));
-    }
+    const int only = counts.positive != 0 ? 1 : counts.negative != 0 ? -1 : 0;
+    std::fill_n(job.out, size, static_cast<std::int8_t>(only));
     job.ok = job.payload_size == 0;
-    return;
+    return false;
   }
-  if (job.payload_size == 0) return;
-  const Geometry geometry = plane(job.geometry);
+  if (job.payload_size == 0) return false;
   const std::uint8_t mode = job.payload[0];
-  if ((mode & ~known_modes(geometry, job.effort)) != 0) return;
+  if (mode != 0 && mode != kAdaptive && mode != known_modes(plane(job.geometry), job.effort)) return false;
+  return true;
+}
+
+// A body on its way; coder and model stay where they are, for they point at each other.
+template <class M>
+struct Body {
+  DecodeJob& job;
+  BinaryRansDecoder coder;
+  M model;
+  explicit Body(DecodeJob& j)
+      : job(j),
+        coder(j.payload + 1, j.payload_size - 1),
+        model(coder, plane(j.geometry), j.counts, (j.payload[0] & kSimilarity) != 0, j.out) {}
+  Body(const Body&) = delete;
+  Body& operator=(const Body&) = delete;
+  ~Body() { job.ok = coder.finished(); }
+};
+
+void decode_static(DecodeJob& job) {
   BinaryRansDecoder coder(job.payload + 1, job.payload_size - 1);
-  if ((mode & kAdaptive) == 0) {
-    if (mode != 0) return;
-    code_static(coder, counts, job.out, size);
-  } else {
-    Options options;
-    options.similarity = (mode & kSimilarity) != 0;
-    if (job.effort == Effort::kMax) {
-      Decoder<64> model(coder, geometry, counts, options, job.out);
-      run(model);
-    } else {
-      Decoder<32> model(coder, geometry, counts, options, job.out);
-      run(model);
-    }
-  }
+  code_static(coder, job.counts, job.out, job.geometry.rows * job.geometry.cols * job.geometry.kernel);
   job.ok = coder.finished();
+}
+
+void decode_one(DecodeJob& job) {
+  if (job.effort == Effort::kMax) {
+    Body<MaxModel<BinaryRansDecoder>> body(job);
+    run(body.model);
+  } else {
+    Body<QuickModel<BinaryRansDecoder>> body(job);
+    run(body.model);
+  }
+}
+
+// Whether it can run side by side with another of its kind.
+bool pairs(const DecodeJob& job) {
+  const Counts& c = job.counts;
+  return job.effort != Effort::kMax && c.negative != 0 && c.zero != 0 && c.positive != 0;
 }
 
 }  // namespace
 
 void decode(DecodeJob* jobs, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) decode_one(jobs[i]);
+  DecodeJob* waiting[3] = {};  // for a partner of the same shape
+  for (DecodeJob* job = jobs; job != jobs + count; ++job) {
+    if (!begin(*job)) continue;
+    if ((job->payload[0] & kAdaptive) == 0) {
+      decode_static(*job);
+      continue;
+    }
+    DecodeJob*& partner = waiting[static_cast<std::size_t>(shape_of(plane(job->geometry).kernel))];
+    if (!pairs(*job)) {
+      decode_one(*job);
+    } else if (partner == nullptr) {
+      partner = job;
+    } else {
+      Body<QuickModel<BinaryRansDecoder>> first(*partner), second(*job);
+      run(first.model, second.model);
+      partner = nullptr;
+    }
+  }
+  for (DecodeJob* job : waiting) {
+    if (job != nullptr) decode_one(*job);
+  }
 }
 
 }  // namespace ternzip::context

@@ -12,19 +12,19 @@ inline constexpr int kLogitBits = 12;
 inline constexpr std::int32_t kLogitOne = 1 << kLogitBits;
 inline constexpr std::uint32_t kProbOne = 1U << 16;
 
-// squash: logit -> probability. One entry for every 1/256 of a nat in [-12, 12).
+// squash: logit -> probability. One entry for every 1/128 of a nat in [-12, 12).
 inline constexpr std::int32_t kSquashLimit = 12 << kLogitBits;
-inline constexpr int kSquashShift = kLogitBits - 8;
-inline constexpr std::size_t kSquashSize = 2 * 12 * 256;
+inline constexpr int kSquashShift = kLogitBits - 7;
+inline constexpr std::size_t kSquashSize = 2 * 12 * 128;
 
 constexpr std::array<std::uint16_t, kSquashSize> make_squash() {
-  // e^(-j/256) in Q38 by repeated multiplication with round(2^24 e^(-1/256)).
+  // e^(-j/128) in Q38 by repeated multiplication with round(2^24 e^(-1/128)).
   constexpr std::uint64_t kOne = 1ULL << 38;
-  constexpr std::uint64_t kStep = 16711808;
+  constexpr std::uint64_t kStep = 16646655;
   std::array<std::uint16_t, kSquashSize> table{};
   std::uint64_t power = kOne;
   for (std::size_t j = 0; j <= kSquashSize / 2; ++j) {
-    std::uint64_t p = ((kOne << 16) + (kOne + power) / 2) / (kOne + power);  // 2^16 / (1 + e^(-j/256))
+    std::uint64_t p = ((kOne << 16) + (kOne + power) / 2) / (kOne + power);  // 2^16 / (1 + e^(-j/128))
     p = p < kProbOne - 1 ? p : kProbOne - 1;
     if (j < kSquashSize / 2) table[kSquashSize / 2 + j] = static_cast<std::uint16_t>(p);
     if (j > 0) table[kSquashSize / 2 - j] = static_cast<std::uint16_t>(kProbOne - p);
@@ -60,19 +60,6 @@ inline std::int32_t reciprocal(std::uint32_t precision) noexcept {
   const std::size_t index = precision >> kReciprocalShift;
   return kReciprocal[index < kReciprocalSize ? index : kReciprocalSize - 1];
 }
-
-// Bits to lanes: lane j of entry m is bit j of m.
-struct alignas(16) Lanes8 {
-  std::int16_t lane[8];
-};
-constexpr std::array<Lanes8, 256> make_expand() {
-  std::array<Lanes8, 256> table{};
-  for (std::size_t m = 0; m < 256; ++m) {
-    for (std::size_t j = 0; j < 8; ++j) table[m].lane[j] = static_cast<std::int16_t>((m >> j) & 1);
-  }
-  return table;
-}
-inline constexpr auto kExpand = make_expand();
 
 // log2 of x >= 1 in Q16, truncated: the integer part from the bit length, each fraction bit from a squaring.
 constexpr std::int32_t log2_q16(std::uint64_t x) noexcept {
