@@ -7,6 +7,7 @@ A quantizer belongs to one weight tensor. `prepare` copies the one it is given f
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -124,17 +125,34 @@ class TWN(Quantizer):
 class LearnedLevels(Quantizer):
     """Two levels of the layer's own, learned: each gets the summed gradient of the weights that took it.
 
-    The latent gradient is scaled by the magnitude of the level taken (1 at zero), as TTQ does.
+    The latent gradient is scaled by the magnitude of the level taken (1 at zero), as TTQ does. What the optimizer
+    moves are the logarithms of the magnitudes: levels of 0.02 and of 2 then take steps in proportion, which
+    Adam's do not, and never change their sign.
     """
 
-    neg: nn.Parameter
-    pos: nn.Parameter
+    log_neg: nn.Parameter
+    log_pos: nn.Parameter
     ste = "scaled"
 
     def __init__(self) -> None:
         super().__init__()
-        self.neg = nn.Parameter(torch.tensor(-1.0))
-        self.pos = nn.Parameter(torch.tensor(1.0))
+        self.log_neg = nn.Parameter(torch.tensor(0.0))
+        self.log_pos = nn.Parameter(torch.tensor(0.0))
+
+    @property
+    def neg(self) -> Tensor:
+        """The level of -1, below zero."""
+        return -self.log_neg.exp()
+
+    @property
+    def pos(self) -> Tensor:
+        """The level of +1, above zero."""
+        return self.log_pos.exp()
+
+    def set_levels(self, neg: float, pos: float) -> None:
+        """Give both levels a value; `neg` < 0 < `pos`."""
+        self.log_neg.data.fill_(math.log(-neg))
+        self.log_pos.data.fill_(math.log(pos))
 
     def start_threshold(self, weight: Tensor) -> Tensor:
         """Weights beyond this magnitude give the levels their first values."""
@@ -142,9 +160,12 @@ class LearnedLevels(Quantizer):
 
     def reset(self, weight: Tensor) -> None:
         threshold = self.start_threshold(weight)
-        for level, side in ((self.neg, weight[weight < -threshold]), (self.pos, weight[weight > threshold])):
-            if side.numel():
-                level.data = side.mean().to(torch.float32)
+        sides = weight[weight < -threshold], weight[weight > threshold]
+        neg, pos = (
+            float(side.mean()) if side.numel() else level
+            for side, level in zip(sides, (-1.0, 1.0), strict=True)
+        )
+        self.set_levels(neg, pos)
 
     def levels(self, weight: Tensor) -> tuple[Scalar, Scalar]:
         return self.neg, self.pos
@@ -187,9 +208,7 @@ class EC2T(LearnedLevels):
 
     def thresholds(self, weight: Tensor) -> tuple[Scalar, Scalar]:
         with torch.no_grad():
-            # A level that training has driven through zero is held beside it: 0 stays between the two.
-            tiny = torch.finfo(torch.float32).eps
-            neg, pos = self.neg.clamp(max=-tiny).double(), self.pos.clamp(min=tiny).double()
+            neg, pos = self.neg.double(), self.pos.double()
             weight = weight.detach()
             shares = [(weight < neg / 2).sum(), (weight > pos / 2).sum()]
             shares.append(weight.numel() - shares[0] - shares[1])

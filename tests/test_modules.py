@@ -152,7 +152,7 @@ def test_skip_and_overrides_choose_by_name() -> None:
     found = {layer.name: type(layer.quantizer).__name__ for layer in ternary_layers(model)}
     assert found == {"body.0": "TWN", "body.1": "TTQ"}
     assert {name for name, _ in model.named_parameters() if name.endswith(("neg", "pos"))} == {
-        f"body.1.parametrizations.weight.0.quantizer.{level}" for level in ("neg", "pos")
+        f"body.1.parametrizations.weight.0.quantizer.{level}" for level in ("log_neg", "log_pos")
     }
 
 

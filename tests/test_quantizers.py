@@ -60,8 +60,9 @@ def test_ttq_learns_its_levels(weight: torch.Tensor) -> None:
     above, below = weight > delta, weight < -delta
     assert out[above].unique().item() == quantizer.pos.item() > 0
     assert out[below].unique().item() == quantizer.neg.item() < 0
-    torch.testing.assert_close(quantizer.pos.grad, upstream[above].sum())
-    torch.testing.assert_close(quantizer.neg.grad, upstream[below].sum())
+    # dL/d(log level) = level dL/d(level).
+    torch.testing.assert_close(quantizer.log_pos.grad, quantizer.pos.detach() * upstream[above].sum())
+    torch.testing.assert_close(quantizer.log_neg.grad, quantizer.neg.detach() * upstream[below].sum())
     scale = torch.where(above, quantizer.pos.detach(), torch.where(below, -quantizer.neg.detach(), 1.0))
     torch.testing.assert_close(weight.grad, upstream * scale)
 
@@ -72,9 +73,9 @@ def test_ec2t_assigns_by_equation_4(
     weight: torch.Tensor, strength: float, levels: tuple[float, float]
 ) -> None:
     quantizer = EC2T(strength)
-    quantizer.neg.data.fill_(levels[0])
-    quantizer.pos.data.fill_(levels[1])
-    centroids = torch.tensor([levels[0], 0.0, levels[1]])
+    quantizer.set_levels(*levels)
+    centroids = torch.stack([quantizer.neg, torch.tensor(0.0), quantizer.pos]).detach()
+    assert centroids.tolist() == pytest.approx([levels[0], 0.0, levels[1]])
     distance = (weight[..., None] - centroids).double() ** 2
     nearest = distance.argmin(-1)
     shares = torch.stack([(nearest == c).sum().clamp(min=1) for c in range(3)]) / weight.numel()

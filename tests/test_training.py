@@ -182,6 +182,13 @@ def test_every_quantizer_trains(recipe: Recipe, tmp_path: Path, quantizer: str) 
     assert result.last.weights == (0 if quantizer == "none" else 1_794_000)
 
 
+def test_mixed_precision_over_two_steps_of_signed_activations(recipe: Recipe, tmp_path: Path) -> None:
+    options = {"precision": "bf16-mixed", "signed_activations": True, "train_images": 64, "activation": "elu"}
+    result = training.train(recipe.with_options(options), tmp_path)
+    assert result is not None
+    assert weights(tmp_path)["model.fc1.parametrizations.weight.original"].dtype == torch.float32
+
+
 def test_early_stopping_waits_for_delta(recipe: Recipe, tmp_path: Path) -> None:
     # Nothing ever improves at rate 0; Delta grows until epoch 3, so the run ends one epoch after it.
     options = {

@@ -43,8 +43,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
 
     torch.manual_seed(0)
-    model = prepare(resnet20())
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = resnet20()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = prepare(network)
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     images = torch.randn(arguments.batch_size, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (arguments.batch_size,))
