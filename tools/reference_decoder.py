@@ -22,6 +22,7 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import reference_context
 import reference_fast  # the codecs with documents of their own have decoders of their own
 
 
@@ -669,9 +670,23 @@ def decode_fast(record: bytes, parameters: bytes, chunk: Chunk, counts: Counts, 
         refuse(place, str(error))
 
 
+def decode_context(record: bytes, parameters: bytes, chunk: Chunk, counts: Counts, place: str) -> list[int]:
+    require(len(parameters) == 1 and 1 <= parameters[0] <= 3, place, "codec context has an effort of 1 to 3")
+    try:
+        return reference_context.decode(
+            record,
+            (chunk.rows, chunk.cols, chunk.kernel),
+            (counts.negative, counts.zero, counts.positive),
+            parameters[0],
+        )
+    except reference_context.DamagedError as error:
+        refuse(place, str(error))
+
+
 CODECS: Mapping[int, Codec] = {
     0: Codec("packed", decode_packed),
     1: Codec("static", decode_static),
+    2: Codec("context", decode_context),
     3: Codec("fast", decode_fast),
 }
 

@@ -13,6 +13,8 @@ from ternzip.dtypes import BY_NAME
 CODECS = {
     "packed": Options(codec="packed", threads=1),
     "static": Options(codec="static", threads=1),
+    "fast": Options(codec="fast", threads=1),
+    **{f"context-{effort}": Options(codec="context", effort=effort, threads=1) for effort in (1, 2, 3)},
 }
 
 
