@@ -46,7 +46,26 @@ def files_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"Bytes of whole files, every bit restored. {_measured(result)}"])
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {"files": ("files.json", files_table)}
+def codecs_table(result: dict[str, Any]) -> str:
+    """Ternary payloads alone: bits a weight, and decoding in millions of weights a second, one thread."""
+    inputs = result["results"]
+    names = sorted(inputs[-1]["coders"], key=lambda name: inputs[-1]["coders"][name]["bits_per_weight"])
+    head = ["coder", *(f"{one['input']}: bits/weight | decode" for one in inputs)]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (2 * len(inputs)) + "|"]
+    for name in names:
+        cells = [f"**{name}**" if name.startswith("ternzip") else name]
+        for one in inputs:
+            coder = one["coders"][name]
+            cells += [f"{coder['bits_per_weight']:.4f}", f"{coder['decode_per_second'] / 1e6:,.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    note = "Symbols only, without levels and counts; decoding in 10^6 weights/s on one core."
+    return "\n".join([*lines, "", f"{note} {_measured(result)}"])
+
+
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "files": ("files.json", files_table),
+    "codecs": ("codec.json", codecs_table),
+}
 
 
 def updated(text: str) -> str:
