@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ternzip.atomic import atomic_file
 from ternzip.container.describe import TensorInfo, describe
+from ternzip.container.progress import Progress
 from ternzip.container.reader import Reader
-from ternzip.container.writer import Options, Progress, write_container
+from ternzip.container.writer import Options, write_container
 
 if TYPE_CHECKING:
     import torch

@@ -84,8 +84,7 @@ def ternarize_many(
     _check(weights, ste)
     if not weights:
         return [], torch.zeros((0, 4), dtype=torch.int64)
-    scalars = [_scalar(value, weights[0]) for value in (lo, hi, neg, pos)]
-    _check_scalars(len(weights), scalars)
+    scalars = _scalars(weights, lo, hi, neg, pos)
     return dispatch.ternarize_many(weights, ste, bound, *scalars)
 
 
@@ -109,8 +108,7 @@ def attach_ste(
     _check_outs(weights, quantized)
     if not weights:
         return []
-    scalars = [_scalar(value, weights[0]) for value in (lo, hi, neg, pos)]
-    _check_scalars(len(weights), scalars)
+    scalars = _scalars(weights, lo, hi, neg, pos)
     return dispatch.attach(weights, quantized, ste, bound, scalars)
 
 
@@ -153,8 +151,7 @@ def clip_ternarize_count_(
     if not weights:
         return torch.zeros((0, 4), dtype=torch.int64)
     with torch.no_grad():
-        scalars = [_scalar(value, weights[0]) for value in (lo, hi, neg, pos)]
-        _check_scalars(len(weights), scalars)
+        scalars = _scalars(weights, lo, hi, neg, pos)
         counts = dispatch.ternarize_into_(weights, outs, scalars, bound)
         for i, out in enumerate(outs):
             if out.dtype == torch.int8 and int(counts[i, 3]):
@@ -237,10 +234,13 @@ def _check_bound(bound: float) -> None:
         raise ValueError(f"the bound of a clip must be positive, not {bound}")
 
 
-def _check_scalars(count: int, scalars: Sequence[Tensor]) -> None:
+def _scalars(weights: Sequence[Tensor], *values: float | Tensor) -> list[Tensor]:
+    """lo, hi, neg and pos as tensors beside the weights, each one value for all or one for each."""
+    scalars = [_scalar(value, weights[0]) for value in values]
     for name, value in zip(("lo", "hi", "neg", "pos"), scalars, strict=True):
-        if value.dim() > 1 or (value.dim() == 1 and value.shape[0] != count):
-            raise ValueError(f"{name} has shape {tuple(value.shape)}; expected one value, or {count}")
+        if value.dim() > 1 or (value.dim() == 1 and value.shape[0] != len(weights)):
+            raise ValueError(f"{name} has shape {tuple(value.shape)}; expected one value, or {len(weights)}")
+    return scalars
 
 
 def _check_outs(weights: Sequence[Tensor], outs: Sequence[Tensor]) -> None:

@@ -191,9 +191,14 @@ def flag(name: str) -> str:
 
 
 @cache
+def _hints() -> dict[str, Any]:
+    """Every field's annotation, evaluated: once, because the command line asks for all of them at its start."""
+    return get_type_hints(Recipe)
+
+
 def kind(name: str) -> type:
     """The Python type of an option: bool, int, float, str or tuple."""
-    hint = get_type_hints(Recipe)[name]
+    hint = _hints()[name]
     if getattr(hint, "__origin__", None) is tuple:
         return tuple
     found: type = next((part for part in get_args(hint) if part is not type(None)), hint)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ternzip.container.writer import Progress
+    from ternzip.container.progress import Progress
 
 
 def say(message: str) -> None:

@@ -30,18 +30,6 @@ class DecodeJob:
     out: Trits
 
 
-@runtime_checkable
-class BatchDecoder(Protocol):
-    """A codec that decodes `batch` chunks together quicker than one after the other."""
-
-    code: int
-    batch: int
-
-    def decode_many(self, jobs: Sequence[DecodeJob]) -> list[bool]:
-        """Whether each payload could be decoded; the symbols of one that could not are unspecified."""
-        ...
-
-
 class TernaryCodec(Protocol):
     """Turns chunks of trits into bytes and back.
 
@@ -65,4 +53,15 @@ class TernaryCodec(Protocol):
 
     def check_parameters(self, parameters: bytes) -> None:
         """Raises CorruptPayload if `parameters` are none this version can have written."""
+        ...
+
+
+@runtime_checkable
+class BatchDecoder(TernaryCodec, Protocol):
+    """A codec that decodes `batch` chunks together quicker than one after the other."""
+
+    batch: int
+
+    def decode_many(self, jobs: Sequence[DecodeJob]) -> list[bool]:
+        """Whether each payload could be decoded; the symbols of one that could not are unspecified."""
         ...

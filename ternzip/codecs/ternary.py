@@ -7,7 +7,7 @@ sequence of symbols, -1 for -0.0 and +1 for +0.0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,24 @@ def trits_of(tensor: RawTensor, ternary: Ternary) -> Trits:
     return trits
 
 
+def put_elements(ternary: Ternary, trits: Trits, data: NDArray[np.uint8]) -> None:
+    """The inverse: fills `data` with the elements of `trits`, every zero as +0.
+
+    With one pair of levels any part of the tensor will do; with levels per row it must be the whole.
+    """
+    rows, cols = ternary.level_rows if ternary.per_row else (1, trits.size)
+    core.expand_trits(
+        trits.ctypes.data,
+        rows,
+        cols,
+        ternary.dtype.code,
+        ternary.negative.ctypes.data,
+        ternary.positive.ctypes.data,
+        ternary.per_row,
+        data.ctypes.data,
+    )
+
+
 def zero_signs_of(tensor: RawTensor, ternary: Ternary) -> Trits:
     signs = np.empty(ternary.counts.zero, np.int8)
     core.extract_zero_signs(tensor.data.ctypes.data, tensor.size, tensor.dtype.code, signs.ctypes.data)
@@ -135,8 +153,7 @@ def zero_signs_of(tensor: RawTensor, ternary: Ternary) -> Trits:
 
 def merge_zeros(ternary: Ternary) -> Ternary:
     """The same tensor with every zero as +0.0."""
-    fields = {name: getattr(ternary, name) for name in ternary.__dataclass_fields__}
-    return Ternary(**{**fields, "negative_zeros": 0})
+    return replace(ternary, negative_zeros=0)
 
 
 # --- parameters: the tensor's own bytes in the index -------------------------------------------------------
@@ -144,12 +161,12 @@ def merge_zeros(ternary: Ternary) -> Ternary:
 
 @dataclass(frozen=True)
 class Coding:
-    """Which codec holds the symbols, and which the signs of the zeros."""
+    """Which codec holds the symbols, None where the counts tell all, and which the signs of the zeros."""
 
-    symbols: TernaryCodec
+    symbols: TernaryCodec | None = None
     symbol_parameters: bytes = b""
     zeros: TernaryCodec | None = None
-    zero_parameters: bytes = field(default=b"")
+    zero_parameters: bytes = b""
 
 
 def _negated(levels: Levels, dtype: DType) -> Levels:
@@ -188,7 +205,7 @@ def encode_parameters(ternary: Ternary, coding: Coding) -> bytes:
     ):
         if present:
             out += encode_varint(count)
-    if occurring(ternary.counts) >= 2:
+    if coding.symbols is not None:
         out.append(coding.symbols.code)
         out += encode_varint(len(coding.symbol_parameters)) + coding.symbol_parameters
     if coding.zeros is not None:
@@ -241,7 +258,7 @@ def decode_parameters(
     if signs and not counts.zero:
         raise cursor.fail("flags: expected no signs of zeros in a tensor without zeros")
 
-    coding = Coding(next(iter(codecs.values())))
+    coding = Coding()
     if occurring(counts) >= 2:
         symbols, parameters = _read_codec(cursor, codecs)
         coding = Coding(symbols, parameters)
@@ -251,7 +268,7 @@ def decode_parameters(
         if not n_negative_zeros:
             raise cursor.fail("count of negative zeros: expected at least 1, found 0")
         zeros, parameters = _read_codec(cursor, codecs)
-        coding = Coding(coding.symbols, coding.symbol_parameters, zeros, parameters)
+        coding = replace(coding, zeros=zeros, zero_parameters=parameters)
     return Ternary(dtype, geometry, per_row, negative, positive, counts, n_negative_zeros), coding
 
 

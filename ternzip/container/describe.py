@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ternzip.codecs.ternary import Levels, is_weight
 from ternzip.container.layout import Entry
@@ -138,27 +138,18 @@ def describe_file(reader: Reader) -> FileInfo:
 def _describe(entry: Entry, entries: dict[str, Entry], share: int) -> TensorInfo:
     stored = entry if entry.tied_to is None else entries[entry.tied_to]
     codec = stored.storage.name.lower()
+    if stored.coding is not None:
+        codec = stored.coding.symbols.name if stored.coding.symbols is not None else "constant"
+    if stored is not entry:
+        codec = "tied"
+    info = TensorInfo(entry.name, entry.dtype.name, entry.shape, codec, share, entry.tied_to)
     if stored.ternary is None:
-        return TensorInfo(
-            entry.name,
-            entry.dtype.name,
-            entry.shape,
-            codec if stored is entry else "tied",
-            share,
-            entry.tied_to,
-        )
-    assert stored.coding is not None
-    codec = stored.coding.symbols.name if stored.is_coded else "constant"
-    return TensorInfo(
-        entry.name,
-        entry.dtype.name,
-        entry.shape,
-        codec if stored is entry else "tied",
-        share,
-        entry.tied_to,
-        _pair(stored.ternary.negative, stored.ternary.positive, stored.dtype),
-        len(stored.ternary.negative),
-        stored.ternary.counts,
-        is_weight(entry.shape, stored.ternary.counts) and stored is entry,
-        stored.ternary.negative_zeros,
+        return info
+    return replace(
+        info,
+        levels=_pair(stored.ternary.negative, stored.ternary.positive, stored.dtype),
+        level_rows=len(stored.ternary.negative),
+        counts=stored.ternary.counts,
+        counted=is_weight(entry.shape, stored.ternary.counts) and stored is entry,
+        negative_zeros=stored.ternary.negative_zeros,
     )

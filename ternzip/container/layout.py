@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from ternzip.codecs.planes import MAX_BLOCK_BYTES, Run
-from ternzip.codecs.ternary import Coding, Ternary, occurring
+from ternzip.codecs.ternary import Coding, Ternary
 from ternzip.dtypes import BY_CODE, DType
 from ternzip.errors import TernzipError
 
@@ -157,11 +157,6 @@ class Entry:
         if self.ternary is not None:
             return self.ternary.geometry.chunk_count + self.ternary.zero_geometry.chunk_count
         return 0
-
-    @property
-    def is_coded(self) -> bool:
-        """Whether a codec holds the symbols: with one symbol only, the counts tell all."""
-        return self.ternary is not None and occurring(self.ternary.counts) >= 2
 
 
 @dataclass

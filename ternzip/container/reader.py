@@ -17,11 +17,11 @@ from ternzip.container.batches import Batches
 from ternzip.container.index import Index, decode_index
 from ternzip.container.layout import PREAMBLE, Entry, Preamble, Record, SolidBlock, Storage
 from ternzip.container.located import Located
+from ternzip.container.progress import Progress
 from ternzip.container.sources import BufferSource, FileSource, Source
 from ternzip.container.tensor import RawTensor, Tie
 from ternzip.container.ternary_decoding import TernaryDecoding
 from ternzip.container.workers import Workers
-from ternzip.container.writer import Progress
 from ternzip.errors import TernzipError
 
 _AHEAD_BYTES = 256 << 20  # tensors that may be decoded before the caller takes them
@@ -33,6 +33,7 @@ class Reader:
     Attributes:
         name: the file's name for messages.
         entries: every tensor by name, in the file's order.
+        blocks: the solid blocks that small tensors share.
         metadata: the file's metadata.
         size: bytes of the file.
 
@@ -51,7 +52,7 @@ class Reader:
         except BaseException:
             source.close()
             raise
-        self._blocks = index.blocks
+        self.blocks = index.blocks
         self._cached_block: tuple[int, Bytes] | None = None
         self.entries: dict[str, Entry] = {entry.name: entry for entry in index.entries}
         self.metadata = index.metadata
@@ -86,10 +87,6 @@ class Reader:
     ) -> None:
         self.close()
 
-    @property
-    def blocks(self) -> list[SolidBlock]:
-        return self._blocks
-
     @cached_property
     def shares(self) -> dict[str, int]:
         """Each tensor's share of the payload in bytes: parameters and records, or its part of a solid block.
@@ -97,7 +94,7 @@ class Reader:
         A solid block is shared out in proportion to raw sizes, in whole bytes that add up to the block.
         """
         shares: dict[str, int] = {}
-        for block in self._blocks:
+        for block in self.blocks:
             assert block.record is not None
             stored, size = block.record.stored, max(1, block.size)
             for entry in block.ordered():
@@ -185,7 +182,7 @@ class Reader:
     def _from_block(self, entry: Entry) -> Bytes:
         cached = self._cached_block  # taken once: another thread may put a newer block in its place
         if cached is None or cached[0] != entry.block:
-            block = self._blocks[entry.block]
+            block = self.blocks[entry.block]
             assert block.record is not None
             cached = entry.block, np.empty(block.size, np.uint8)
             with self._located(block, block.record):

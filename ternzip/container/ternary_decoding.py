@@ -10,7 +10,7 @@ import numpy as np
 from ternzip.codecs.base import BatchDecoder, CorruptPayload, DecodeJob, Trits
 from ternzip.codecs.geometry import Geometry
 from ternzip.codecs.planes import Bytes
-from ternzip.codecs.ternary import Ternary
+from ternzip.codecs.ternary import Ternary, put_elements
 from ternzip.container.batches import Batches, BatchItem
 from ternzip.container.layout import Entry, Record
 from ternzip.container.located import Located
@@ -51,12 +51,11 @@ class TernaryDecoding:
         """Submits all chunks; `finish` may be called when every future is done."""
         records = iter(self._entry.records)
         futures = []
+        codec = self._coding.symbols
         for start, chunk in self._ternary.geometry.chunks():
             record = next(records)
-            if self._entry.is_coded and isinstance(self._coding.symbols, BatchDecoder):
-                futures.append(
-                    self._batches.add(self._coding.symbols, self._batch_item(record, start, chunk))
-                )
+            if isinstance(codec, BatchDecoder):
+                futures.append(self._batches.add(codec, self._batch_item(codec, record, start, chunk)))
             else:
                 futures.append(workers.submit(self._decode_symbols, record, start, chunk))
         for start, chunk in self._ternary.zero_geometry.chunks():
@@ -69,7 +68,7 @@ class TernaryDecoding:
         _check_counts("symbols", ternary.counts, tuple(map(sum, zip(*self._found, strict=True))))
         if self._trits is not None:
             _check_rows(ternary, self._trits)
-            _expand(ternary, self._trits, *ternary.level_rows, self._data)
+            put_elements(ternary, self._trits, self._data)
         if not ternary.negative_zeros:
             return
         signs = self._signs
@@ -94,8 +93,8 @@ class TernaryDecoding:
         counts = self._ternary.counts
         with self._located(self._entry, record):
             payload = self._payload(record)
-            if self._entry.is_coded:
-                coding = self._coding
+            coding = self._coding
+            if coding.symbols is not None:
                 coding.symbols.decode(payload, chunk, counts, coding.symbol_parameters, out)
             elif payload:
                 raise CorruptPayload(f"expected an empty record for a constant, found {record.size} bytes")
@@ -103,7 +102,7 @@ class TernaryDecoding:
                 out.fill(1 if counts.positive else -1 if counts.negative else 0)
         self._use(out, start)
 
-    def _batch_item(self, record: Record, start: int, chunk: Geometry) -> BatchItem:
+    def _batch_item(self, codec: BatchDecoder, record: Record, start: int, chunk: Geometry) -> BatchItem:
         out: list[Trits] = []
 
         def prepare() -> DecodeJob:
@@ -115,9 +114,8 @@ class TernaryDecoding:
         def complete(well: bool) -> None:
             with self._located(self._entry, record):
                 if not well:
-                    name = self._coding.symbols.name
                     raise CorruptPayload(
-                        f"{name} payload: {record.size} bytes cannot stand for {chunk.symbols} symbols"
+                        f"{codec.name} payload: {record.size} bytes cannot stand for {chunk.symbols} symbols"
                     )
             self._use(out[0], start)
 
@@ -129,7 +127,7 @@ class TernaryDecoding:
         if self._trits is None:
             itemsize = self._entry.dtype.itemsize
             part = self._data[start * itemsize : (start + symbols.size) * itemsize]
-            _expand(self._ternary, symbols, 1, symbols.size, part)
+            put_elements(self._ternary, symbols, part)
 
     def _decode_signs(self, record: Record, start: int, chunk: Geometry) -> None:
         coding = self._coding
@@ -154,16 +152,3 @@ def _check_rows(ternary: Ternary, trits: Trits) -> None:
         (wrong,) = np.nonzero((table[lacking] == symbol).any(axis=1))
         if wrong.size:
             raise CorruptPayload(f"row {lacking[wrong[0]]}: expected no symbol {symbol:+} without a level")
-
-
-def _expand(ternary: Ternary, trits: Trits, rows: int, cols: int, data: Bytes) -> None:
-    core.expand_trits(
-        trits.ctypes.data,
-        rows,
-        cols,
-        ternary.dtype.code,
-        ternary.negative.ctypes.data,
-        ternary.positive.ctypes.data,
-        ternary.per_row,
-        data.ctypes.data,
-    )

@@ -6,7 +6,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 import numpy as np
@@ -20,6 +20,7 @@ from ternzip.codecs.ternary import (
     Ternary,
     detect,
     encode_parameters,
+    is_weight,
     merge_zeros,
     occurring,
     trits_of,
@@ -36,14 +37,12 @@ from ternzip.container.layout import (
     Storage,
     stored_size,
 )
+from ternzip.container.progress import Progress
 from ternzip.container.tensor import RawTensor, Tie
 from ternzip.container.workers import Workers
 from ternzip.dtypes import Kind
 from ternzip.errors import TernzipError
 from ternzip.symbols import SymbolCounts
-
-Progress = Callable[[str, int], None]
-"""Called with a tensor's name and its bytes in memory when it has been written or read."""
 
 _IN_FLIGHT_BYTES = 64 << 20  # tensors whose compression may be under way beside the one being read
 
@@ -225,8 +224,9 @@ def _worth_a_codec(entry: Entry, found: Ternary) -> bool:
     # Levels for every row of two or three elements would say no less than the elements themselves.
     if found.per_row and entry.nbytes <= 2 * found.geometry.rows * entry.dtype.itemsize + entry.size // 4:
         return False
-    varied = occurring(found.counts) >= 2
-    return entry.nbytes >= SOLID_LIMIT or (varied and (len(entry.shape) >= 2 or entry.size >= 256))
+    if entry.nbytes >= SOLID_LIMIT or is_weight(entry.shape, found.counts):
+        return True
+    return entry.size >= 256 and occurring(found.counts) >= 2
 
 
 def _planes_job(entry: Entry, tensor: RawTensor, workers: Workers) -> _Pending:
@@ -298,13 +298,13 @@ def _ternary_job(
 
     def finish() -> list[tuple[bytes, int]]:
         payloads = [b""] * found.geometry.chunk_count
-        coding = Coding(codecs.BY_NAME["packed"])
+        coding = Coding()
         if symbols:
             best, payloads = _smallest(symbols)
             coding = Coding(best.codec, best.parameters)
         if zeros:
             best, zero_payloads = _smallest(zeros)
-            coding = Coding(coding.symbols, coding.symbol_parameters, best.codec, best.parameters)
+            coding = replace(coding, zeros=best.codec, zero_parameters=best.parameters)
             payloads = payloads + zero_payloads
         entry.coding = coding
         return list(zip(payloads, entry.record_units(), strict=True))

@@ -1,0 +1,8 @@
+"""How a caller hears of progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[str, int], None]
+"""Called with a tensor's name and its bytes in memory when it has been written or read."""
