@@ -11,9 +11,7 @@ taking the processor away; on more it is the wall's. Speeds are in 1e9 weights/s
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -21,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import provenance
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from ternzip import ops
-from ternzip._version import __version__
 from ternzip.backend import backend
 
 SIZES = (37_000, 461_000, 4_331_760, 1 << 26)
@@ -261,23 +259,6 @@ def race_model(seconds: float) -> dict[str, dict[str, float]]:
     )
 
 
-def machine() -> dict[str, Any]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor()
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "cpu": model,
-        "system": platform.platform(),
-        "versions": {"ternzip": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        "isa": backend()["cpu"]["isa"],
-        "threads": torch.get_num_threads(),
-        "clock": "thread CPU time" if torch.get_num_threads() == 1 else "wall",
-    }
-
-
 def show(console: Console, title: str, n: int, results: dict[str, dict[str, float]]) -> None:
     table = Table(title=title, title_justify="left")
     for column in ("", "1e9 weights/s", "x copy", "x eager", "x tuned", "x compile"):
@@ -303,9 +284,16 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     console = Console()
-    report: dict[str, Any] = {"benchmark": "ops", **machine(), "results": []}
+    report: dict[str, Any] = {
+        **provenance(),
+        "isa": backend()["cpu"]["isa"],
+        "threads": arguments.threads,
+        "clock": "thread CPU time" if arguments.threads == 1 else "wall",
+        "results": [],
+    }
     console.print(
-        f"{report['cpu']}, {report['isa']}, {report['threads']} thread(s), torch {torch.__version__}"
+        f"{report['machine']['processor']}, {report['isa']}, {report['threads']} thread(s), "
+        f"torch {torch.__version__}"
     )
 
     def record(what: str, n: int, results: dict[str, dict[str, float]]) -> None:

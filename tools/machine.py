@@ -8,6 +8,8 @@ import os
 import platform
 from typing import Any
 
+from ternzip import __version__
+
 PACKAGES = (
     "brotli",
     "constriction",
@@ -15,7 +17,6 @@ PACKAGES = (
     "nncodec",
     "numpy",
     "safetensors",
-    "ternzip",
     "tmq",
     "torch",
     "zstandard",
@@ -31,7 +32,7 @@ def provenance() -> dict[str, Any]:
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "system": f"{platform.system()} {platform.machine()}",
         },
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), "ternzip": __version__, **_versions()},
     }
 
 

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/tensor_counts.hpp"
+
 namespace ternzip::context {
 
 // A chunk of a ternary tensor in C order: out-channels, in-channels, weights of a kernel.
@@ -14,11 +16,8 @@ struct Geometry {
   std::size_t rows = 0, cols = 0, kernel = 0;
 };
 
-// Symbol counts of the whole tensor, known to encoder and decoder: the rates that the model starts from.
-// A symbol whose count is zero does not occur in any chunk.
-struct Counts {
-  std::uint64_t negative = 0, zero = 0, positive = 0;
-};
+// The rates that the model starts from; a symbol whose count is zero does not occur in any chunk.
+using Counts = TensorCounts;
 
 // How much the model may cost. The decoder must be told the encoder's effort.
 enum class Effort : std::uint8_t { kQuick = 1, kDefault = 2, kMax = 3 };
