@@ -99,6 +99,17 @@ def step(c: Coefficient, gradient: int, curvature: int) -> None:
     c[0] = move(c[0], gradient, c[1])
 
 
+def read_recipe(recipe: int) -> tuple[int, list[int]]:
+    """The effort, and the priors of rows, columns, similarity and the window of signs."""
+    rest = recipe - 1
+    effort = 1 + rest % 3
+    priors = []
+    for usual in (30, 40, 30, 40):
+        rest //= 3
+        priors.append(prior((usual, usual // 2, 2 * usual)[rest % 3]))
+    return effort, priors
+
+
 def wrap16(x: int) -> int:
     return (x + 32768) % 65536 - 32768
 
@@ -130,8 +141,7 @@ class Decoder:
         stream: BitStream,
         geometry: tuple[int, int, int],
         counts: tuple[int, int, int],
-        effort: int,
-        similarity: bool,
+        recipe: int,
     ) -> None:
         self.stream = stream
         self.rows, self.cols, self.kernel = geometry
@@ -140,6 +150,7 @@ class Decoder:
         self.codes_flags = zero > 0
         self.codes_signs = negative > 0 and positive > 0
         self.only_sign = int(positive == 0)
+        effort, (self.row_prior, column_prior, self.similar_prior, sign_prior) = read_recipe(recipe)
         self.effort = effort
         self.interleaved = effort == 3 and self.codes_flags and self.codes_signs
         self.flag_base = log_ratio(2 * (negative + positive) + 1, 2 * zero + 1)
@@ -150,9 +161,9 @@ class Decoder:
         self.width = self.plane_width()
 
         self.flag_window = Window(0 if self.matrix else 19661, prior(30))
-        self.sign_window = Window(0 if self.matrix else 78643, prior(40))
-        self.bias: Coefficient = [0, prior(40)]
-        self.column: list[Coefficient] = [[0, prior(50)] for _ in range(self.cols)]
+        self.sign_window = Window(0 if self.matrix else 78643, sign_prior)
+        self.bias: Coefficient = [0, self.row_prior]
+        self.column: list[Coefficient] = [[0, column_prior] for _ in range(self.cols)]
         self.position = [0] * self.group
         self.position_gradient = [0] * self.group
         self.position_precision = prior(20)
@@ -168,12 +179,12 @@ class Decoder:
         self.pair_gradient: dict[tuple[int, int], int] = {}
         self.pair_precision = prior(20)
 
-        self.similarity = similarity
-        self.lanes = 64 if effort == 3 else 32
+        self.similarity = self.rows >= 16 and effort >= 2
+        self.lanes = 128 if effort == 3 else 32
         self.row_weights = [0] * self.lanes
-        self.row_precision = prior(30)
-        self.column_weights = [[0] * self.lanes for _ in range(self.cols if similarity else 0)]
-        self.column_precision = [prior(30)] * self.cols
+        self.row_precision = self.similar_prior
+        self.column_weights = [[0] * self.lanes for _ in range(self.cols if self.similarity else 0)]
+        self.column_precision = [self.similar_prior] * self.cols
         self.row_gain: Coefficient = [65536, 4 * 65536]
         self.column_gain: Coefficient = [65536, 4 * 65536]
 
@@ -364,9 +375,9 @@ class Decoder:
 
     def decode(self) -> list[int]:
         for o in range(self.rows):
-            self.bias = [0, prior(40)]
+            self.bias = [0, self.row_prior]
             self.row_weights = [0] * self.lanes
-            self.row_precision = prior(30)
+            self.row_precision = self.similar_prior
             for first in range(0, self.cols, 16 if self.matrix else 1):
                 self.decode_group(o, first)
         self.stream.finish()
@@ -386,9 +397,7 @@ def decode_static(stream: BitStream, size: int, counts: tuple[int, int, int]) ->
     return trits
 
 
-def decode(
-    payload: bytes, geometry: tuple[int, int, int], counts: tuple[int, int, int], effort: int
-) -> list[int]:
+def decode(payload: bytes, geometry: tuple[int, int, int], counts: tuple[int, int, int]) -> list[int]:
     """The trits of a chunk, in C order. `counts`: of -1, 0 and +1 in the whole tensor."""
     rows, cols, kernel = geometry
     size = rows * cols * kernel
@@ -400,9 +409,9 @@ def decode(
         raise DamagedError("no payload")
     if kernel > 1024:
         cols, kernel = cols * kernel, 1
-    mode, stream = payload[0], BitStream(payload[1:])
-    if mode == 0:
+    recipe, stream = payload[0], BitStream(payload[1:])
+    if recipe == 0:
         return decode_static(stream, size, counts)
-    if mode != 1 and not (mode == 3 and rows >= 16 and effort >= 2):
-        raise DamagedError(f"mode {mode}")
-    return Decoder(stream, (rows, cols, kernel), counts, effort, mode == 3).decode()
+    if recipe > 243:
+        raise DamagedError(f"recipe {recipe}")
+    return Decoder(stream, (rows, cols, kernel), counts, recipe).decode()

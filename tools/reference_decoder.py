@@ -671,13 +671,12 @@ def decode_fast(record: bytes, parameters: bytes, chunk: Chunk, counts: Counts, 
 
 
 def decode_context(record: bytes, parameters: bytes, chunk: Chunk, counts: Counts, place: str) -> list[int]:
-    require(len(parameters) == 1 and 1 <= parameters[0] <= 3, place, "codec context has an effort of 1 to 3")
+    require(not parameters, place, "codec context has no parameters")
     try:
         return reference_context.decode(
             record,
             (chunk.rows, chunk.cols, chunk.kernel),
             (counts.negative, counts.zero, counts.positive),
-            parameters[0],
         )
     except reference_context.DamagedError as error:
         refuse(place, str(error))

@@ -127,7 +127,7 @@ def fast_decode_into(
 ) -> bool: ...
 
 # One chunk: payload address and size, rows, cols, kernel, n_neg, n_zero, n_pos, effort, out address.
-_ContextJob = tuple[int, int, int, int, int, int, int, int, int, int]
+_ContextJob = tuple[int, int, int, int, int, int, int, int, int]
 
 def context_encode(
     trits: int, rows: int, cols: int, kernel: int, n_neg: int, n_zero: int, n_pos: int, effort: int
@@ -141,7 +141,6 @@ def context_decode(
     n_neg: int,
     n_zero: int,
     n_pos: int,
-    effort: int,
     out: int,
 ) -> bool: ...
 def context_decode_many(jobs: list[_ContextJob]) -> list[bool]: ...

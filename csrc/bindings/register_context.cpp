@@ -17,15 +17,14 @@ context::Effort effort_of(int effort) {
 }
 
 using Job = std::tuple<std::uintptr_t, std::size_t, std::size_t, std::size_t, std::size_t, std::uint64_t,
-                       std::uint64_t, std::uint64_t, int, std::uintptr_t>;
+                       std::uint64_t, std::uint64_t, std::uintptr_t>;
 
 context::DecodeJob decode_job(const Job& job) {
-  const auto& [payload, size, rows, cols, kernel, negative, zero, positive, effort, out] = job;
+  const auto& [payload, size, rows, cols, kernel, negative, zero, positive, out] = job;
   return {pointer<const std::uint8_t>(payload),
           size,
           {rows, cols, kernel},
           {negative, zero, positive},
-          effort_of(effort),
           pointer<std::int8_t>(out),
           false};
 }
@@ -50,16 +49,16 @@ void register_context(py::module_& module) {
   module.def(
       "context_decode",
       [](std::uintptr_t payload, std::size_t payload_size, std::size_t rows, std::size_t cols,
-         std::size_t kernel, std::uint64_t negative, std::uint64_t zero, std::uint64_t positive, int effort,
+         std::size_t kernel, std::uint64_t negative, std::uint64_t zero, std::uint64_t positive,
          std::uintptr_t out) {
         context::DecodeJob job =
-            decode_job({payload, payload_size, rows, cols, kernel, negative, zero, positive, effort, out});
+            decode_job({payload, payload_size, rows, cols, kernel, negative, zero, positive, out});
         py::gil_scoped_release release;
         context::decode(&job, 1);
         return job.ok;
       },
       py::arg("payload"), py::arg("payload_size"), py::arg("rows"), py::arg("cols"), py::arg("kernel"),
-      py::arg("n_neg"), py::arg("n_zero"), py::arg("n_pos"), py::arg("effort"), py::arg("out"));
+      py::arg("n_neg"), py::arg("n_zero"), py::arg("n_pos"), py::arg("out"));
   module.def(
       "context_decode_many",
       [](const std::vector<Job>& tuples) {

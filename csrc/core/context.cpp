@@ -1,16 +1,15 @@
 #include "core/context.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
-#include <memory>
 #include <stdexcept>
 
+#include "core/context_recipe.hpp"
 #include "core/context_run.hpp"
 
 namespace ternzip::context {
 namespace {
-
-constexpr std::uint8_t kAdaptive = 1, kSimilarity = 2;
 
 // A kernel beyond this is no kernel: the tensor is coded as a plain matrix.
 constexpr std::size_t kMaxKernel = 1024;
@@ -56,34 +55,72 @@ void code_static(Coder& coder, const Counts& counts, Trit* trits, std::size_t si
 template <class Coder>
 using QuickModel = Model<Coder, 32, false>;
 template <class Coder>
-using MaxModel = Model<Coder, 64, true>;
+using MaxModel = Model<Coder, 128, true>;
 
-std::vector<std::uint8_t> encode_with(const std::int8_t* trits, const Geometry& geometry,
-                                      const Counts& counts, Effort effort, std::uint8_t mode) {
-  const std::size_t size = geometry.rows * geometry.cols * geometry.kernel;
-  BinaryRansEncoder coder;
-  coder.reserve(size + size / 2);
-  const bool similarity = (mode & kSimilarity) != 0;
-  if ((mode & kAdaptive) == 0) {
-    code_static(coder, counts, trits, size);
-  } else if (effort == Effort::kMax) {
-    MaxModel<BinaryRansEncoder> model(coder, geometry, counts, similarity, trits);
-    run(model);
-  } else {
-    QuickModel<BinaryRansEncoder> model(coder, geometry, counts, similarity, trits);
+bool has_similarity(const Geometry& geometry, Effort effort) {
+  return geometry.rows >= kMinSimilarRows && effort != Effort::kQuick;
+}
+
+// One chunk with two symbols or more, to be coded by whatever recipe.
+struct Chunk {
+  const std::int8_t* trits;
+  Geometry geometry;
+  const Counts& counts;
+
+  std::vector<std::uint8_t> encode(std::uint8_t code, BinaryRansEncoder& coder) const {
+    std::vector<std::uint8_t> payload{code};
+    coder.finish(payload);
+    return payload;
+  }
+  std::vector<std::uint8_t> encode_static() const {
+    BinaryRansEncoder coder;
+    code_static(coder, counts, trits, geometry.rows * geometry.cols * geometry.kernel);
+    return encode(Recipe::kStatic, coder);
+  }
+  std::vector<std::uint8_t> encode_adaptive(const Recipe& recipe) const {
+    BinaryRansEncoder coder;
+    if (recipe.effort() == Effort::kMax) {
+      encode_with<MaxModel<BinaryRansEncoder>>(coder, recipe);
+    } else {
+      encode_with<QuickModel<BinaryRansEncoder>>(coder, recipe);
+    }
+    return encode(recipe.code(), coder);
+  }
+
+ private:
+  template <class M>
+  void encode_with(BinaryRansEncoder& coder, const Recipe& recipe) const {
+    M model(coder, geometry, counts, recipe.priors(), has_similarity(geometry, recipe.effort()), trits);
     run(model);
   }
-  std::vector<std::uint8_t> payload{mode};
-  coder.finish(payload);
-  return payload;
+};
+
+// Tries other widths of the priors, one after the other; keeps what makes the payload smaller. The default
+// effort tries rows and columns together, and similarity; the quick one nothing.
+void widen_or_narrow(const Chunk& chunk, Recipe recipe, std::vector<std::uint8_t>& best) {
+  static constexpr std::array<unsigned, 2> kQuickly = {0b0011, 0b0100};
+  static constexpr std::array<unsigned, 4> kThoroughly = {0b0001, 0b0010, 0b0100, 0b1000};
+  const bool thorough = recipe.effort() == Effort::kMax;
+  const unsigned* groups = thorough ? kThoroughly.data() : kQuickly.data();
+  const std::size_t count = recipe.effort() == Effort::kQuick ? 0 : thorough ? 4 : 2;
+  for (std::size_t group = 0; group < count; ++group) {
+    if (groups[group] == 0b0100 && !has_similarity(chunk.geometry, recipe.effort())) continue;
+    for (const std::uint8_t width : {std::uint8_t{1}, std::uint8_t{2}}) {
+      Recipe other = recipe;
+      for (std::size_t i = 0; i < Priors::kCount; ++i) {
+        if ((groups[group] >> i & 1) != 0) other.width(i) = width;
+      }
+      std::vector<std::uint8_t> payload = chunk.encode_adaptive(other);
+      if (payload.size() >= best.size()) continue;
+      best = std::move(payload);
+      recipe = other;
+      break;
+    }
+  }
 }
 
 bool trivial(const Counts& counts, std::size_t size) {
   return size == 0 || (counts.negative == 0) + (counts.zero == 0) + (counts.positive == 0) >= 2;
-}
-
-std::uint8_t known_modes(const Geometry& geometry, Effort effort) {
-  return geometry.rows >= kMinSimilarRows && effort != Effort::kQuick ? kAdaptive | kSimilarity : kAdaptive;
 }
 
 }  // namespace
@@ -102,11 +139,14 @@ std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& tenso
     }
   }
   if (trivial(counts, size)) return {};
-  const Geometry geometry = plane(tensor);
-  std::vector<std::uint8_t> best = encode_with(trits, geometry, counts, effort, 0);
-  std::vector<std::uint8_t> other =
-      encode_with(trits, geometry, counts, effort, known_modes(geometry, effort));
-  if (other.size() < best.size()) best = std::move(other);
+  const Chunk chunk{trits, plane(tensor), counts};
+  std::vector<std::uint8_t> best = chunk.encode_static();
+  const Recipe recipe(effort);
+  std::vector<std::uint8_t> adaptive = chunk.encode_adaptive(recipe);
+  if (adaptive.size() < best.size()) {
+    best = std::move(adaptive);
+    widen_or_narrow(chunk, recipe, best);
+  }
   return best;
 }
 
@@ -125,10 +165,7 @@ bool begin(DecodeJob& job) {
     job.ok = job.payload_size == 0;
     return false;
   }
-  if (job.payload_size == 0) return false;
-  const std::uint8_t mode = job.payload[0];
-  if (mode != 0 && mode != kAdaptive && mode != known_modes(plane(job.geometry), job.effort)) return false;
-  return true;
+  return job.payload_size != 0 && job.payload[0] < Recipe::kEnd;
 }
 
 // A body on its way; coder and model stay where they are, for they point at each other.
@@ -137,10 +174,11 @@ struct Body {
   DecodeJob& job;
   BinaryRansDecoder coder;
   M model;
-  explicit Body(DecodeJob& j)
+  Body(DecodeJob& j, const Recipe& recipe)
       : job(j),
         coder(j.payload + 1, j.payload_size - 1),
-        model(coder, plane(j.geometry), j.counts, (j.payload[0] & kSimilarity) != 0, j.out) {}
+        model(coder, plane(j.geometry), j.counts, recipe.priors(),
+              has_similarity(plane(j.geometry), recipe.effort()), j.out) {}
   Body(const Body&) = delete;
   Body& operator=(const Body&) = delete;
   ~Body() { job.ok = coder.finished(); }
@@ -153,19 +191,27 @@ void decode_static(DecodeJob& job) {
 }
 
 void decode_one(DecodeJob& job) {
-  if (job.effort == Effort::kMax) {
-    Body<MaxModel<BinaryRansDecoder>> body(job);
+  const Recipe recipe = Recipe::of_code(job.payload[0]);
+  if (recipe.effort() == Effort::kMax) {
+    Body<MaxModel<BinaryRansDecoder>> body(job, recipe);
     run(body.model);
   } else {
-    Body<QuickModel<BinaryRansDecoder>> body(job);
+    Body<QuickModel<BinaryRansDecoder>> body(job, recipe);
     run(body.model);
   }
+}
+
+void decode_two(DecodeJob& one, DecodeJob& two) {
+  Body<QuickModel<BinaryRansDecoder>> first(one, Recipe::of_code(one.payload[0]));
+  Body<QuickModel<BinaryRansDecoder>> second(two, Recipe::of_code(two.payload[0]));
+  run(first.model, second.model);
 }
 
 // Whether it can run side by side with another of its kind.
 bool pairs(const DecodeJob& job) {
   const Counts& c = job.counts;
-  return job.effort != Effort::kMax && c.negative != 0 && c.zero != 0 && c.positive != 0;
+  return Recipe::of_code(job.payload[0]).effort() != Effort::kMax && c.negative != 0 && c.zero != 0 &&
+         c.positive != 0;
 }
 
 }  // namespace
@@ -174,7 +220,7 @@ void decode(DecodeJob* jobs, std::size_t count) {
   DecodeJob* waiting[3] = {};  // for a partner of the same shape
   for (DecodeJob* job = jobs; job != jobs + count; ++job) {
     if (!begin(*job)) continue;
-    if ((job->payload[0] & kAdaptive) == 0) {
+    if (job->payload[0] == Recipe::kStatic) {
       decode_static(*job);
       continue;
     }
@@ -184,8 +230,7 @@ void decode(DecodeJob* jobs, std::size_t count) {
     } else if (partner == nullptr) {
       partner = job;
     } else {
-      Body<QuickModel<BinaryRansDecoder>> first(*partner), second(*job);
-      run(first.model, second.model);
+      decode_two(*partner, *job);
       partner = nullptr;
     }
   }

@@ -19,7 +19,7 @@ struct Geometry {
 // The rates that the model starts from; a symbol whose count is zero does not occur in any chunk.
 using Counts = TensorCounts;
 
-// How much the model may cost. The decoder must be told the encoder's effort.
+// How much the model may cost. The payload says which it was.
 enum class Effort : std::uint8_t { kQuick = 1, kDefault = 2, kMax = 3 };
 
 // Encodes rows * cols * kernel trits (-1, 0, +1). Throws std::invalid_argument if a trit is none of these or
@@ -32,7 +32,6 @@ struct DecodeJob {
   std::size_t payload_size = 0;
   Geometry geometry;
   Counts counts;
-  Effort effort = Effort::kDefault;
   std::int8_t* out = nullptr;  // rows * cols * kernel trits
   bool ok = false;             // set by decode: whether the payload was one that encode can have written
 };

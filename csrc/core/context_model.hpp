@@ -14,12 +14,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "core/binary_rans.hpp"
 #include "core/context.hpp"
+#include "core/context_recipe.hpp"
+#include "core/context_similarity.hpp"
 #include "core/context_window.hpp"
 
 namespace ternzip::context {
@@ -51,7 +54,7 @@ class Model {
   struct Sign {
     std::uint32_t place = 0;
     std::uint32_t minus = 0, minus_far = 0, plus = 0, plus_far = 0;  // patterns of the window
-    std::int32_t by_row = 0, by_column = 0, similar = 0;             // Q12 predictions
+    Similar similar;
     std::int32_t gradient = 0;
   };
 
@@ -62,10 +65,10 @@ class Model {
   using Trit = std::conditional_t<kEncodes, const std::int8_t, std::int8_t>;
 
   // The decoder's `trits` are all zero to begin with.
-  Model(Coder& coder, const Geometry& geometry, const Counts& counts, bool similarity, Trit* trits)
+  Model(Coder& coder, const Geometry& geometry, const Counts& counts, const Priors& priors, bool similarity,
+        Trit* trits)
       : coder_(&coder),
         geometry_(geometry),
-        similarity_(similarity),
         trits_(trits),
         shape_(shape_of(geometry.kernel)),
         line_(shape_ == Shape::kLine),
@@ -75,7 +78,8 @@ class Model {
         sign_base_(log_ratio(2 * counts.negative + 1, 2 * counts.positive + 1)),
         density_(squash(flag_base_)),
         group_(line_ ? kLineGroup : geometry.kernel),
-        columns_(geometry.cols, Scalar{0, kColumnPrior}),
+        row_prior_(priors.row),
+        columns_(geometry.cols, Scalar{0, priors.column}),
         positions_(group_, 0),
         position_gradients_(group_, 0),
         valid_near_(group_, 3),
@@ -84,7 +88,7 @@ class Model {
         above_negative_(group_, 0),
         signs_(group_),
         flag_window_(kFlagWindowPrior, line_ ? 0 : kFlagNeighbour),
-        sign_window_(kSignWindowPrior, line_ ? 0 : kSignNeighbour) {
+        sign_window_(priors.sign_window, line_ ? 0 : kSignNeighbour) {
     if (line_) {
       for (auto& row : rows_above_) row.assign(geometry.cols + 4, 0);
     } else {
@@ -97,13 +101,7 @@ class Model {
       }
     }
     tabulate();
-    if (similarity) {
-      stride_ = geometry.cols + kLanes;
-      columns_before_.assign(geometry.kernel * stride_, 0);
-      rows_before_.assign(geometry.cols * geometry.kernel * kLanes, 0);
-      column_weights_.assign(geometry.cols * kLanes, 0);
-      column_precisions_.assign(geometry.cols, kSimilarPrior);
-    }
+    if (similarity) similarity_.emplace(geometry, priors.similar, density_ / 8);
   }
 
   Shape shape() const noexcept { return shape_; }
@@ -274,21 +272,21 @@ class Model {
 
     TERNZIP_INLINE void sign(std::size_t n) {
       Sign& sign = m.signs_[n];
-      code_sign(sign, sign.similar + look(sign));
+      code_sign(sign, sign.similar.sum + look(sign));
     }
 
     // Interleaved order: what is known of a weight's sign also tells whether it is zero.
     TERNZIP_INLINE void weight(std::size_t k) {
       Sign& sign = m.signs_[count];
       sign.place = static_cast<std::uint32_t>(k);
-      if (m.similarity_) m.compare(sign);
-      const std::int32_t prediction = sign.similar + look(sign, flags);
+      if (m.similarity_) sign.similar = m.similarity_->predict(m.column_, k);
+      const std::int32_t prediction = sign.similar.sum + look(sign, flags);
       const auto bin =
           static_cast<std::size_t>(std::min(std::abs(prediction) >> kMagnitudeShift, kMagnitudes - 1));
       if (flag<true>(k, bin) <= 0) return;
       if constexpr (kShape == Shape::kTree) ++count;
       code_sign(sign, prediction);
-      if (m.similarity_) m.learn_signs(count - 1, count);
+      if (m.similarity_) m.similarity_->learn(m.column_, &sign, 1);
     }
 
     TERNZIP_INLINE void code_sign(Sign& sign, std::int32_t prediction) {
@@ -315,13 +313,15 @@ class Model {
   // What similar rows and columns predict for the signs of a group.
   void compare(std::size_t count) {
     if (!similarity_) return;
-    for (std::size_t n = 0; n < count; ++n) compare(signs_[n]);
+    for (Sign* sign = signs_.data(); sign != signs_.data() + count; ++sign) {
+      sign->similar = similarity_->predict(column_, sign->place);
+    }
   }
 
   // After a group.
   void learn() {
     learn_flags();
-    if (similarity_ && !one_sign_ && !interleaves()) learn_signs(0, count_);
+    if (similarity_ && !one_sign_ && !interleaves()) similarity_->learn(column_, signs_.data(), count_);
     signs_since_ += count_;
     remember();
     if (flags_since_ >= period_) learn_windows();
@@ -339,46 +339,18 @@ class Model {
     curvature_since_ += curvature_;
   }
 
-  // What signs [first, last) of the group teach about similarity.
-  void learn_signs(std::size_t first, std::size_t last) {
-    const std::int32_t row_rate = reciprocal(row_precision_);
-    for (std::size_t n = first; n < last; ++n) {
-      const Sign& sign = signs_[n];
-      const std::size_t column = line_ ? column_ + sign.place : column_;
-      row_gain_.add(sign.gradient, sign.by_row);
-      column_gain_.add(sign.gradient, sign.by_column);
-      adapt(row_weights_, before_in_rows(sign), sign.gradient, row_rate, kLanes);
-      adapt(column_weights_.data() + column * kLanes, before_in_columns(sign), sign.gradient,
-            reciprocal(column_precisions_[column]), kLanes);
-      if (line_) grow(column_precisions_[column], density_ / 8);
-    }
-    row_gain_.learn();
-    column_gain_.learn();
-    const std::uint64_t curvature = (last - first) * (density_ / 8);
-    grow(row_precision_, curvature);
-    if (!line_) grow(column_precisions_[column_], curvature);
-  }
-
   void remember() {
     if (line_) {
       for (std::size_t k = 0; k < size_; ++k) {
         rows_above_[0][column_ + 2 + k] = static_cast<std::uint8_t>(cursor_[k] < 0 ? 3 : cursor_[k]);
       }
     }
-    if (similarity_) {
-      const std::size_t slot = row_ % kLanes, place = column_ * geometry_.kernel;
-      for (std::size_t k = 0; k < size_; ++k) {
-        const auto value = static_cast<std::int16_t>(-cursor_[k]);
-        columns_before_[line_ ? kLanes + column_ + k : k * stride_ + kLanes + column_] = value;
-        rows_before_[(place + k) * kLanes + slot] = value;
-      }
-    }
+    if (similarity_) similarity_->remember(row_, column_, cursor_, size_);
   }
 
   // Standard deviations of the priors, in hundredths of a nat.
-  static constexpr std::uint32_t kRowPrior = prior(40), kColumnPrior = prior(50), kPositionPrior = prior(20),
-                                 kFlagWindowPrior = prior(30), kSignWindowPrior = prior(40),
-                                 kSimilarPrior = prior(30), kMagnitudePrior = prior(30);
+  static constexpr std::uint32_t kPositionPrior = prior(20), kPairPrior = prior(20),
+                                 kFlagWindowPrior = prior(30), kMagnitudePrior = prior(30);
   static constexpr std::int32_t kKernelRate = 4096;                              // Q16
   static constexpr std::int32_t kFlagNeighbour = 19661, kSignNeighbour = 78643;  // 0.3 and 1.2 nats
   static constexpr std::uint64_t kFirstPeriod = kMagnitude ? 64 : 256, kLastPeriod = kMagnitude ? 64 : 1024;
@@ -409,7 +381,7 @@ class Model {
 
   void begin_row() {
     column_ = 0;
-    bias_ = Scalar{0, kRowPrior};
+    bias_ = Scalar{0, row_prior_};
     if (line_) {
       flags_ = nonzero_ = negative_ = 0;
       if (row_ > 0) {
@@ -417,10 +389,7 @@ class Model {
         std::swap(rows_above_[0], rows_above_[1]);
       }
     }
-    if (similarity_) {
-      std::fill(std::begin(row_weights_), std::end(row_weights_), std::int16_t{0});
-      row_precision_ = kSimilarPrior;
-    }
+    if (similarity_) similarity_->begin_row();
   }
 
   // A matrix is its own plane: the two rows above, as seen from every weight of the group.
@@ -437,20 +406,6 @@ class Model {
       above_[k] = static_cast<std::uint16_t>(nonzero);
       above_negative_[k] = static_cast<std::uint16_t>(negative);
     }
-  }
-
-  std::int16_t* before_in_rows(const Sign& sign) {
-    return rows_before_.data() + (column_ * geometry_.kernel + sign.place) * kLanes;
-  }
-  // In a matrix the columns before the whole group.
-  std::int16_t* before_in_columns(const Sign& sign) {
-    return columns_before_.data() + (line_ ? 0 : sign.place * stride_) + column_;
-  }
-  void compare(Sign& sign) {
-    const std::size_t column = line_ ? column_ + sign.place : column_;
-    sign.by_row = dot(row_weights_, before_in_rows(sign), kLanes);
-    sign.by_column = dot(column_weights_.data() + column * kLanes, before_in_columns(sign), kLanes);
-    sign.similar = row_gain_.apply(sign.by_row) + column_gain_.apply(sign.by_column);
   }
 
   // The lane of the window in which place k of a kernel sees its earlier place q, or none.
@@ -517,7 +472,6 @@ class Model {
 
   Coder* coder_;
   Geometry geometry_;
-  bool similarity_;
   Trit* trits_;
   Shape shape_;
   bool line_, all_nonzero_, one_sign_;
@@ -530,6 +484,7 @@ class Model {
   std::int32_t gradient_ = 0;
   std::uint32_t curvature_ = 0;
 
+  std::uint32_t row_prior_;
   Scalar bias_;
   std::vector<Scalar> columns_;
   std::vector<std::int32_t> positions_, position_gradients_;
@@ -545,19 +500,14 @@ class Model {
   PatternTable<kFar> flag_far_, sign_far_;
   std::size_t width_ = 0;
   std::int32_t pairs_[kTreeKernel][kTreeKernel] = {};
-  std::uint32_t pair_precision_ = prior(20);
+  std::uint32_t pair_precision_ = kPairPrior;
   std::uint8_t tree_lanes_[kTreeKernel][kTreeKernel] = {};
   Refinement refinement_, magnitude_refinements_[kMagnitude ? kMagnitudes : 1];
   Scalar magnitudes_[kMagnitudes];
   std::uint64_t period_ = kFirstPeriod;
   std::uint64_t flags_since_ = 0, signs_since_ = 0, curvature_since_ = 0;
 
-  std::size_t stride_ = 0;
-  std::vector<std::int16_t> columns_before_, rows_before_, column_weights_;
-  std::vector<std::uint32_t> column_precisions_;
-  alignas(16) std::int16_t row_weights_[kLanes] = {};
-  std::uint32_t row_precision_ = kSimilarPrior;
-  Gain row_gain_, column_gain_;
+  std::optional<Similarity<kLanes>> similarity_;
 };
 
 }  // namespace ternzip::context

@@ -126,13 +126,13 @@ class Refinement {
 };
 
 // Predictions of signs from similar rows or columns: vectors of Q12 coefficients in 16 bits.
-inline std::int32_t dot(const std::int16_t* weights, const std::int16_t* lanes, std::size_t count) noexcept {
+inline std::int32_t dot(const std::int16_t* weights, const std::int8_t* lanes, std::size_t count) noexcept {
   std::int32_t sum = 0;
   for (std::size_t j = 0; j < count; ++j) sum += std::int32_t{weights[j]} * lanes[j];
   return sum;
 }
 // Wraps around in 16 bits, on purpose: no payload can make it overflow, and no real tensor comes near.
-inline void adapt(std::int16_t* weights, const std::int16_t* lanes, std::int32_t gradient, std::int32_t rate,
+inline void adapt(std::int16_t* weights, const std::int8_t* lanes, std::int32_t gradient, std::int32_t rate,
                   std::size_t count) noexcept {
   const auto step = static_cast<std::int16_t>((std::int64_t{gradient} * rate + (1 << 19)) >> 20);
   for (std::size_t j = 0; j < count; ++j) {

@@ -27,7 +27,6 @@ void decode_anything(Input& input) {
   for (std::size_t i = 0; i < count; ++i) {
     jobs[i].geometry = geometry(input);
     jobs[i].counts = {input.count(), input.count(), input.count()};
-    jobs[i].effort = effort(input);
     trits[i].assign(size_of(jobs[i].geometry), 2);
     jobs[i].out = trits[i].data();
   }
@@ -63,7 +62,7 @@ void round_trip(Input& input) {
   }
   const std::vector<std::uint8_t> payload = context::encode(trits.data(), shape, counts, chosen);
   std::vector<std::int8_t> decoded(trits.size(), 2);
-  DecodeJob job{payload.data(), payload.size(), shape, counts, chosen, decoded.data(), false};
+  DecodeJob job{payload.data(), payload.size(), shape, counts, decoded.data(), false};
   context::decode(&job, 1);
   require(job.ok, "what is encoded can be decoded");
   require(decoded == trits, "what is decoded is what was encoded");

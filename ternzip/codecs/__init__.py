@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ternzip.codecs.base import CorruptPayload, TernaryCodec, Trits
-from ternzip.codecs.context import DEFAULT_EFFORT, EFFORTS, ContextCodec
+from ternzip.codecs.context import DEFAULT_EFFORT, ContextCodec
 from ternzip.codecs.fast import FastCodec
 from ternzip.codecs.geometry import MAX_CHUNK_SYMBOLS, Geometry
 from ternzip.codecs.packed import PackedCodec
@@ -33,9 +33,8 @@ CHOICES = ("auto", *(codec.name for codec in _CODECS))
 
 def candidates(choice: str, effort: int = DEFAULT_EFFORT) -> list[tuple[TernaryCodec, bytes]]:
     """The codecs to try for one tensor, with their parameters; the smallest is kept, the first of equals."""
-    if effort not in EFFORTS:
-        raise ValueError(f"effort: expected one of {', '.join(map(str, EFFORTS))}, got {effort!r}")
+    context = ContextCodec(effort)
     if choice not in CHOICES:
         raise ValueError(f"codec: expected one of {', '.join(CHOICES)}, got {choice!r}")
     names = ("context", "fast", "static", "packed") if choice == "auto" else (choice,)
-    return [(BY_NAME[name], bytes([effort]) if name == "context" else b"") for name in names]
+    return [(context if name == "context" else BY_NAME[name], b"") for name in names]

@@ -12,16 +12,23 @@ from ternzip.native import core
 from ternzip.symbols import SymbolCounts
 
 EFFORTS = (1, 2, 3)
-"""How much the model may cost: quick, default, the smallest. Stored as the one byte of parameters."""
+"""How much the model may cost: quick, default, the smallest. Every payload says which it was."""
 
 DEFAULT_EFFORT = 2
 
 
 class ContextCodec:
+    """`effort` is how much encoding may cost; every instance decodes all efforts."""
+
     code = 2
     name = "context"
     batch = 2
-    """Two chunks decoded in lockstep keep one core twice as busy."""
+    """Two chunks decoded in lockstep keep one core busier."""
+
+    def __init__(self, effort: int = DEFAULT_EFFORT) -> None:
+        if effort not in EFFORTS:
+            raise ValueError(f"effort: expected one of {', '.join(map(str, EFFORTS))}, got {effort!r}")
+        self._effort = effort
 
     def encode(self, trits: Trits, geometry: Geometry, counts: SymbolCounts, parameters: bytes) -> bytes:
         return core.context_encode(
@@ -32,7 +39,7 @@ class ContextCodec:
             counts.negative,
             counts.zero,
             counts.positive,
-            parameters[0],
+            self._effort,
         )
 
     def decode(
@@ -55,7 +62,6 @@ class ContextCodec:
                     job.counts.negative,
                     job.counts.zero,
                     job.counts.positive,
-                    job.parameters[0],
                     job.out.ctypes.data,
                 )
                 for buffer, job in zip(buffers, jobs, strict=True)
@@ -63,5 +69,5 @@ class ContextCodec:
         )
 
     def check_parameters(self, parameters: bytes) -> None:
-        if len(parameters) != 1 or parameters[0] not in EFFORTS:
-            raise CorruptPayload(f"context: expected an effort of 1 to 3, found {parameters.hex()!r}")
+        if parameters:
+            raise CorruptPayload(f"context: expected no parameters, found {len(parameters)} bytes")

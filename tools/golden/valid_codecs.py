@@ -9,7 +9,7 @@ from ternzip.container.layout import Storage
 from ternzip.container.writer import Options
 from ternzip.dtypes import BY_NAME
 
-# Every codec has a file of its own; for one with parameters, one for each of their values.
+# Every codec has a file of its own, and every effort of one that has efforts.
 CODECS = {
     "packed": Options(codec="packed", threads=1),
     "static": Options(codec="static", threads=1),
@@ -98,8 +98,47 @@ def rows_over_chunks() -> Golden:
     return saved("levels per row over chunks", tensors, storage={"rows": Storage.TERNARY})
 
 
+def smooth(name: str, rows: int, cols: int, kernel: int) -> list[int]:
+    """Kernels of few and similar filters, rows and columns of unequal strength: all there is to learn."""
+    filters = [[byte - 128 for byte in noise(f"{name} {f}", cols * kernel)] for f in range(3)]
+    strength = noise(f"{name} rows", rows), noise(f"{name} columns", cols)
+    result = []
+    for row in range(rows):
+        walk = 0
+        for i, value in enumerate(filters[row % 3]):
+            walk = value + (walk * 3) // 4 if i % kernel else value
+            scaled = walk * (64 + strength[0][row]) * (64 + strength[1][i // kernel])
+            result.append((scaled > 4_000_000) - (scaled < -4_000_000))
+    return result
+
+
+def structure(effort: int) -> Callable[[], Golden]:
+    """What `context` learns: kernels with and without a plane, matrices, rows enough to be similar."""
+
+    def make() -> Golden:
+        tensors = [
+            Expected(str(shape), "float32", shape, elements(smooth(str(shape), *sizes), F32))
+            for shape, sizes in {
+                (24, 10, 3, 3): (24, 10, 9),
+                (140, 3, 3): (140, 3, 3),
+                (18, 4, 5, 5): (18, 4, 25),
+                (17, 3, 3, 3, 3): (17, 3, 27),
+                (20, 70): (20, 70, 1),
+                (140, 20): (140, 20, 1),
+                (8, 12, 3, 3): (8, 12, 9),
+                (2, 3, 1025): (2, 3, 1025),
+            }.items()
+        ]
+        storage = {tensor.name: Storage.TERNARY for tensor in tensors}
+        options = Options(codec="context", effort=effort, threads=1)
+        return saved(f"structure, as context codes it at effort {effort}", tensors, None, options, storage)
+
+    return make
+
+
 CASES: dict[str, Callable[[], Golden]] = {
     "chunks": chunks,
     "rows-over-chunks": rows_over_chunks,
     **{f"codec-{name}": of_codec(name, options) for name, options in CODECS.items()},
+    **{f"context-structure-{effort}": structure(effort) for effort in (1, 2, 3)},
 }
