@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ternzip.errors import TernzipError
 
+# Addresses and sums as the data sets' own pages and torchvision state them.
 CIFAR10 = ("https://www.cs.toronto.edu/~kriz/", "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")
 IDX = {
     "mnist": (
@@ -18,7 +19,8 @@ IDX = {
         },
     ),
     "fashion-mnist": (
-        "https://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        # A bucket's website answers http alone; the md5 sums say whether what came is the data set.
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         {
             "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
             "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
