@@ -172,7 +172,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(
 
 
 def test_a_collapsed_training_stops(recipe: Recipe, tmp_path: Path) -> None:
-    dead = recipe.with_options({"delta": 0.89, "batch_size": 2})
+    dead = recipe.with_options({"delta": 0.89, "batch_size": 2, "train_images": 44})
     with pytest.raises(TernzipError, match="training has collapsed"):
         training.train(dead, tmp_path)
 
