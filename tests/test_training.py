@@ -171,6 +171,21 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(
     assert training.read_run(tmp_path / "last.ckpt")["epoch"] == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"devices": "none"}, "--devices none --strategy auto.*: .*int > 0"),
+        ({"accelerator": "hpu"}, "--accelerator hpu"),
+        ({"strategy": "foo"}, "--strategy foo.*: .*invalid strategy name"),
+    ],
+)
+def test_devices_that_are_not_there(
+    recipe: Recipe, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(TernzipError, match=message):
+        training.train(recipe.with_options(options), tmp_path)
+
+
 def test_a_collapsed_training_stops(recipe: Recipe, tmp_path: Path) -> None:
     dead = recipe.with_options({"delta": 0.89, "batch_size": 2, "train_images": 44})
     with pytest.raises(TernzipError, match="training has collapsed"):
