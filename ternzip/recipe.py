@@ -245,7 +245,7 @@ def _check(entry: dataclasses.Field[Any], value: Any) -> None:
     choices, least = entry.metadata["choices"], entry.metadata["least"]
     if choices and value not in choices:
         raise TernzipError(f"{flag(entry.name)}: unknown {value!r}: expected one of {', '.join(choices)}")
-    if expected is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise TernzipError(f"{flag(entry.name)}: expected a finite number, found {value:g}")
     if least is not None and not value >= least:
         raise TernzipError(f"{flag(entry.name)}: expected at least {least:g}, found {value:g}")
