@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
 from ternzip import data, models
-from ternzip.callbacks import ArmedEarlyStopping, EpochLine, TernaryCallback
+from ternzip.callbacks import ArmedEarlyStopping, EpochLine, LiveBar, TernaryCallback
 from ternzip.checkpoint.base import LATENT_MARK
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
@@ -125,6 +125,8 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
     if recipe.early_stopping is not None:
         callbacks.append(ArmedEarlyStopping(recipe.early_stopping))
     interactive = _stderr_is_terminal()
+    if interactive:
+        callbacks.append(LiveBar())
     try:
         return Trainer(
             accelerator=recipe.accelerator,

@@ -18,6 +18,7 @@ pytest.importorskip("lightning")
 
 import ternzip
 from ternzip import TernzipError, training
+from ternzip.callbacks import LiveBar
 from ternzip.data import Dataset, Split
 from ternzip.learner import Learner, frozen_modules, lr_factor
 from ternzip.recipe import Recipe
@@ -104,6 +105,22 @@ def test_a_run_leaves_its_files_and_says_what_they_are(recipe: Recipe, tmp_path:
         score = training.evaluate(tmp_path / file, recipe)
         assert score.images == 40
         assert score.accuracy == pytest.approx(last.accuracy)
+
+
+def test_a_terminal_gets_a_live_bar(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, str]] = []
+    original = LiveBar.get_metrics
+
+    def get_metrics(self: LiveBar, trainer: object, module: object) -> dict[str, str]:
+        shown.append(original(self, trainer, module))
+        return shown[-1]
+
+    monkeypatch.setattr(training, "_stderr_is_terminal", lambda: True)
+    monkeypatch.setattr(LiveBar, "get_metrics", get_metrics)
+    training.train(recipe, tmp_path)
+    assert list(shown[-1]) == ["loss", "accuracy", "Delta", "zeros", "bit/weight", "file, bytes"]
+    assert shown[-1]["Delta"] == f"{0.02 + 0.004 * np.log(2):.4f}"
+    assert float(shown[-1]["loss"]) > 0
 
 
 def test_resuming_gives_the_numbers_of_the_whole_run(
