@@ -31,8 +31,8 @@ IDX = {
 }
 
 
-def fetch(name: str, folder: Path) -> Path:
-    """Fetch what is missing of a data set into `folder`; returns where its files lie.
+def fetch(name: str, folder: Path) -> None:
+    """Fetch what is missing of a data set into `folder`, where `ternzip.data` looks for it.
 
     Raises TernzipError without pooch, without a network, and when an md5 sum is wrong.
     """
@@ -46,12 +46,11 @@ def fetch(name: str, folder: Path) -> Path:
             pooch.retrieve(
                 base + file, f"md5:{md5}", fname=file, path=folder, processor=pooch.Untar(extract_dir=".")
             )
-            return folder
+            return
         base, files = IDX[name]
         target = folder / name
         for file, md5 in files.items():
             pooch.retrieve(base + file, f"md5:{md5}", fname=file, path=target)
-        return target
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TernzipError(f"{name}: download failed: {reason}") from error
