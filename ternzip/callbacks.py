@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 
 from ternzip.collapse import CollapseWatch
 from ternzip.modules import clip_latent_, count_layers, ternary_layers
@@ -89,6 +90,19 @@ class EpochLine(Callback):
             )
             self.titled = True
         print(f"{trainer.current_epoch + 1:5d}", *cells, flush=True)
+
+
+class LiveBar(RichProgressBar):
+    """The bar of the running epoch, in the words and units of the epochs' lines; the loss is the last step's."""
+
+    def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
+        figures = super().get_metrics(trainer, pl_module)
+        figures["loss_epoch"] = figures.get("loss_step", math.nan)
+        return {
+            title: form.format(float(figures[key])).strip()  # type: ignore[arg-type]
+            for key, title, form in EpochLine.COLUMNS
+            if key in figures
+        }
 
 
 class ArmedEarlyStopping(EarlyStopping):

@@ -21,6 +21,10 @@ CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 CIFAR10_RECORD = 1 + 3 * 32 * 32  # a label byte, then the red, green and blue planes
 
 
+class MissingDataError(TernzipError):
+    """A file of a data set is not there: it may be fetched, which a damaged one is not."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Images as uint8 (n, channels, height, width) and labels as int64 (n,)."""
@@ -76,13 +80,13 @@ def _cifar10_file(path: Path) -> Split:
 
 
 def load_idx(folder: Path, name: str) -> Dataset:
-    """MNIST or Fashion-MNIST from its four IDX files, plain or .gz, in `folder` or its raw/ or NAME/raw/.
+    """MNIST or Fashion-MNIST from its four IDX files, plain or .gz, in `folder`, its name/, raw/ or NAME/raw/.
 
     Raises TernzipError for a missing file, a wrong magic number or size, and a label beyond 9.
     """
     mean, std = {"mnist": (0.1307, 0.3081), "fashion-mnist": (0.2860, 0.3530)}[name]
     legacy = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}[name]
-    places = [folder, folder / "raw", folder / legacy / "raw"]
+    places = [folder / name, folder, folder / "raw", folder / legacy / "raw"]
     folder = next((place for place in places if any(place.glob("train-images*"))), folder)
 
     def split(prefix: str) -> Split:
@@ -134,7 +138,7 @@ def _read(path: Path) -> bytes:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
     except FileNotFoundError:
-        raise TernzipError(f"{path}: no such data file: give its folder, or ask for a download") from None
+        raise MissingDataError(f"{path}: no such data file: give its folder, or ask for a download") from None
     except (OSError, EOFError, zlib.error) as error:
         raise TernzipError(f"{path}: data file cannot be read: {error}") from error
 
@@ -156,16 +160,21 @@ READERS: dict[str, Callable[[Path], Dataset]] = {
 def open_dataset(name: str, folder: str | Path = "data", *, download: bool = False) -> Dataset:
     """A data set by name: "cifar10", "mnist", "fashion-mnist" or "digits", from files in `folder`.
 
-    `download=True` fetches what is missing first, checking md5 sums (needs pooch). Raises TernzipError for an
+    `download=True` fetches what is missing, checking md5 sums (needs pooch). Raises TernzipError for an
     unknown name and for missing or damaged files.
     """
     if name not in READERS:
         raise TernzipError(f"unknown data set {name!r}: expected one of {', '.join(READERS)}")
-    if download and name != "digits":
-        from ternzip.download import fetch
+    read, folder = READERS[name], Path(folder)
+    try:
+        return read(folder)
+    except MissingDataError:
+        if not download:
+            raise
+    from ternzip.download import fetch
 
-        folder = fetch(name, Path(folder))
-    return READERS[name](Path(folder))
+    fetch(name, folder)
+    return read(folder)
 
 
 class Crop(NamedTuple):

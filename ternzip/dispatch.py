@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from ternzip import composite, library
+from ternzip import composite, derivatives, library
 
 
 def is_plain(tensors: Sequence[Tensor]) -> bool:
@@ -75,6 +75,15 @@ class _Forward(torch.autograd.Function):
         ctx.ste, ctx.bound, *tensors = inputs
         ctx.mark_non_differentiable(output[-1])
         ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        lo, hi, neg, pos, *weights = ctx.saved_tensors
+        return (
+            *derivatives.forward_tangents(tangents[4:], weights, lo, hi, neg, pos, ctx.ste, ctx.bound),
+            None,
+        )
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -83,7 +92,7 @@ class _Forward(torch.autograd.Function):
         latent, pairs = ternarize_many_backward(
             grads[:-1], weights, lo, hi, neg, pos, ctx.ste, ctx.bound, levels
         )
-        return (None, None, None, None, *library.split_levels(pairs, neg, pos, levels), *latent)
+        return (None, None, None, None, *derivatives.split_levels(pairs, neg, pos, levels), *latent)
 
 
 class _Backward(torch.autograd.Function):
@@ -99,10 +108,16 @@ class _Backward(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.ste, ctx.bound, ctx.levels, ctx.count, *tensors = inputs
         ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        latent, pairs = derivatives.backward_tangents(ctx, tangents[6:8], tangents[8 : 8 + ctx.count])
+        return (*latent, pairs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        result = library.double_backward(ctx, grads[:-1], grads[-1])
+        result = derivatives.double_backward(ctx, grads[:-1], grads[-1])
         return (None, None, None, None, None, None, *result[4:6], *result[0], *([None] * ctx.count))
 
 
@@ -158,7 +173,7 @@ class _Attach(torch.autograd.Function):
         lo, hi, neg, pos, *weights = ctx.saved_tensors
         levels = bool(ctx.needs_input_grad[5] or ctx.needs_input_grad[6])
         latent, pairs = ternarize_many_backward(grads, weights, lo, hi, neg, pos, ctx.ste, ctx.bound, levels)
-        tail = library.split_levels(pairs, neg, pos, levels)
+        tail = derivatives.split_levels(pairs, neg, pos, levels)
         return (None, None, None, None, None, *tail, *latent, *([None] * ctx.count))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ternzip.errors import TernzipError
 
+# Addresses and sums as the data sets' own pages and torchvision state them.
 CIFAR10 = ("https://www.cs.toronto.edu/~kriz/", "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")
 IDX = {
     "mnist": (
@@ -18,7 +19,8 @@ IDX = {
         },
     ),
     "fashion-mnist": (
-        "https://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        # A bucket's website answers http alone; the md5 sums say whether what came is the data set.
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         {
             "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
             "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
@@ -29,8 +31,8 @@ IDX = {
 }
 
 
-def fetch(name: str, folder: Path) -> Path:
-    """Fetch what is missing of a data set into `folder`; returns where its files lie.
+def fetch(name: str, folder: Path) -> None:
+    """Fetch what is missing of a data set into `folder`, where `ternzip.data` looks for it.
 
     Raises TernzipError without pooch, without a network, and when an md5 sum is wrong.
     """
@@ -44,12 +46,11 @@ def fetch(name: str, folder: Path) -> Path:
             pooch.retrieve(
                 base + file, f"md5:{md5}", fname=file, path=folder, processor=pooch.Untar(extract_dir=".")
             )
-            return folder
+            return
         base, files = IDX[name]
         target = folder / name
         for file, md5 in files.items():
             pooch.retrieve(base + file, f"md5:{md5}", fname=file, path=target)
-        return target
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TernzipError(f"{name}: download failed: {reason}") from error

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ternzip import composite
+from ternzip import composite, derivatives
 from ternzip.native import core
 
 STE = ("closed", "open", "identity", "scaled")
@@ -309,19 +309,7 @@ def _forward_gradient(ctx: Any, grads: Sequence[Tensor], _counts: Any) -> tuple[
     lo, hi, neg, pos, *weights = ctx.saved_tensors
     levels = bool(ctx.needs_input_grad[3] or ctx.needs_input_grad[4])
     latent, pairs = ternarize_many_backward(grads, weights, lo, hi, neg, pos, ctx.ste, ctx.bound, levels)
-    return latent, None, None, *split_levels(pairs, neg, pos, levels), None, None
-
-
-def split_levels(
-    pairs: Tensor, neg: Tensor, pos: Tensor, levels: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    if not levels:
-        return None, None
-    grad_neg, grad_pos = (
-        column.sum() if level.dim() == 0 else column
-        for column, level in zip(pairs.unbind(1), (neg, pos), strict=True)
-    )
-    return grad_neg, grad_pos
+    return latent, None, None, *derivatives.split_levels(pairs, neg, pos, levels), None, None
 
 
 def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -330,31 +318,5 @@ def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(lo, hi, neg, pos, *grads, *weights)
 
 
-def double_backward(ctx: Any, latent: Sequence[Tensor], pairs: Tensor) -> tuple[Any, ...]:
-    """Double backward, in plain aten, so that every further order follows. Both results are linear in the
-    incoming gradients and (scaled) in the levels; the weights only choose between pieces."""
-    lo, hi, neg, pos, *both = ctx.saved_tensors
-    grads, weights = both[: ctx.count], both[ctx.count :]
-    grad_grads, negs, poss = [], [], []
-    for i, (v, grad, w) in enumerate(zip(latent, grads, weights, strict=True)):
-        here = [composite.at(value, i) for value in (lo, hi, neg, pos)]
-        above = w > here[1].to(w.dtype)
-        below = (w < here[0].to(w.dtype)) & ~above
-        back = composite.backward(v, w, *here, ste=ctx.ste, bound=ctx.bound)
-        if ctx.levels:
-            back = back + torch.where(below, pairs[i, 0].to(w.dtype), 0.0)
-            back = back + torch.where(above, pairs[i, 1].to(w.dtype), 0.0)
-        grad_grads.append(back)
-        if ctx.ste == "scaled":
-            product = (v * grad).to(torch.float64)
-            negs.append(-torch.where(below, product, 0.0).sum())
-            poss.append(torch.where(above, product, 0.0).sum())
-    grad_neg = grad_pos = None
-    if ctx.ste == "scaled":
-        pairs = torch.stack([torch.stack(negs), torch.stack(poss)], dim=1)
-        grad_neg, grad_pos = split_levels(pairs, neg, pos, True)
-    return grad_grads, [None] * ctx.count, None, None, grad_neg, grad_pos, None, None, None
-
-
 ternarize_many.register_autograd(_forward_gradient, setup_context=_setup_forward)
-ternarize_many_backward.register_autograd(double_backward, setup_context=_setup_backward)
+ternarize_many_backward.register_autograd(derivatives.double_backward, setup_context=_setup_backward)

@@ -165,7 +165,13 @@ def ternary_layers(model: nn.Module) -> list[TernaryLayer]:
 
 
 def clip_latent_(model: nn.Module) -> None:
-    """Clip every latent weight to [-1, +1]; for after every optimizer step."""
+    """Clip every latent weight to [-1, +1]; for after every optimizer step.
+
+    The next forward ternarizes anew, in a pass of its own. `ops.clip_ternarize_count_` does both in one and
+    `ops.attach_ste` attaches the estimator, for a loop that alone writes its weights; here that would save less than
+    a thousandth of a step (docs/benchmarks/training_step.json) and rest on version counters, which do not see what is
+    written through `.data` or numpy: stale ternary weights, without a word.
+    """
     clip_([layer.latent for layer in ternary_layers(model)])
 
 

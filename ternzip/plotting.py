@@ -53,13 +53,12 @@ def weight_distribution(latents: Mapping[str, NDArray[Any]], deltas: Mapping[str
         parts = [np.histogram(latent[zone], edges)[0] / latent.size for zone in zones]
         below = np.zeros(edges.size - 1)
         for part, zone, (symbol, grey, hatch) in zip(parts, zones, SYMBOL_STYLES, strict=True):
-            axis.bar(
-                edges[:-1],
-                part,
-                width=np.diff(edges),
-                bottom=below,
-                align="edge",
-                color=grey,
+            axis.stairs(
+                below + part,
+                edges,
+                baseline=below,
+                fill=True,
+                facecolor=grey,
                 hatch=hatch,
                 edgecolor="black",
                 linewidth=0.3,
@@ -69,6 +68,7 @@ def weight_distribution(latents: Mapping[str, NDArray[Any]], deltas: Mapping[str
         for x in (-delta, delta):
             axis.axvline(x, color="black", linestyle="--", linewidth=1)
         axis.set(title=f"{name}, Delta = {delta:.3f}", xlabel="latent weight", yscale="log")
+        axis.set_xticks(np.linspace(-1, 1, 5))
         axis.legend(title="symbol: share", fontsize="small")
     axes[0][0].set_ylabel("share of weights")
     return figure
@@ -86,15 +86,24 @@ def oscillation(runs: Sequence[Run]) -> Any:
     titles = ("accuracy, %", "change of accuracy, points", "zeros, %")
     for axis, title in zip(axes, titles, strict=True):
         axis.set(xlabel="epoch", ylabel=title)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(color="0.9")
     axes[0].legend(fontsize="small")
     return figure
 
 
 def tradeoff(runs: Sequence[Run]) -> Any:
-    """Figure 4: best accuracy against sparsity and against entropy, a marker a growth, a point a run."""
+    """Figure 4: best accuracy against sparsity and against entropy, a marker a growth, a point a run.
+
+    Full precision has neither sparsity nor entropy to speak of: its accuracies are lines across.
+    """
     figure, axes = pyplot().subplots(1, 2, figsize=(10, 3.8), sharey=True)
-    for marker, (label, group) in zip(_markers(), _grouped(runs, by_growth=True).items(), strict=False):
+    full = [run for run in runs if run.recipe.quantizer == "none"]
+    for run, axis in itertools.product(full, axes):
+        label = run.label if run is full[0] else None
+        axis.axhline(100 * run.peak[1], color="black", linestyle="--", linewidth=1, label=label)
+    ternary = [run for run in runs if run.recipe.quantizer != "none"]
+    for marker, (label, group) in zip(_markers(), _grouped(ternary, by_growth=True).items(), strict=False):
         best = [run.peak for run in group]
         accuracy = [100 * value for _, value in best]
         sparsity = [100 * run.at(epoch, "sparsity") for run, (epoch, _) in zip(group, best, strict=True)]
@@ -116,6 +125,7 @@ def speed(runs: Sequence[Run]) -> Any:
         epochs, accuracy = zip(*(run.peak for run in group), strict=True)
         axis.plot(epochs, 100 * np.array(accuracy), linestyle="", label=label, **marker)
     axis.set(xlabel="epoch of peak accuracy", ylabel="best accuracy, %")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(color="0.9")
     axis.legend(fontsize="small")
     return figure

@@ -6,6 +6,7 @@ Defaults are the paper's recipe. Imports neither torch nor Lightning.
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +18,19 @@ from ternzip.errors import TernzipError
 
 
 def option(
-    default: Any, panel: str, text: str, *, choices: tuple[str, ...] = (), least: float | None = None
+    default: Any,
+    panel: str,
+    text: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    unset: str = "",
 ) -> Any:
-    """One field of a Recipe: its default, the panel of --help it stands in, what it means and its unit."""
-    metadata = {"panel": panel, "help": text, "choices": choices, "least": least}
+    """One field of a Recipe: its default, the panel of --help it stands in, what it means and its unit.
+
+    `unset` says what a default of None or () means.
+    """
+    metadata = {"panel": panel, "help": text, "choices": choices, "least": least, "unset": unset}
     return field(default=default, metadata=metadata)
 
 
@@ -39,14 +49,14 @@ class Recipe:
     arch: str = option("resnet20", "Model", "Architecture.", choices=ARCHS)
     inflate: int = option(1, "Model", "Width multiplier of resnet20; the paper's ResNet-20* has 5.", least=1)
     activation: str | None = option(
-        None, "Model", "Activation (default: the architecture's own).", choices=ACTIVATIONS
+        None, "Model", "Activation.", choices=ACTIVATIONS, unset="the architecture's own"
     )
     dropout: float = option(
         0.0, "Model", "Probability of dropping a feature before the linear layer.", least=0
     )
     signed_activations: bool = option(False, "Model", "Feed all layers but the first with signs +-1.")
     skip: tuple[str, ...] = option(
-        (), "Model", "Layers to leave in full precision: name pattern; repeatable."
+        (), "Model", "Layers to leave in full precision: name pattern; repeatable.", unset="none"
     )
 
     quantizer: str = option("delta", "Ternarization", "Ternarizer; none: full precision.", choices=QUANTIZERS)
@@ -76,36 +86,55 @@ class Recipe:
         "Whose mean and deviation normalize colour images.",
         choices=("imagenet", "dataset"),
     )
-    train_images: int | None = option(None, "Data", "Use only the first N training images.", least=2)
-    test_images: int | None = option(None, "Data", "Use only the first N test images.", least=1)
+    train_images: int | None = option(
+        None, "Data", "Use only the first N training images.", least=2, unset="all"
+    )
+    test_images: int | None = option(None, "Data", "Use only the first N test images.", least=1, unset="all")
 
     epochs: int = option(500, "Optimization", "Length, in epochs.", least=1)
-    lr: float = option(5e-3, "Optimization", "Initial learning rate of Adam.", least=0)
+    lr: float = option(
+        5e-3, "Optimization", "Initial rate of Adam: what a weight moves a step, at most about.", least=0
+    )
     lr_schedule: str = option("paper", "Optimization", "How the learning rate falls.", choices=LR_SCHEDULES)
     lr_scale: float | None = option(
         None,
         "Optimization",
-        "s in epochs: power (1+t/s)^-c (default 10), exponential 0.1^(t/s) (default 100); paper: an epoch of "
-        "the paper's takes s (default 1).",
+        "s in epochs: power (1+t/s)^-c, exponential 0.1^(t/s); paper: an epoch of the paper's takes s.",
         least=0,
+        unset="10, 100 and 1",
     )
     lr_power: float = option(1.0, "Optimization", "c of the power schedule.", least=0)
     plateau_patience: int = option(
         10, "Optimization", "plateau: epochs without progress before the rate falls tenfold.", least=0
     )
-    weight_decay: float = option(0.0, "Optimization", "Decay of full-precision and latent weights.", least=0)
+    weight_decay: float = option(
+        0.0, "Optimization", "L2 penalty: the share of each weight added to its gradient.", least=0
+    )
     rebuild_adam: bool = option(False, "Optimization", "Reset Adam's moments every epoch, as BinaryNet does.")
-    clip_value: float | None = option(None, "Optimization", "Clip every gradient to +-this.", least=0)
-    clip_norm: float | None = option(None, "Optimization", "Clip the norm of all gradients to this.", least=0)
+    clip_value: float | None = option(
+        None, "Optimization", "Clip every gradient to +-this.", least=0, unset="off"
+    )
+    clip_norm: float | None = option(
+        None, "Optimization", "Clip the L2 norm of all gradients together to this.", least=0, unset="off"
+    )
     early_stopping: int | None = option(
-        None, "Optimization", "Stop after N epochs without progress, once Delta stands still.", least=1
+        None,
+        "Optimization",
+        "Stop after N epochs without progress, once Delta stands still.",
+        least=1,
+        unset="off",
     )
 
-    init: str | None = option(None, "Transfer", "Full-precision checkpoint to start from.")
+    init: str | None = option(None, "Transfer", "Full-precision checkpoint to start from.", unset="none")
     freeze: tuple[str, ...] = option(
-        (), "Transfer", "Modules to freeze with their batch norm and Delta: name pattern; repeatable."
+        (),
+        "Transfer",
+        "Modules to freeze with their batch norm and Delta: name pattern; repeatable.",
+        unset="none",
     )
-    unfreeze_epoch: int | None = option(None, "Transfer", "Epoch (from 1) in which they move again.", least=1)
+    unfreeze_epoch: int | None = option(
+        None, "Transfer", "Epoch (from 1) in which they move again.", least=1, unset="never"
+    )
     frozen_norm: bool = option(False, "Transfer", "Keep all batch norm in evaluation mode.")
 
     seed: int = option(0, "Run", "Seed of initialization, order and augmentation.", least=0)
@@ -216,5 +245,7 @@ def _check(entry: dataclasses.Field[Any], value: Any) -> None:
     choices, least = entry.metadata["choices"], entry.metadata["least"]
     if choices and value not in choices:
         raise TernzipError(f"{flag(entry.name)}: unknown {value!r}: expected one of {', '.join(choices)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TernzipError(f"{flag(entry.name)}: expected a finite number, found {value:g}")
     if least is not None and not value >= least:
         raise TernzipError(f"{flag(entry.name)}: expected at least {least:g}, found {value:g}")

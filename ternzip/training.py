@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
 from ternzip import data, models
-from ternzip.callbacks import ArmedEarlyStopping, EpochLine, TernaryCallback
+from ternzip.callbacks import ArmedEarlyStopping, EpochLine, LiveBar, TernaryCallback
 from ternzip.checkpoint.base import LATENT_MARK
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
@@ -100,7 +101,10 @@ def train(recipe: Recipe, out: str | Path, *, resume: bool = False, force: bool 
 
 
 def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
-    """Lightning's trainer for a recipe: callbacks, loggers, devices, precision."""
+    """Lightning's trainer for a recipe: callbacks, loggers, devices, precision.
+
+    Raises TernzipError, in Lightning's words, for devices that this machine has not.
+    """
     callbacks: list[Callback] = [
         TernaryCallback(
             learner.schedule, per_iteration=recipe.delta_updates == "iteration", carry_on=recipe.carry_on
@@ -121,23 +125,30 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
     if recipe.early_stopping is not None:
         callbacks.append(ArmedEarlyStopping(recipe.early_stopping))
     interactive = _stderr_is_terminal()
-    return Trainer(
-        accelerator=recipe.accelerator,
-        devices=recipe.devices,
-        num_nodes=recipe.num_nodes,
-        strategy=recipe.strategy,
-        precision=recipe.precision,  # type: ignore[arg-type]
-        max_epochs=recipe.epochs,
-        logger=[CSVLogger(out, name="csv"), TensorBoardLogger(out, name="tensorboard")],
-        callbacks=callbacks,
-        default_root_dir=out,
-        log_every_n_steps=10,
-        num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        enable_progress_bar=interactive,
-        enable_model_summary=False,
-    )
+    if interactive:
+        callbacks.append(LiveBar())
+    try:
+        return Trainer(
+            accelerator=recipe.accelerator,
+            devices=recipe.devices,
+            num_nodes=recipe.num_nodes,
+            strategy=recipe.strategy,
+            precision=recipe.precision,  # type: ignore[arg-type]
+            max_epochs=recipe.epochs,
+            logger=[CSVLogger(out, name="csv"), TensorBoardLogger(out, name="tensorboard")],
+            callbacks=callbacks,
+            default_root_dir=out,
+            log_every_n_steps=10,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            enable_progress_bar=interactive,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+        asked = f"--accelerator {recipe.accelerator} --devices {recipe.devices} --strategy {recipe.strategy}"
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TernzipError(f"{asked} --precision {recipe.precision}: {reason}") from error
 
 
 def check_resume(recipe: Recipe, last: Path) -> None:

@@ -31,7 +31,7 @@ ALLOWED = {
     "files": FILES,
     "checkpoint": FILES | {"checkpoint", "ops"},
 }
-OPS = ["ops", "library", "composite", "quantizers", "schedules", "modules"]
+OPS = ["ops", "library", "composite", "derivatives", "quantizers", "schedules", "modules"]
 WITHOUT_TORCH = ["errors", "_version", "native", "symbols", "dtypes", "atomic", "codecs", "container"]
 
 

@@ -16,8 +16,8 @@ pytest.importorskip("matplotlib")
 
 import ternzip
 from ternzip import TernzipError, demo
-from ternzip.cli.app import app
-from ternzip.recipe import Recipe
+from ternzip.cli.app import app, main
+from ternzip.recipe import ARCHS, Recipe
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
@@ -94,6 +94,7 @@ def test_help_states_every_option_with_its_choices_and_default() -> None:
     for name in Recipe.__dataclass_fields__:
         assert f"--{name.replace('_', '-')}" in text, name
     assert "(fixed | linear | square | exp | log; default log)" in text
+    assert text.count("default ") >= len(Recipe.__dataclass_fields__)
     text = ternzip_command("eval", "--help")
     assert "--dataset" in text
     assert "--early-stopping" not in text
@@ -106,6 +107,22 @@ def test_training_without_lightning_says_what_to_install(
     monkeypatch.delattr(ternzip, "training", raising=False)
     with pytest.raises(TernzipError, match=r"training needs Lightning: pip install 'ternzip\[train\]'"):
         ternzip_command("train", "--out", tmp_path)
+
+
+def test_an_option_that_makes_no_sense_is_bad_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command, options, message in (
+        ("train", ["--delta", "1"], "--delta: expected a value in [0, 1), found 1"),
+        ("train", ["--preset", "fast"], "unknown preset 'fast': expected one of paper, quick"),
+        ("train", ["--delta", "0.5", "--max-delta", "0.4"], "--delta: 0.5 exceeds --max-delta 0.4"),
+        ("eval", ["x.pt", "--arch", "vgg"], f"--arch: unknown 'vgg': expected one of {', '.join(ARCHS)}"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["ternzip", command, *options])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 2
+        assert capsys.readouterr() == ("", f"ternzip: error: {message}\n")
 
 
 def test_unknown_names_are_one_clear_line(tmp_path: Path) -> None:

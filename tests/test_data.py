@@ -54,7 +54,7 @@ def test_cifar10_planes_and_labels(tmp_path: Path, inner: str) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("place", ["", "raw", "MNIST/raw"])
+@pytest.mark.parametrize("place", ["", "mnist", "raw", "MNIST/raw"])
 def test_mnist(tmp_path: Path, packed: bool, place: str) -> None:
     write_mnist(tmp_path / place, packed)
     dataset = open_dataset("mnist", tmp_path)
@@ -145,6 +145,13 @@ def test_download_asks_pooch_with_md5_sums(tmp_path: Path, monkeypatch: pytest.M
     ]
     assert len(open_dataset("mnist", tmp_path, download=True).train) == 6
     assert len(asked) == 5
+    for name, images in (
+        ("cifar10", 20),
+        ("mnist", 6),
+    ):  # what is there is not fetched again, and is found again
+        for download in (True, False):
+            assert len(open_dataset(name, tmp_path, download=download).train) == images
+    assert len(asked) == 5
     assert all(known.startswith("md5:") and len(known) == 36 for _, known in asked)
 
     def fail(*args: object, **kwargs: object) -> None:
@@ -152,10 +159,10 @@ def test_download_asks_pooch_with_md5_sums(tmp_path: Path, monkeypatch: pytest.M
 
     pooch.retrieve = fail  # type: ignore[attr-defined]
     with pytest.raises(TernzipError, match="cifar10: download failed: MD5 hash"):
-        open_dataset("cifar10", tmp_path, download=True)
+        open_dataset("cifar10", tmp_path / "elsewhere", download=True)
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(TernzipError, match="needs pooch"):
-        open_dataset("mnist", tmp_path, download=True)
+        open_dataset("mnist", tmp_path / "elsewhere", download=True)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import readme_tables
 from typer.testing import CliRunner
 
 from ternzip.cli.app import app
@@ -51,3 +52,8 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert python
     for code in python:
         run(code, "python")
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
+def test_tables_are_what_was_measured(document: str) -> None:
+    assert readme_tables.updated(document) == (ROOT / document).read_text(encoding="utf-8")

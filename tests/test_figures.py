@@ -92,8 +92,12 @@ def test_figures_hold_what_was_measured(runs: list[Run]) -> None:
     assert len(axis.get_lines()) == 4  # two seeds of one setting share a marker
     assert axis.get_lines()[0].get_xdata().tolist() == [2, 2]
     assert {text.get_text() for text in axis.get_legend().get_texts()} == {run.label for run in runs}
-    sparsity, _ = plotting.tradeoff(runs).axes
-    assert sparsity.get_lines()[0].get_xdata().tolist() == [20, 20]
+    sparsity, entropy = plotting.tradeoff(runs).axes
+    full, log, fixed, ttq = sparsity.get_lines()
+    assert list(full.get_ydata()) == [50, 50]  # across: full precision has no sparsity and no entropy
+    assert log.get_xdata().tolist() == [20, 20]
+    assert [line.get_xdata().tolist() for line in (fixed, ttq)] == [[20], [20]]
+    assert len(entropy.get_lines()) == 4
     accuracy, change, _ = plotting.oscillation(runs[:1]).axes
     assert accuracy.get_lines()[0].get_ydata().tolist() == pytest.approx([30, 50, 45, 40])
     assert change.get_lines()[0].get_ydata().tolist() == pytest.approx([20, 5, 5])

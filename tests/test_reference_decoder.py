@@ -90,7 +90,7 @@ def file_of(tensors: Tensors, codec: str = "auto", metadata: dict[str, str] | No
 KNOWN = sorted(codec.name for codec in reference_decoder.CODECS.values())
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(tensor_lists(), st.sampled_from(KNOWN), st.dictionaries(st.text(), st.text(), max_size=3))
 def test_decodes_what_ternzip_writes(tensors: Tensors, codec: str, metadata: dict[str, str]) -> None:
     content = reference_decoder.decode(file_of(tensors, codec, metadata))

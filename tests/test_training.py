@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ pytest.importorskip("lightning")
 
 import ternzip
 from ternzip import TernzipError, training
+from ternzip.callbacks import LiveBar
 from ternzip.data import Dataset, Split
 from ternzip.learner import Learner, frozen_modules, lr_factor
 from ternzip.recipe import Recipe
@@ -47,7 +49,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def recipe(data: str) -> Recipe:
+def recipe(data: str, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """fc3 with 100 features a layer instead of 1,000: its own width is no part of what is tested here."""
+    narrow = functools.partial(ternzip.models.fc3, hidden=100)
+    wide = ternzip.models.ARCHITECTURES["fc3"]
+    monkeypatch.setitem(ternzip.models.ARCHITECTURES, "fc3", dataclasses.replace(wide, build=narrow))
     return Recipe(
         arch="fc3",
         dataset="mnist",
@@ -76,7 +82,7 @@ def test_a_run_leaves_its_files_and_says_what_they_are(recipe: Recipe, tmp_path:
 
     last = result.last
     assert last.epoch == 2
-    assert last.weights == 784 * 1000 + 1000 * 1000 + 1000 * 10
+    assert last.weights == 784 * 100 + 100 * 100 + 100 * 10
     assert last.file == (tmp_path / "last.tnz").stat().st_size
     assert last.predicted > 0
     assert last.ternary <= last.predicted * 1.001 + 3 * 32
@@ -99,6 +105,22 @@ def test_a_run_leaves_its_files_and_says_what_they_are(recipe: Recipe, tmp_path:
         score = training.evaluate(tmp_path / file, recipe)
         assert score.images == 40
         assert score.accuracy == pytest.approx(last.accuracy)
+
+
+def test_a_terminal_gets_a_live_bar(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, str]] = []
+    original = LiveBar.get_metrics
+
+    def get_metrics(self: LiveBar, trainer: object, module: object) -> dict[str, str]:
+        shown.append(original(self, trainer, module))
+        return shown[-1]
+
+    monkeypatch.setattr(training, "_stderr_is_terminal", lambda: True)
+    monkeypatch.setattr(LiveBar, "get_metrics", get_metrics)
+    training.train(recipe, tmp_path)
+    assert list(shown[-1]) == ["loss", "accuracy", "Delta", "zeros", "bit/weight", "file, bytes"]
+    assert shown[-1]["Delta"] == f"{0.02 + 0.004 * np.log(2):.4f}"
+    assert float(shown[-1]["loss"]) > 0
 
 
 def test_resuming_gives_the_numbers_of_the_whole_run(
@@ -166,8 +188,23 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(
     assert training.read_run(tmp_path / "last.ckpt")["epoch"] == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"devices": "none"}, "--devices none --strategy auto.*: .*int > 0"),
+        ({"accelerator": "hpu"}, "--accelerator hpu"),
+        ({"strategy": "foo"}, "--strategy foo.*: .*invalid strategy name"),
+    ],
+)
+def test_devices_that_are_not_there(
+    recipe: Recipe, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(TernzipError, match=message):
+        training.train(recipe.with_options(options), tmp_path)
+
+
 def test_a_collapsed_training_stops(recipe: Recipe, tmp_path: Path) -> None:
-    dead = recipe.with_options({"delta": 0.89, "batch_size": 2})
+    dead = recipe.with_options({"delta": 0.89, "batch_size": 2, "train_images": 44})
     with pytest.raises(TernzipError, match="training has collapsed"):
         training.train(dead, tmp_path)
 
@@ -179,7 +216,7 @@ def test_every_quantizer_trains(recipe: Recipe, tmp_path: Path, quantizer: str) 
     )
     result = training.train(recipe, tmp_path)
     assert result is not None
-    assert result.last.weights == (0 if quantizer == "none" else 1_794_000)
+    assert result.last.weights == (0 if quantizer == "none" else 89_400)
 
 
 def test_mixed_precision_over_two_steps_of_signed_activations(recipe: Recipe, tmp_path: Path) -> None:
@@ -210,7 +247,7 @@ def learner(recipe: Recipe) -> Learner:
 
 
 def test_transfer_starts_from_a_checkpoint_and_freezes_it(recipe: Recipe, tmp_path: Path) -> None:
-    start = ternzip.models.fc3()
+    start = ternzip.models.fc3(hidden=100)
     torch.save({"state_dict": {f"module.{k}": v for k, v in start.state_dict().items()}}, tmp_path / "fp.pt")
     recipe = recipe.with_options({"init": str(tmp_path / "fp.pt"), "freeze": ["fc1"], "epochs": 1})
     training.train(recipe.with_options({"unfreeze_epoch": 9}), tmp_path / "frozen")
@@ -262,37 +299,44 @@ def test_evaluate_refuses_what_does_not_fit(recipe: Recipe, tmp_path: Path) -> N
     torch.save(ternzip.models.resnet20().state_dict(), tmp_path / "other.pt")
     with pytest.raises(TernzipError, match="tensor names do not fit FullyConnected"):
         training.evaluate(tmp_path / "other.pt", recipe)
-    torch.save(ternzip.prepare(ternzip.models.fc3()).state_dict(), tmp_path / "latent.pt")
+    torch.save(ternzip.prepare(ternzip.models.fc3(hidden=100)).state_dict(), tmp_path / "latent.pt")
     with pytest.raises(TernzipError, match="holds latent weights"):
         training.evaluate(tmp_path / "latent.pt", recipe)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over subprocesses")
-def test_two_processes_train_as_one(recipe: Recipe, tmp_path: Path) -> None:
+def test_two_processes_train_as_one(data: str, tmp_path: Path) -> None:
     """Batch norm in evaluation mode, so that its statistics do not depend on who sees which images.
 
     In double precision: Adam divides by gradients that are zero but for rounding.
     """
-    flags = (
-        f"--arch fc3 --dataset mnist --data {recipe.data} --epochs 1 --batch-size 32 --test-images 39 "
-        "--delta 0.02 --multiplier 0.2 --accelerator cpu --frozen-norm --precision 64"
-    ).split()
-    # The command itself, as a launcher of processes must be able to run it again.
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    options = {"epochs": 1, "batch_size": 32, "test_images": 39, "delta": 0.02, "multiplier": 0.2}
+    both = {
+        "arch": "fc3",
+        "dataset": "mnist",
+        "data": data,
+        "accelerator": "cpu",
+        "precision": "64",
+        **options,
     }
+    training.train(Recipe(**both, frozen_norm=True), tmp_path / "one")
 
-    def run(out: Path, *more: str) -> None:
-        command = [sys.executable, "-m", "ternzip", "train", "--out", str(out), *flags, *more]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=240, check=False
-        )
-        assert done.returncode == 0, done.stderr
-
-    run(tmp_path / "one")
-    run(tmp_path / "two", "--devices", "2", "--strategy", "ddp")
+    # The command itself, as a launcher of processes must be able to run it again.
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in both.items()]
+    ddp = ("--frozen-norm", "--devices", "2", "--strategy", "ddp", "--out", str(tmp_path / "two"))
+    done = subprocess.run(
+        [sys.executable, "-m", "ternzip", "train", *flags, *ddp],
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        },
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-6, atol=1e-6)

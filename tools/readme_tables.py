@@ -1,4 +1,4 @@
-"""Puts measured figures into the README: each table between its markers is made from a benchmark's JSON.
+"""Puts measured figures into the documents: each table between its markers is made from a benchmark's JSON.
 
     python tools/readme_tables.py [--check]
 
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 
 
@@ -62,33 +61,66 @@ def codecs_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{note} {_measured(result)}"])
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
-    "files": ("files.json", files_table),
-    "codecs": ("codec.json", codecs_table),
+def quantizers_table(result: dict[str, Any]) -> str:
+    """One network trained alike with every quantizer, and what the paper reports of its full training."""
+    rows, paper, recipe = result["results"], result["paper"], result["recipe"]
+    head = ["quantizer", "accuracy", "to FP", "zeros", "bits/weight", ".tnz, bytes"]
+    head += ["paper: accuracy", "to FP", "zeros"]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    full = 100 * rows["full precision"]["accuracy_all_test_images"]
+    for name, row in rows.items():
+        accuracy, last = 100 * row["accuracy_all_test_images"], row["last"]
+        reported = paper.get(name, {})
+        ternary = name != "full precision"
+        cells = [
+            name,
+            f"{accuracy:.2f}",
+            f"{accuracy - full:+.2f}" if ternary else "",
+            f"{100 * last['sparsity']:.1f} %" if ternary else "",
+            f"{last['entropy']:.3f}" if ternary else "",
+            f"{last['file']:,}",
+            f"{reported['accuracy']:.2f}" if reported else "",
+            f"{reported['accuracy'] - reported['full_precision']:+.2f}" if reported and ternary else "",
+            f"{reported['zeros']:.1f} %" if "zeros" in reported else "",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    note = (
+        f"{result['data']}, accuracies in % on all test images: `{recipe['arch']}` at inflate {recipe['inflate']}, "
+        f"{recipe['epochs']} epochs of the first {recipe['train_images']:,} training images, last epoch, one seed. "
+        "Bits/weight is the entropy of the symbols; the file holds the whole network. "
+        "The paper: 500 epochs of all images of the original CIFAR-10, at inflate 5; TTQ and EC2T a ResNet-20."
+    )
+    return "\n".join([*lines, "", f"{note} {_measured(result)}"])
+
+
+TABLES: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
+    "files": ("README.md", "files.json", files_table),
+    "codecs": ("README.md", "codec.json", codecs_table),
+    "quantizers": ("docs/guide.md", "quantizers.json", quantizers_table),
 }
 
 
-def updated(text: str) -> str:
-    """The README with every table made anew."""
-    for name, (source, make) in TABLES.items():
+def updated(document: str) -> str:
+    """A document with every table of its made anew."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for name, (home, source, make) in TABLES.items():
+        if home != document:
+            continue
         table = make(json.loads((BENCHMARKS / source).read_text(encoding="utf-8")))
         pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end -->)"
         text, count = re.subn(pattern, lambda m, t=table: m[1] + t + "\n" + m[2], text, flags=re.DOTALL)  # type: ignore[misc]
         if count != 1:
-            sys.exit(f"{README.name}: expected one table {name!r}, found {count}")
+            sys.exit(f"{document}: expected one table {name!r}, found {count}")
     return text
 
 
 def main() -> None:
-    text = README.read_text(encoding="utf-8")
-    new = updated(text)
-    if "--check" in sys.argv[1:]:
-        sys.exit(
-            0
-            if new == text
-            else f"{README.name}: tables differ from docs/benchmarks; run tools/readme_tables.py"
-        )
-    README.write_text(new, encoding="utf-8")
+    for document in sorted({home for home, _, _ in TABLES.values()}):
+        path, new = ROOT / document, updated(document)
+        if "--check" not in sys.argv[1:]:
+            path.write_text(new, encoding="utf-8")
+        elif new != path.read_text(encoding="utf-8"):
+            sys.exit(f"{document}: tables differ from docs/benchmarks; run tools/readme_tables.py")
 
 
 if __name__ == "__main__":

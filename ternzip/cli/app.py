@@ -13,6 +13,11 @@ from ternzip._version import __version__
 from ternzip.cli.console import one_line
 from ternzip.errors import TernzipError
 
+
+class UsageError(TernzipError):
+    """An option's value makes no sense, whatever the data are: exit status 2."""
+
+
 app = typer.Typer(
     name="ternzip",
     no_args_is_help=True,
@@ -58,7 +63,7 @@ def main() -> NoReturn:
         if debug:
             raise
         print(f"ternzip: error: {one_line(str(error))}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:
         _discard_output()  # whoever read it has gone
         sys.exit(1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ternzip.cli.app import app
+from ternzip.cli.app import UsageError, app
 from ternzip.errors import TernzipError
 from ternzip.recipe import PRESETS, Recipe, flag, kind, preset, read_toml
 
@@ -47,13 +47,23 @@ def recipe_options(*panels: str) -> Callable[[Callable[..., None]], Callable[...
     return decorate
 
 
+def as_usage(check: Callable[[Any], Recipe], given: Any) -> Recipe:
+    """check(given), what a person typed: an error in it is one of usage."""
+    try:
+        return check(given)
+    except TernzipError as error:
+        raise UsageError(str(error)) from error
+
+
 def _parameter(entry: dataclasses.Field[Any]) -> inspect.Parameter:
     notes = []
     if entry.metadata["choices"]:
         notes.append(" | ".join(entry.metadata["choices"]))
     if isinstance(entry.default, bool):
         notes.append(f"default {'yes' if entry.default else 'no'}")
-    elif entry.default not in (None, ()):
+    elif entry.default in (None, ()):
+        notes.append(f"default {entry.metadata['unset']}")
+    else:
         notes.append(f"default {entry.default}")
     expected = kind(entry.name)
     hint: Any = list[str] if expected is tuple else expected
@@ -90,14 +100,14 @@ def train(
 
     The default is the paper's recipe, hours on a GPU; `--preset quick` takes about ten minutes on a CPU.
     """
-    recipe = preset(preset_name)
+    recipe = as_usage(preset, preset_name)
     if resume and (out / "last.ckpt").is_file():
         from ternzip.training import stored_recipe
 
         recipe = stored_recipe(out / "last.ckpt")
     if config is not None:
         recipe = recipe.with_options(read_toml(config), source=str(config))
-    recipe = recipe.with_options(options)
+    recipe = as_usage(recipe.with_options, options)
     try:
         from ternzip.training import train as run
     except ImportError as error:
@@ -129,7 +139,7 @@ def evaluate(
     """Top-1 accuracy of a checkpoint on a data set's test images."""
     from ternzip import training
 
-    score = training.evaluate(file, Recipe().with_options(options), device=device)
+    score = training.evaluate(file, as_usage(Recipe().with_options, options), device=device)
     if as_json:
         print(json.dumps({**dataclasses.asdict(score), "accuracy": score.accuracy}))
     else:

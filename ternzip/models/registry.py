@@ -17,11 +17,12 @@ from ternzip.models.paper import resnet20
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build a network for images of a shape (channels, height, width)."""
+    """How to build a network for images of a shape (channels, height, width); `flat` ones take in_features."""
 
     name: str
     build: Callable[..., nn.Module]
     activation: str
+    flat: bool = False
 
     def __call__(
         self,
@@ -31,7 +32,7 @@ class Architecture:
         activation: str | None = None,
         **options: Any,
     ) -> nn.Module:
-        if self.build is fc3:
+        if self.flat:
             options["in_features"] = math.prod(image_shape)
         else:
             options["in_channels"] = image_shape[0]
@@ -51,7 +52,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("he-resnet32", he_resnet32, "relu"),
         Architecture("he-resnet44", he_resnet44, "relu"),
         Architecture("he-resnet56", he_resnet56, "relu"),
-        Architecture("fc3", fc3, "relu"),
+        Architecture("fc3", fc3, "relu", flat=True),
     )
 }
 
