@@ -116,7 +116,7 @@ def network_of(path: Path) -> Network:
             ternary = detect(tensor) if isinstance(tensor, RawTensor) else None
             if ternary is not None and tensor_is_weight(ternary.geometry):
                 assert isinstance(tensor, RawTensor)
-                network.append(trits_of(tensor, ternary).reshape(tensor.shape))
+                network.append(trits_of(tensor).reshape(tensor.shape))
     return network
 
 
