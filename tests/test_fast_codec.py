@@ -235,7 +235,7 @@ def decode_elements(
     width: int,
     levels: list[npt.NDArray[np.uint64]],
     row: int,
-) -> tuple[tuple[int, int, int, int, int | None] | None, bytes]:
+) -> tuple[tuple[int, int, int, int, tuple[int, int] | None] | None, bytes]:
     """What was put and the elements' bytes, decoded between guard bytes."""
     out = np.full(width * (n + 2), 85, np.uint8)
     body = out[width : width * (n + 1)]
@@ -268,7 +268,7 @@ def test_decodes_into_elements_with_levels_by_row(rows: int, cols: int) -> None:
     assert body == expected.astype(np.uint16).tobytes()
     positive[1] = 0
     found, _ = decode_elements(encode(trits), trits.size, count(trits), 9, 2, [negative, positive], cols)
-    assert found == (*count(trits), 0, 1)
+    assert found == (*count(trits), 0, (1, 1))
 
 
 def test_elements_of_a_refused_payload() -> None:

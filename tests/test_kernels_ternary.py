@@ -224,24 +224,25 @@ def test_counts_do_not_overflow_and_name_what_is_no_trit(isa: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "first", "row"), [([], 0, None), ([4], 0, 1), ([11, 6], 0, 1), ([11], 5, 2)]
+    ("wrong", "first", "lacking"),
+    [({}, 0, None), ({5: 1}, 0, (1, 1)), ({11: -1, 6: -1}, 0, (1, -1)), ({11: -1}, 5, (2, -1))],
 )
-def test_symbols_without_a_level_are_named_by_row(wrong: list[int], first: int, row: int | None) -> None:
+def test_symbols_without_a_level_are_named_by_row(
+    wrong: dict[int, int], first: int, lacking: tuple[int, int] | None
+) -> None:
     """Rows of 5: row 0 has both levels, row 1 none, row 2 the positive one only."""
     levels = [np.array(values, np.uint64) for values in ([0x80 + 7, 0, 0], [9, 0, 5])]
     trits = np.array([-1, 1, 0, 1, -1] + [0] * 5 + [1, 0, 0, 1, 1], np.int8)
     expected = [0x87, 9, 0, 9, 0x87, 0, 0, 0, 0, 0, 5, 0, 0, 5, 5]
-    for place in wrong:
-        trits[place] = -1
-        expected[place] = int(levels[0][place // 5])
-    if 4 in wrong:
-        trits[5], expected[5] = 1, 0
+    for place, symbol in wrong.items():
+        trits[place] = symbol
+        expected[place] = 0
     out = np.full(15, 1, np.uint8)
     address = [a.ctypes.data for a in levels]
     put = core.put_trits(
         trits[first:].ctypes.data, 15 - first, 8, *address, 5, first, out[first:].ctypes.data
     )
-    assert put[4] == row
+    assert put[4] == lacking
     assert out[first:].tolist() == expected[first:]
 
 

@@ -31,9 +31,9 @@ def extract_trits(src: int, count: int, dtype: int, trits: int, threads: int = 1
 
 # Trits as elements of a tensor (csrc/core/element_sink.hpp): the level by the sign of each int8, +0 for 0, to `out` on.
 # Levels: uint64 arrays of length 1, or with row_size > 0 one for every row_size elements of the tensor, of which the
-# first to come has the number `first`. Returns (negative, zero, positive, invalid, row): how many there were of each,
-# and the first row with a symbol whose level there is 0, else None.
-_Put = tuple[int, int, int, int, int | None]
+# first to come has the number `first`. Returns (negative, zero, positive, invalid, lacking): how many there were of
+# each, and (row, symbol) where a symbol's level is 0, of the first row where that is so, else None.
+_Put = tuple[int, int, int, int, tuple[int, int] | None]
 
 def put_trits(
     trits: int,

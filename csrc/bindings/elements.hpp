@@ -25,12 +25,14 @@ inline ElementSink make_sink(int dtype, std::uintptr_t negative, std::uintptr_t 
                      pointer<const std::uint64_t>(positive), row_size, first, pointer<void>(out));
 }
 
-// (negative, zero, positive, invalid, first row that lacks a level or None)
+// (negative, zero, positive, invalid, (row, symbol) of the first symbol that lacks a level or None)
 inline pybind11::tuple what_was_put(const ElementSink& sink) {
   const TritCounts& counts = sink.counts();
-  pybind11::object row = pybind11::none();
-  if (sink.lacking_row() != ElementSink::kNoRow) row = pybind11::int_(sink.lacking_row());
-  return pybind11::make_tuple(counts.neg, counts.zero, counts.pos, counts.invalid, row);
+  pybind11::object lacking = pybind11::none();
+  if (sink.lacking_row() != ElementSink::kNoRow) {
+    lacking = pybind11::make_tuple(sink.lacking_row(), sink.lacking_symbol());
+  }
+  return pybind11::make_tuple(counts.neg, counts.zero, counts.pos, counts.invalid, lacking);
 }
 
 }  // namespace ternzip::bindings

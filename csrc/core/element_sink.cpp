@@ -32,9 +32,12 @@ void ElementSink::put(const std::int8_t* trits, std::size_t n) noexcept {
     counts_.zero += found.zero;
     counts_.pos += found.pos;
     counts_.invalid += size - found.neg - found.zero - found.pos;
-    const bool lacking =
-        (negative_[row_] == 0 && found.neg != 0) || (positive_[row_] == 0 && found.pos != 0);
-    if (lacking && lacking_row_ == kNoRow) lacking_row_ = row_;
+    const bool no_negative = negative_[row_] == 0 && found.neg != 0;
+    const bool no_positive = positive_[row_] == 0 && found.pos != 0;
+    if ((no_negative || no_positive) && lacking_row_ == kNoRow) {
+      lacking_row_ = row_;
+      lacking_symbol_ = no_negative ? -1 : 1;
+    }
     expand(trits, size, negative_[row_], positive_[row_], out_);
     trits += size;
     out_ += size * format_.width;

@@ -26,8 +26,11 @@ class ElementSink {
 
   // Of all that was put: values beyond -1, 0 and +1 are counted as invalid.
   const TritCounts& counts() const noexcept { return counts_; }
-  // The first row that was given a symbol it has no level for, kNoRow if there is none (or one pair of levels).
+  // The first row that was given a symbol it has no level for, kNoRow if there is none (or one pair of
+  // levels).
   std::size_t lacking_row() const noexcept { return lacking_row_; }
+  // That symbol: -1 or +1.
+  int lacking_symbol() const noexcept { return lacking_symbol_; }
 
  private:
   Format format_;
@@ -39,6 +42,7 @@ class ElementSink {
   unsigned char* out_;
   TritCounts counts_;
   std::size_t lacking_row_ = kNoRow;
+  int lacking_symbol_ = 0;
 };
 
 }  // namespace ternzip

@@ -38,7 +38,7 @@ std::uint32_t load_u24(const std::uint8_t* bytes) noexcept {
 class SymbolDecoder {
  public:
   SymbolDecoder(const ParseTree& tree, std::span<const std::uint32_t> frequencies, unsigned precision)
-      : tables_(std::make_unique<DecodeTables>()), precision_(precision) {
+      : tables_(std::make_unique_for_overwrite<DecodeTables>()), precision_(precision) {
     if (!packed()) slot_symbol_.resize(std::size_t{1} << precision);
     std::uint32_t start = 0;
     for (std::size_t symbol = 0; symbol < frequencies.size(); ++symbol) {
@@ -54,12 +54,14 @@ class SymbolDecoder {
       start_[symbol] = start;
       start += frequency;
     }
+    tables_->longest = 0;
     for (const std::int16_t leaf : tree.leaves) {
       tables_->longest =
           std::max<unsigned>(tables_->longest, tree.nodes[static_cast<std::size_t>(leaf)].length);
     }
     tables_->stride = std::max(8u, std::bit_ceil(tables_->longest + 1));
     tables_->precision = precision;
+    std::memset(tables_->records, 0, tree.leaves.size() * tables_->stride);
     for (std::size_t symbol = 0; symbol < tree.leaves.size(); ++symbol) {
       const Node* node = &tree.nodes[static_cast<std::size_t>(tree.leaves[symbol])];
       std::uint8_t* record = tables_->records + symbol * tables_->stride;

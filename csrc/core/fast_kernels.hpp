@@ -1,7 +1,7 @@
 // The inner loops of the `fast` decoder, one object per instruction set.
 //
-// Only the pointers below leave such an object: an inline function shared with other objects could be linked in
-// the version compiled for the wrong instruction set.
+// Only the pointers below leave such an object: an inline function shared with other objects could be linked
+// in the version compiled for the wrong instruction set.
 #pragma once
 
 #include <cstddef>

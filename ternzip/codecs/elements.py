@@ -21,14 +21,14 @@ class Put:
     Attributes:
         negative, zero, positive: how many symbols of each kind.
         invalid: how many values were no symbols.
-        lacking_row: the first row that was given a symbol whose level it lacks, or None.
+        lacking: (row, symbol) of the first row that was given a symbol whose level it lacks, or None.
     """
 
     negative: int
     zero: int
     positive: int
     invalid: int
-    lacking_row: int | None
+    lacking: tuple[int, int] | None
 
 
 @dataclass(frozen=True)

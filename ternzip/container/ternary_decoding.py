@@ -71,15 +71,10 @@ class TernaryDecoding:
             sum(put.positive for put in self._found),
             sum(put.invalid for put in self._found),
         )
-        lacking = [put.lacking_row for put in self._found if put.lacking_row is not None]
+        lacking = [put.lacking for put in self._found if put.lacking is not None]
         if lacking:  # the symbol would have come out as a zero
-            row = min(lacking)
-            absent = [
-                symbol
-                for symbol, levels in (("-1", ternary.negative), ("+1", ternary.positive))
-                if not levels[row]
-            ]
-            raise CorruptPayload(f"row {row}: expected no symbol {' or '.join(absent)} without a level")
+            row, symbol = min(lacking)
+            raise CorruptPayload(f"row {row}: expected no symbol {symbol:+} without a level")
         if not ternary.negative_zeros:
             return
         signs = self._signs
