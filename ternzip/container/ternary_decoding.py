@@ -7,8 +7,9 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from ternzip.codecs import BATCH_DECODERS, ELEMENT_DECODERS
 from ternzip.codecs.base import BatchDecoder, CorruptPayload, DecodeJob, Trits
-from ternzip.codecs.elements import ElementDecoder, Elements, Put
+from ternzip.codecs.elements import Elements, Put
 from ternzip.codecs.geometry import Geometry
 from ternzip.codecs.planes import Bytes
 from ternzip.container.batches import Batches, BatchItem
@@ -42,6 +43,7 @@ class TernaryDecoding:
         assert entry.coding is not None
         self._entry, self._ternary, self._coding = entry, entry.ternary, entry.coding
         self._data, self._payload, self._located, self._batches = data, payload, located, batches
+        self._codec_code = -1 if entry.coding.symbols is None else entry.coding.symbols.code
         self._signs = np.empty(self._ternary.zero_geometry.symbols, np.int8)
         self._found: list[Put] = []  # of each chunk
 
@@ -49,11 +51,12 @@ class TernaryDecoding:
         """Submits all chunks; `finish` may be called when every future is done."""
         records = iter(self._entry.records)
         futures = []
-        codec = self._coding.symbols
+        batch_decoder = BATCH_DECODERS.get(self._codec_code)
         for start, chunk in self._ternary.geometry.chunks():
             record = next(records)
-            if isinstance(codec, BatchDecoder):
-                futures.append(self._batches.add(codec, self._batch_item(codec, record, start, chunk)))
+            if batch_decoder is not None:
+                item = self._batch_item(batch_decoder, record, start, chunk)
+                futures.append(self._batches.add(batch_decoder, item))
             else:
                 futures.append(workers.submit(self._decode_symbols, record, start, chunk))
         for start, chunk in self._ternary.zero_geometry.chunks():
@@ -100,8 +103,9 @@ class TernaryDecoding:
         counts, codec = self._ternary.counts, self._coding.symbols
         with self._located(self._entry, record):
             payload = self._payload(record)
-            if isinstance(codec, ElementDecoder):
-                put = codec.decode_elements(payload, counts, self._coding.symbol_parameters, elements)
+            direct = ELEMENT_DECODERS.get(self._codec_code)
+            if direct is not None:
+                put = direct.decode_elements(payload, counts, self._coding.symbol_parameters, elements)
             else:
                 symbols = np.empty(chunk.symbols, np.int8)
                 if codec is not None:
