@@ -188,9 +188,9 @@ def copy_speed(item: Input, seconds: float) -> float:
     return item.weights / best_time(copy, seconds)
 
 
-def run(items: Iterator[Input], coders: Sequence[Coder], seconds: float) -> list[dict[str, Any]]:
+def run(items: Iterator[Input], coders: Sequence[Coder], seconds: float) -> Iterator[dict[str, Any]]:
+    """A row for each input as soon as it is measured; each is printed too."""
     console = Console(width=100)
-    results = []
     for item in items:
         skipped = [coder.name for coder in coders if coder.slow and item.weights > SLOW_LIMIT]
         row: dict[str, Any] = {
@@ -205,9 +205,8 @@ def run(items: Iterator[Input], coders: Sequence[Coder], seconds: float) -> list
         for coder in coders:
             if coder.name not in skipped:
                 row["coders"][coder.name] = measure(coder, item, seconds)
-        results.append(row)
         console.print(table_of(row))
-    return results
+        yield row
 
 
 def table_of(row: dict[str, Any]) -> Table:
@@ -275,9 +274,11 @@ def main() -> None:
         items = (
             synthetic(arguments.only) if name == "independent" else checkpoints(folders[name], arguments.only)
         )
-        rows = run(items, [*own_coders(), *others], arguments.seconds)
-        section = {"threads": 1, "missing": missing, "results": rows}
-        result = merge_sections(arguments.output, {name: section}, keep_others=bool(arguments.only))
+        rows: list[dict[str, Any]] = []
+        for row in run(items, [*own_coders(), *others], arguments.seconds):
+            rows.append(row)  # what is measured is kept, whatever becomes of the next input
+            section = {"threads": 1, "missing": missing, "results": rows}
+            result = merge_sections(arguments.output, {name: section}, keep_others=bool(arguments.only))
         console.print(f"{name}: {time.perf_counter() - start:.0f} s")
     draw(result["sections"], arguments.chart)
 

@@ -15,6 +15,7 @@ chunks: the bytes of `context` in the chunks of a file against one chunk.
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -139,11 +140,12 @@ def structured_trits(size: int, zeros: float) -> Trits:
 
 
 def chunks(weights: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
-    """A tensor just above the greatest chunk, so that the file cuts it in two; independent of `weights`."""
+    """Tensors just below and just above the greatest chunk, which a file cuts in two; independent of `weights`."""
     rows = []
     codec, parameters = BY_NAME["context"], bytes([DEFAULT_EFFORT])
-    for name, make in (("independent", iid_trits), ("rows and columns differ", structured_trits)):
-        trits = make(4_300_000, 0.9)
+    kinds = (("independent", iid_trits), ("rows and columns differ", structured_trits))
+    for size, (name, make) in itertools.product((4_000_000, 4_300_000), kinds):
+        trits = make(size, 0.9)
         counts, whole = counts_of(trits), Geometry.of_shape(trits.shape)
         one = len(codec.encode(trits.reshape(-1), whole, counts, parameters))
         pieces = [

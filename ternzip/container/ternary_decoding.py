@@ -86,11 +86,10 @@ class TernaryDecoding:
             _check_counts("signs of zeros", ternary.zero_counts, *counted)
         else:
             signs = np.full(ternary.counts.zero, -1, np.int8)
-        code = self._entry.dtype.code
-        if not core.apply_zero_signs(
-            self._data.ctypes.data, self._entry.size, code, signs.ctypes.data, signs.size
-        ):
-            raise CorruptPayload(f"expected {signs.size} zeros to carry signs, found another number")
+        applied = core.apply_zero_signs(
+            self._data.ctypes.data, self._entry.size, self._entry.dtype.code, signs.ctypes.data, signs.size
+        )
+        assert applied, "the number of zeros was checked, and the type has a negative zero"
 
     def _elements(self, start: int, chunk: Geometry) -> Elements:
         itemsize = self._entry.dtype.itemsize
