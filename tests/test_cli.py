@@ -276,8 +276,8 @@ def test_verify_compares_metadata(run: Run) -> None:
     assert result.status == 1
     assert json.loads(result.out)["differences"] == [
         "metadata 'b': expected '2', found '3' in the file",
-        f"metadata 'long': expected {'x' * 60!r}... of 100 characters, found none in the file",
         "metadata 'c': expected none, found '4' in the file",
+        f"metadata 'long': expected {'x' * 60!r}... of 100 characters, found none in the file",
     ]
     ternzip.save_file(tensors, "plain.tnz")
     assert run("verify", "other.tnz", "--against", "plain.tnz").status == 0  # nothing there to compare

@@ -51,7 +51,7 @@ def differences(reader: Reader, checkpoint: Checkpoint, threads: int | None = No
 
 
 def _metadata_differences(found: dict[str, str], checkpoint: Checkpoint) -> Iterator[str]:
-    for key in {**checkpoint.metadata, **found}:
+    for key in sorted({**checkpoint.metadata, **found}):  # .safetensors keeps no order
         expected, value = (_quoted(side.get(key)) for side in (checkpoint.metadata, found))
         if checkpoint.metadata.get(key) != found.get(key):
             yield f"metadata {key!r}: expected {expected}, found {value} in the file"
