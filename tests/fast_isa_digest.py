@@ -19,11 +19,13 @@ for zero in (0.0, 0.4, 0.9, 0.97, 0.999):
         out = np.empty(n, np.int8)
         assert core.fast_decode(data.ctypes.data, data.size, n, *counts, out.ctypes.data)
         assert np.array_equal(out, trits)
-        for size in (1, 2, 4, 8):
+        levels = [np.array([bits], np.uint64) for bits in (0x8182838485868788, 0x1112131415161718)]
+        for code, size in ((8, 1), (9, 2), (10, 4), (11, 8)):
             elements = np.empty(size * n, np.uint8)
-            assert core.fast_decode_into(
-                data.ctypes.data, data.size, n, *counts, size, 0x8182838485868788, 0x1112131415161718,
+            put = core.fast_decode_into(
+                data.ctypes.data, data.size, n, *counts, code, *(a.ctypes.data for a in levels), 0, 0,
                 elements.ctypes.data,
             )  # fmt: skip
+            assert put == (*counts, 0, None)
             digest.update(elements.tobytes())
 print(core.active_isa(), digest.hexdigest())

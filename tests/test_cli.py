@@ -266,6 +266,23 @@ def test_merge_zeros_says_so(run: Run, model: dict[str, torch.Tensor]) -> None:
     fails(run("verify", "model.tnz", "--against", "model.pt"), "differs from model.pt", "'masked'")
 
 
+def test_verify_compares_metadata(run: Run) -> None:
+    tensors = {"w": torch.ones(3)}
+    safetensors.torch.save_file(tensors, "m.safetensors", metadata={"a": "1", "b": "2", "long": "x" * 100})
+    ternzip.save_file(tensors, "m.tnz", metadata={"a": "1", "b": "2", "long": "x" * 100})
+    assert run("verify", "m.tnz", "--against", "m.safetensors").status == 0
+    ternzip.save_file(tensors, "other.tnz", metadata={"a": "1", "b": "3", "c": "4"})
+    result = run("verify", "other.tnz", "--against", "m.safetensors", "--json")
+    assert result.status == 1
+    assert json.loads(result.out)["differences"] == [
+        "metadata 'b': expected '2', found '3' in the file",
+        "metadata 'c': expected none, found '4' in the file",
+        f"metadata 'long': expected {'x' * 60!r}... of 100 characters, found none in the file",
+    ]
+    ternzip.save_file(tensors, "plain.tnz")
+    assert run("verify", "other.tnz", "--against", "plain.tnz").status == 0  # nothing there to compare
+
+
 # --- ternarize ---------------------------------------------------------------------------------------------
 
 

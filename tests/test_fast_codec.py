@@ -203,33 +203,80 @@ def test_factors_pay_where_trits_are_correlated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "negative", "positive"),
+    ("code", "dtype", "negative", "positive"),
     [
-        (np.int8, -1, 1),
-        (np.int8, -128, 127),
-        (np.float16, -0.5, 2.0),
-        (np.float32, -1.25e-3, 3.5),
-        (np.int64, -(2**40), 7),
-        (np.float64, -1 / 3, 1 / 7),
+        (8, np.int8, -1, 1),
+        (8, np.int8, -128, 127),
+        (2, np.float16, -0.5, 2.0),
+        (1, np.float32, -1.25e-3, 3.5),
+        (11, np.int64, -(2**40), 7),
+        (0, np.float64, -1 / 3, 1 / 7),
     ],
 )
 @pytest.mark.parametrize(("n", "zero"), [(0, 0.5), (777, 0.5), (100_003, 0.5), (150_001, 0.97), (5000, 1.0)])
 def test_decodes_into_elements(
-    dtype: npt.DTypeLike, negative: float, positive: float, n: int, zero: float
+    code: int, dtype: npt.DTypeLike, negative: float, positive: float, n: int, zero: float
 ) -> None:
     trits = random_trits(n, n, (1 - zero) / 3, zero)
     levels = np.array([negative, positive], dtype)
-    bits = levels.view(f"u{levels.itemsize}").tolist()
-    payload = np.frombuffer(encode(trits), np.uint8)
-    out = np.full(levels.itemsize * (n + 2), 85, np.uint8)
-    body = out[levels.itemsize : levels.itemsize * (n + 1)]
-    assert core.fast_decode_into(
-        payload.ctypes.data, payload.size, n, *count(trits), levels.itemsize, *bits, body.ctypes.data
-    )
+    width = levels.itemsize
+    bits = [np.array([level], np.uint64) for level in levels.view(f"u{width}")]
+    found, body = decode_elements(encode(trits), n, count(trits), code, width, bits, 0)
+    assert found == (*count(trits), 0, None)
     expected = np.where(trits > 0, levels[1], np.where(trits < 0, levels[0], np.zeros((), dtype)))
-    assert body.tobytes() == expected.astype(dtype).tobytes()
-    assert (out[: levels.itemsize] == 85).all()
-    assert (out[levels.itemsize * (n + 1) :] == 85).all()
+    assert body == expected.astype(dtype).tobytes()
+
+
+def decode_elements(
+    payload: bytes,
+    n: int,
+    counts: Counts,
+    code: int,
+    width: int,
+    levels: list[npt.NDArray[np.uint64]],
+    row: int,
+) -> tuple[tuple[int, int, int, int, tuple[int, int] | None] | None, bytes]:
+    """What was put and the elements' bytes, decoded between guard bytes."""
+    out = np.full(width * (n + 2), 85, np.uint8)
+    body = out[width : width * (n + 1)]
+    data = np.frombuffer(payload, np.uint8)
+    put = core.fast_decode_into(
+        data.ctypes.data,
+        data.size,
+        n,
+        *counts,
+        code,
+        *(a.ctypes.data for a in levels),
+        row,
+        0,
+        body.ctypes.data,
+    )
+    assert (out[:width] == 85).all()
+    assert (out[width * (n + 1) :] == 85).all()
+    return put, body.tobytes()
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1000, 7), (30, 5000), (3, 40_000)])
+def test_decodes_into_elements_with_levels_by_row(rows: int, cols: int) -> None:
+    trits = random_trits(rows, rows * cols, 0.2, 0.6)
+    negative = np.arange(1, rows + 1, dtype=np.uint64) | np.uint64(0x8000)
+    positive = np.arange(2, rows + 2, dtype=np.uint64)
+    found, body = decode_elements(encode(trits), trits.size, count(trits), 9, 2, [negative, positive], cols)
+    assert found == (*count(trits), 0, None)
+    by_row = trits.reshape(rows, cols)
+    expected = np.where(by_row > 0, positive[:, None], np.where(by_row < 0, negative[:, None], 0))
+    assert body == expected.astype(np.uint16).tobytes()
+    positive[1] = 0
+    found, _ = decode_elements(encode(trits), trits.size, count(trits), 9, 2, [negative, positive], cols)
+    assert found == (*count(trits), 0, (1, 1))
+
+
+def test_elements_of_a_refused_payload() -> None:
+    trits = random_trits(1, 2000, 0.2, 0.6)
+    levels = [np.array([0xFF], np.uint64), np.array([1], np.uint64)]
+    assert decode_elements(encode(trits)[:-1], 2000, count(trits), 8, 1, levels, 0)[0] is None
+    with pytest.raises(ValueError, match="no dtype has the code 99"):
+        decode_elements(encode(trits), 2000, count(trits), 99, 1, levels, 0)
 
 
 def refuses(payload: bytes, n: int, counts: Counts) -> bool:
@@ -339,8 +386,3 @@ def test_too_many_trits() -> None:
     with pytest.raises(ValueError, match=r"at most 2\^22"):
         encode(trits)
     assert decode(b"", trits.size, count(trits)) is None
-
-
-def test_element_size_is_checked() -> None:
-    with pytest.raises(ValueError, match="element_size must be"):
-        core.fast_decode_into(0, 0, 0, 1, 1, 1, 3, 0, 0, 0)

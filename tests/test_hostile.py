@@ -46,6 +46,8 @@ from ternzip.codecs.planes import compress_zstd
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
 from ternzip.container.tensor import RawTensor, Tie
+from ternzip.container.writer import write_container
+from ternzip.dtypes import BY_NAME as DTYPES
 from ternzip.errors import TernzipError
 
 CODECS = sorted(codecs.BY_NAME)
@@ -323,6 +325,23 @@ def test_directory_may_not_grow_without_bound() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
+
+
+def test_crowded_directories(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that compress too well are stored as they are; a frame that holds as many is refused."""
+    monkeypatch.setattr("ternzip.container.index._ENTRY_SLACK", 0)
+    tensors = [("t", RawTensor(DTYPES["uint8"], (1,), np.zeros(1, np.uint8)))]
+    tensors += [(f"tied.weight.{i:04}", Tie("t")) for i in range(300)]
+    stream = io.BytesIO()
+    write_container(stream, tensors, metadata={"key": "value"})
+    records, parameters, directory = parts(stream.getvalue())
+    assert directory[0] == 0
+    assert list(read(stream.getvalue())) == [name for name, _ in tensors]
+    table = table_of(directory)
+    crowded = b"\1" + varint(len(table)) + compress_zstd(table, 19)
+    limit = len(crowded) // 4
+    assert limit < 302
+    refused(seal(records, parameters, crowded), f"at most {limit} tensors and metadata entries .*, found 302")
 
 
 def zstd(data: bytes, **options: object) -> bytes:

@@ -109,7 +109,7 @@ def test_every_length_and_alignment(isa: str, code: int) -> None:
             assert core.detect_levels(src, n, code, threads) == oracle(bits, code)
 
         trits = np.full(n + 1, 99, np.int8)
-        core.extract_trits(src, 1, n, code, 0, 0, False, trits.ctypes.data)
+        core.extract_trits(src, n, code, trits.ctypes.data)
         expected = np.where(bits == neg, -1, np.where(bits == pos, 1, 0)).astype(np.int8)
         np.testing.assert_array_equal(trits[:n], expected)
         assert trits[n] == 99
@@ -117,7 +117,8 @@ def test_every_length_and_alignment(isa: str, code: int) -> None:
 
         keep2, dst = unaligned(np.zeros_like(bits), offset)
         levels = [np.array([level], np.uint64) for level in (neg, pos)]
-        core.expand_trits(trits.ctypes.data, 1, n, code, *(a.ctypes.data for a in levels), False, dst)
+        put = core.put_trits(trits.ctypes.data, n, code, *(a.ctypes.data for a in levels), 0, 0, dst)
+        assert put == (*((expected == t).sum() for t in (-1, 0, 1)), 0, None)
         start = dst - keep2.ctypes.data
         restored = keep2[start : start + bits.nbytes].copy().view(bits.dtype)
         np.testing.assert_array_equal(restored, np.where(bits == (minus or 0), 0, bits))
@@ -183,9 +184,15 @@ def test_levels_by_row(isa: str, code: int) -> None:
         assert [g.tolist() for g in got] == [[e[1] for e in each], [e[2] for e in each]]
 
         trits = np.empty((rows, cols), np.int8)
-        core.extract_trits(bits.ctypes.data, rows, cols, code, *address, True, trits.ctypes.data, 2)
+        core.extract_trits(bits.ctypes.data, rows * cols, code, trits.ctypes.data, 2)
         back = np.empty_like(bits)
-        core.expand_trits(trits.ctypes.data, rows, cols, code, *address, True, back.ctypes.data, 2)
+        done = 0
+        for part in (1, trits.size // 3, trits.size):  # pieces that begin and end within rows
+            piece = trits.reshape(-1)[done : done + part]
+            target = back.reshape(-1)[done:].ctypes.data
+            put = core.put_trits(piece.ctypes.data, piece.size, code, *address, cols, done, target)
+            assert put == (*((piece == t).sum() for t in (-1, 0, 1)), 0, None)
+            done += piece.size
         np.testing.assert_array_equal(back, np.where(bits == (minus or 0), 0, bits))
 
         if rows and cols:
@@ -206,12 +213,37 @@ def test_counts_do_not_overflow_and_name_what_is_no_trit(isa: str) -> None:
     for code in (4, 5, 6, 7, 8):
         zero_patterns = {0, 0x80} if code in (4, 5) else {0}
         trits = np.empty(256, np.int8)
-        core.extract_trits(every.ctypes.data, 1, 256, code, 0, 0, False, trits.ctypes.data)
+        core.extract_trits(every.ctypes.data, 256, code, trits.ctypes.data)
         assert trits.tolist() == [0 if b in zero_patterns else 1 - 2 * (b >> 7) for b in range(256)]
     levels = [np.array([v], np.uint64) for v in (7, 9)]
     out = np.empty(256, np.uint16)
-    core.expand_trits(every.ctypes.data, 1, 256, 9, *(a.ctypes.data for a in levels), False, out.ctypes.data)
+    address = [a.ctypes.data for a in levels]
+    put = core.put_trits(every.ctypes.data, 256, 9, *address, 0, 0, out.ctypes.data)
+    assert put == (1, 1, 1, 253, None)
     assert out.tolist() == [0] + [9] * 127 + [7] * 128
+
+
+@pytest.mark.parametrize(
+    ("wrong", "first", "lacking"),
+    [({}, 0, None), ({5: 1}, 0, (1, 1)), ({11: -1, 6: -1}, 0, (1, -1)), ({11: -1}, 5, (2, -1))],
+)
+def test_symbols_without_a_level_are_named_by_row(
+    wrong: dict[int, int], first: int, lacking: tuple[int, int] | None
+) -> None:
+    """Rows of 5: row 0 has both levels, row 1 none, row 2 the positive one only."""
+    levels = [np.array(values, np.uint64) for values in ([0x80 + 7, 0, 0], [9, 0, 5])]
+    trits = np.array([-1, 1, 0, 1, -1] + [0] * 5 + [1, 0, 0, 1, 1], np.int8)
+    expected = [0x87, 9, 0, 9, 0x87, 0, 0, 0, 0, 0, 5, 0, 0, 5, 5]
+    for place, symbol in wrong.items():
+        trits[place] = symbol
+        expected[place] = 0
+    out = np.full(15, 1, np.uint8)
+    address = [a.ctypes.data for a in levels]
+    put = core.put_trits(
+        trits[first:].ctypes.data, 15 - first, 8, *address, 5, first, out[first:].ctypes.data
+    )
+    assert put[4] == lacking
+    assert out[first:].tolist() == expected[first:]
 
 
 @needs_all_isas

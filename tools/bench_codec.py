@@ -1,17 +1,20 @@
 """Ternary codecs side by side: bits per weight and speed of ternzip's and everybody else's, in one run.
 
-    python tools/bench_codec.py [--checkpoints DIR] [--networks DIR] [--quick]
-                                [--output docs/benchmarks/codec.json] [--chart docs/benchmarks/codec.svg]
+    python tools/bench_codec.py [--checkpoints DIR] [--networks DIR] [--sections checkpoints,networks,independent]
+                                [--only TEXT] [--seconds 0.4] [--output docs/benchmarks/codec.json]
+                                [--chart docs/benchmarks/codec.svg]
 
-Inputs are the ternary tensors of every checkpoint in the folders, and synthetic ones with independent weights.
-Speeds are one thread's, weights per second, the best of several runs; every decoder's result is compared. Peers
-that are not installed are reported as missing: brotli, constriction, nncodec (`pip install --no-deps nncodec`), tmq.
+Inputs are the ternary tensors of every checkpoint in the two folders, and synthetic ones with independent weights.
+Speeds are one thread's, weights per second, the best of several runs; every decoder's result is compared. Sections
+that are not run again stay in the JSON as they were, each with its own date; --only keeps the inputs whose name holds
+the text, and replaces only them. The chart and the tables are made of the whole JSON; with `--sections ""` nothing is
+measured. Peers that are not installed are reported as missing: brotli, constriction, nncodec
+(`pip install --no-deps nncodec`), tmq.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -20,21 +23,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from codec_chart import draw
 from codec_peers import Coder, Network, Payloads, peers
-from machine import provenance
 from rich.console import Console
 from rich.table import Table
+from sections import merge_sections
 
 from ternzip.checkpoint.load import open_checkpoint
-from ternzip.codecs import BY_NAME, Geometry, Trits
+from ternzip.codecs import BY_NAME, DEFAULT_EFFORT, Geometry, Trits
 from ternzip.codecs.base import DecodeJob
 from ternzip.codecs.context import EFFORTS, ContextCodec
 from ternzip.codecs.ternary import detect, trits_of
 from ternzip.container.tensor import RawTensor
 from ternzip.symbols import SymbolCounts
 
-ZEROS = (1 / 3, 0.5, 0.9, 0.98, 0.995)
-SLOW_LIMIT = 5_000_000  # weights up to which coders that need minutes for more take part
+# Sizes of synthetic tensors, with their shares of zeros.
+SYNTHETIC = {
+    1_000_000: (1 / 3, 0.5, 0.9, 0.98, 0.995),
+    4_300_000: (0.5, 0.9, 0.98),
+    64_000_000: (1 / 3, 0.5, 0.9, 0.98, 0.995),
+}
+SLOW_LIMIT = 5_000_000  # weights up to which slow coders take part: they need minutes for ten times as many
 
 
 @dataclass
@@ -60,7 +69,7 @@ def counts_of(trits: Trits) -> SymbolCounts:
     return SymbolCounts(int((trits == -1).sum()), int((trits == 0).sum()), int((trits == 1).sum()))
 
 
-def ternzip_coder(name: str, parameters: bytes = b"") -> Coder:
+def ternzip_coder(name: str, parameters: bytes = b"", slow: bool = False) -> Coder:
     """A ternary codec of ternzip, chunk by chunk as in a file; `context` may decode chunks in lockstep."""
     codec = BY_NAME[name]
 
@@ -72,8 +81,7 @@ def ternzip_coder(name: str, parameters: bytes = b"") -> Coder:
     def encode(network: Network) -> Payloads:
         return [
             codec.encode(trits, geometry, counts, parameters)
-            for tensor in network
-            for counts in [counts_of(tensor)]
+            for tensor, counts in zip(network, known_counts(network), strict=True)
             for trits, geometry in chunks(tensor)
         ]
 
@@ -93,7 +101,7 @@ def ternzip_coder(name: str, parameters: bytes = b"") -> Coder:
     cache: dict[int, list[SymbolCounts]] = {}
 
     def known_counts(network: Network) -> list[SymbolCounts]:
-        """What a file states beside the payload, counted outside the timed run."""
+        """What a writer finds with the levels and a file states beside the payload: not part of a timed run."""
         key = id(network)
         if key not in cache:
             cache.clear()
@@ -101,11 +109,11 @@ def ternzip_coder(name: str, parameters: bytes = b"") -> Coder:
         return cache[key]
 
     label = f"ternzip {name}" + (f" {parameters[0]}" if parameters else "")
-    return Coder(label, encode, decode, prepare=known_counts)
+    return Coder(label, encode, decode, prepare=known_counts, slow=slow)
 
 
 def own_coders() -> list[Coder]:
-    efforts = [ternzip_coder("context", bytes([effort])) for effort in EFFORTS]
+    efforts = [ternzip_coder("context", bytes([effort]), slow=effort != DEFAULT_EFFORT) for effort in EFFORTS]
     return [*efforts, ternzip_coder("fast"), ternzip_coder("static"), ternzip_coder("packed")]
 
 
@@ -116,7 +124,7 @@ def network_of(path: Path) -> Network:
             ternary = detect(tensor) if isinstance(tensor, RawTensor) else None
             if ternary is not None and tensor_is_weight(ternary.geometry):
                 assert isinstance(tensor, RawTensor)
-                network.append(trits_of(tensor, ternary).reshape(tensor.shape))
+                network.append(trits_of(tensor).reshape(tensor.shape))
     return network
 
 
@@ -125,25 +133,28 @@ def tensor_is_weight(geometry: Geometry) -> bool:
     return geometry.rows > 1 and geometry.symbols >= 64
 
 
-def synthetic(quick: bool) -> Iterator[Input]:
-    rng = np.random.default_rng(2024)
-    for size in (1_000_000,) if quick else (1_000_000, 4_300_000, 64_000_000):
-        for zeros in ZEROS:
-            uniform = rng.random(size, np.float32).reshape(size // 1000, 1000)
-            trits = (uniform >= zeros).astype(np.int8)
-            trits[uniform >= zeros + (1 - zeros) / 2] = -1
-            yield Input(f"i.i.d. {size / 1e6:g} M, {100 * zeros:.4g} % zeros", [trits])
+def iid_trits(size: int, zeros: float) -> Trits:
+    """Independent weights, as many negative as positive ones, 1,000 to a row."""
+    uniform = np.random.default_rng(2024).random(size, np.float32).reshape(size // 1000, 1000)
+    trits = (uniform >= zeros).astype(np.int8)
+    trits[uniform >= zeros + (1 - zeros) / 2] = -1
+    return trits
 
 
-def best_time(action: Callable[[], object], seconds: float) -> float:
+def best_time(action: Callable[[], object], seconds: float, repeats: int = 3) -> float:
+    """The shortest of `repeats` runs or more, which take `seconds` or more; of one that takes long, it alone.
+
+    Freeing what the action returns is not part of its time.
+    """
     best = float("inf")
     start = time.perf_counter()
-    for run in range(50):
+    for run in range(1, 51):
         before = time.perf_counter()
-        action()
+        result = action()
         now = time.perf_counter()
+        del result
         best = min(best, now - before)
-        if run >= 2 and now - start > seconds:
+        if now - start > seconds and (run >= repeats or now - start > 5 * seconds):
             break
     return best
 
@@ -177,10 +188,11 @@ def copy_speed(item: Input, seconds: float) -> float:
     return item.weights / best_time(copy, seconds)
 
 
-def run(items: Iterator[Input], coders: Sequence[Coder], seconds: float) -> list[dict[str, Any]]:
+def run(items: Iterator[Input], coders: Sequence[Coder], seconds: float) -> Iterator[dict[str, Any]]:
+    """A row for each input as soon as it is measured; each is printed too."""
     console = Console(width=100)
-    results = []
     for item in items:
+        skipped = [coder.name for coder in coders if coder.slow and item.weights > SLOW_LIMIT]
         row: dict[str, Any] = {
             "input": item.name,
             "weights": item.weights,
@@ -188,13 +200,13 @@ def run(items: Iterator[Input], coders: Sequence[Coder], seconds: float) -> list
             "entropy_bits_per_weight": item.entropy / item.weights,
             "copy_int8_per_second": copy_speed(item, seconds / 4),
             "coders": {},
+            "skipped": dict.fromkeys(skipped, f"takes too long for more than {SLOW_LIMIT:,} weights"),
         }
         for coder in coders:
-            if not coder.slow or item.weights <= SLOW_LIMIT:
+            if coder.name not in skipped:
                 row["coders"][coder.name] = measure(coder, item, seconds)
-        results.append(row)
         console.print(table_of(row))
-    return results
+        yield row
 
 
 def table_of(row: dict[str, Any]) -> Table:
@@ -217,64 +229,58 @@ def table_of(row: dict[str, Any]) -> Table:
     return table
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Size against decode speed, a panel for each input."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    columns = min(3, len(rows))
-    lines = -(-len(rows) // columns)
-    figure, axes = pyplot.subplots(lines, columns, figsize=(5 * columns, 3.8 * lines), squeeze=False)
-    for axis, row in zip(axes.flat, rows, strict=False):
-        for name, found in row["coders"].items():
-            speed, bits = found["decode_per_second"] / 1e9, found["bits_per_weight"]
-            own = name.startswith("ternzip")
-            axis.scatter(speed, bits, color="tab:red" if own else "tab:gray", s=18, zorder=3)
-            axis.annotate(name, (speed, bits), fontsize=6, xytext=(3, 2), textcoords="offset points")
-        axis.axhline(row["entropy_bits_per_weight"], color="tab:blue", linewidth=0.8, linestyle="--")
-        axis.set_xscale("log")
-        axis.set_title(row["input"], fontsize=8)
-        axis.set_xlabel("decode, 10⁹ weights/s", fontsize=7)
-        axis.set_ylabel("bits per weight", fontsize=7)
-        axis.tick_params(labelsize=6)
-    for axis in axes.flat[len(rows) :]:
-        axis.remove()
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+def checkpoints(folder: Path, only: str) -> Iterator[Input]:
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".pt", ".pth", ".safetensors") and only in path.stem:
+            network = network_of(path)
+            if network:
+                yield Input(path.stem, network)
 
 
-def inputs(arguments: argparse.Namespace) -> Iterator[Input]:
-    for folder in (arguments.checkpoints, arguments.networks):
-        for path in sorted(folder.iterdir()) if folder is not None else ():
-            if path.suffix in (".pt", ".pth", ".safetensors"):
-                network = network_of(path)
-                if network:
-                    yield Input(path.stem, network)
-    if not arguments.no_synthetic:
-        yield from synthetic(arguments.quick)
+def synthetic(only: str) -> Iterator[Input]:
+    for size, shares in SYNTHETIC.items():
+        for zeros in shares:
+            name = f"i.i.d. {size / 1e6:g} M, {100 * zeros:.4g} % zeros"
+            if only in name:
+                yield Input(name, [iid_trits(size, zeros)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--checkpoints", type=Path, help="folder of checkpoint files")
     parser.add_argument("--networks", type=Path, help="folder of further networks")
-    parser.add_argument("--no-synthetic", action="store_true", help="the folders only")
-    parser.add_argument("--quick", action="store_true", help="short timings, small synthetic tensors")
+    parser.add_argument(
+        "--sections", help="which to measure; default: those that have a folder, and independent"
+    )
+    parser.add_argument("--only", default="", help="measure inputs whose name holds this")
+    parser.add_argument("--seconds", type=float, default=0.4, help="for each timing, at least")
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks/codec.json"))
     parser.add_argument("--chart", type=Path, default=Path("docs/benchmarks/codec.svg"))
     arguments = parser.parse_args()
+    folders = {"checkpoints": arguments.checkpoints, "networks": arguments.networks}
+    wanted = [name for name in folders if folders[name] is not None] + ["independent"]
+    if arguments.sections is not None:
+        wanted = [name for name in arguments.sections.split(",") if name]
+    for name in wanted:
+        if name not in (*folders, "independent") or (name in folders and folders[name] is None):
+            parser.error(f"section {name!r}: expected independent, or one whose folder is given")
     others, missing = peers()
-    rows = run(inputs(arguments), [*own_coders(), *others], 0.1 if arguments.quick else 1.0)
+    console = Console()
     if missing:
-        Console().print("missing:", missing)
-    result = {**provenance(), "threads": 1, "missing": missing, "results": rows}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    if rows:
-        draw(rows, arguments.chart)
+        console.print("missing:", missing)
+    result = merge_sections(arguments.output, {})
+    for name in wanted:
+        start = time.perf_counter()
+        items = (
+            synthetic(arguments.only) if name == "independent" else checkpoints(folders[name], arguments.only)
+        )
+        rows: list[dict[str, Any]] = []
+        for row in run(items, [*own_coders(), *others], arguments.seconds):
+            rows.append(row)  # what is measured is kept, whatever becomes of the next input
+            section = {"threads": 1, "missing": missing, "results": rows}
+            result = merge_sections(arguments.output, {name: section}, keep_others=bool(arguments.only))
+        console.print(f"{name}: {time.perf_counter() - start:.0f} s")
+    draw(result["sections"], arguments.chart)
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ def _constriction() -> list[Coder]:
                     tensor.reshape(-1)[:] = symbols - 1
 
         name = "constriction, 243-ary" if five else "constriction, trits"
-        return Coder(name, encode, decode, prepare=lambda network: models(network, five))
+        return Coder(name, encode, decode, prepare=lambda network: models(network, five), slow=not five)
 
     return [make(False), make(True)]
 

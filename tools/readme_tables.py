@@ -47,7 +47,8 @@ def files_table(result: dict[str, Any]) -> str:
 
 def codecs_table(result: dict[str, Any]) -> str:
     """Ternary payloads alone: bits a weight, and decoding in millions of weights a second, one thread."""
-    inputs = result["results"]
+    section = result["sections"]["checkpoints"]
+    inputs = section["results"]
     names = sorted(inputs[-1]["coders"], key=lambda name: inputs[-1]["coders"][name]["bits_per_weight"])
     head = ["coder", *(f"{one['input']}: bits/weight | decode" for one in inputs)]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (2 * len(inputs)) + "|"]
@@ -58,7 +59,7 @@ def codecs_table(result: dict[str, Any]) -> str:
             cells += [f"{coder['bits_per_weight']:.4f}", f"{coder['decode_per_second'] / 1e6:,.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
     note = "Symbols only, without levels and counts; decoding in 10^6 weights/s on one core."
-    return "\n".join([*lines, "", f"{note} {_measured(result)}"])
+    return "\n".join([*lines, "", f"{note} {_measured(section)}"])
 
 
 def quantizers_table(result: dict[str, Any]) -> str:

@@ -207,10 +207,14 @@ class Entry:
         return self.count * self.type.size
 
 
-def read_index(parameters: bytes, table: bytes) -> tuple[list[Entry], list[Record], dict[str, str]]:
+def read_index(
+    parameters: bytes, table: bytes, directory_size: int
+) -> tuple[list[Entry], list[Record], dict[str, str]]:
     cursor = Cursor(table, "directory")
     require(cursor.integer(1) == 0, "directory", "unknown flags")
     tensor_count, metadata_count = cursor.varint(), cursor.varint()
+    count = tensor_count + metadata_count
+    require(count <= 65536 + directory_size // 4, "directory", f"{count} tensors and metadata entries")
     storages = cursor.take(tensor_count)
     for number, storage in enumerate(storages):
         require(storage <= TERNARY, f"tensor {number}", f"unknown storage {storage}")
@@ -696,7 +700,7 @@ CODECS: Mapping[int, Codec] = {
 def decode(data: bytes) -> Content:
     """Decode a file, given as its bytes."""
     region, parameters, directory = split_file(data)
-    entries, records, metadata = read_index(parameters, table_of_directory(directory))
+    entries, records, metadata = read_index(parameters, table_of_directory(directory), len(directory))
     cut_records(region, records)
     elements: dict[int, bytes] = {}
     for record in records:

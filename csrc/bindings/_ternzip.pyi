@@ -26,32 +26,25 @@ def detect_row_levels(
     src: int, rows: int, cols: int, dtype: int, neg_bits: int, pos_bits: int
 ) -> tuple[bool, int, int, int, int, int, int]: ...
 
-# rows * cols int8 trits by sign. The levels are not read (the pointers may be 0).
-def extract_trits(
-    src: int,
-    rows: int,
-    cols: int,
-    dtype: int,
-    neg_bits: int,
-    pos_bits: int,
-    per_row: bool,
-    trits: int,
-    threads: int = 1,
-) -> None: ...
+# int8 trits by sign.
+def extract_trits(src: int, count: int, dtype: int, trits: int, threads: int = 1) -> None: ...
 
-# The level by the sign of each int8, +0 for 0. neg_bits and pos_bits: uint64 arrays, of length rows if per_row,
-# else 1.
-def expand_trits(
+# Trits as elements of a tensor (csrc/core/element_sink.hpp): the level by the sign of each int8, +0 for 0, to `out` on.
+# Levels: uint64 arrays of length 1, or with row_size > 0 one for every row_size elements of the tensor, of which the
+# first to come has the number `first`. Returns (negative, zero, positive, invalid, lacking): how many there were of
+# each, and (row, symbol) where a symbol's level is 0, of the first row where that is so, else None.
+_Put = tuple[int, int, int, int, tuple[int, int] | None]
+
+def put_trits(
     trits: int,
-    rows: int,
-    cols: int,
+    count: int,
     dtype: int,
-    neg_bits: int,
-    pos_bits: int,
-    per_row: bool,
-    dst: int,
-    threads: int = 1,
-) -> None: ...
+    negative_levels: int,
+    positive_levels: int,
+    row_size: int,
+    first: int,
+    out: int,
+) -> _Put: ...
 
 # For every zero in order -1 (negative zero) or +1 into an int8 array of length n_zero; returns n_zero.
 def extract_zero_signs(src: int, count: int, dtype: int, signs: int) -> int: ...
@@ -113,6 +106,8 @@ def fast_encode(
 def fast_decode(
     payload: int, size: int, n: int, negative: int, zero: int, positive: int, out: int
 ) -> bool: ...
+
+# The same into elements, as by put_trits; None if the payload is refused.
 def fast_decode_into(
     payload: int,
     size: int,
@@ -120,11 +115,13 @@ def fast_decode_into(
     negative: int,
     zero: int,
     positive: int,
-    element_size: int,
-    negative_bits: int,
-    positive_bits: int,
+    dtype: int,
+    negative_levels: int,
+    positive_levels: int,
+    row_size: int,
+    first: int,
     out: int,
-) -> bool: ...
+) -> _Put | None: ...
 
 # One chunk: payload address and size, rows, cols, kernel, n_neg, n_zero, n_pos, effort, out address.
 _ContextJob = tuple[int, int, int, int, int, int, int, int, int]

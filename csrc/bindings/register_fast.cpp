@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/elements.hpp"
 #include "bindings/registry.hpp"
 #include "core/fast.hpp"
 
@@ -42,18 +43,21 @@ void register_fast(py::module_& module) {
   module.def(
       "fast_decode_into",
       [](std::uintptr_t payload, std::size_t size, std::size_t n, std::uint64_t negative, std::uint64_t zero,
-         std::uint64_t positive, unsigned element_size, std::uint64_t negative_bits,
-         std::uint64_t positive_bits, std::uintptr_t out) {
-        if (element_size != 1 && element_size != 2 && element_size != 4 && element_size != 8) {
-          throw std::invalid_argument("fast_decode_into: element_size must be 1, 2, 4 or 8");
+         std::uint64_t positive, int dtype, std::uintptr_t negative_levels, std::uintptr_t positive_levels,
+         std::size_t row_size, std::size_t first, std::uintptr_t out) -> py::object {
+        ElementSink sink = make_sink(dtype, negative_levels, positive_levels, row_size, first, out);
+        bool well = false;
+        {
+          py::gil_scoped_release release;
+          well = fast_decode_into(pointer<const std::uint8_t>(payload), size, n, {negative, zero, positive},
+                                  sink);
         }
-        py::gil_scoped_release release;
-        return fast_decode_into(pointer<const std::uint8_t>(payload), size, n, {negative, zero, positive},
-                                element_size, negative_bits, positive_bits, pointer<void>(out));
+        if (!well) return py::none();
+        return what_was_put(sink);
       },
       py::arg("payload"), py::arg("size"), py::arg("n"), py::arg("negative"), py::arg("zero"),
-      py::arg("positive"), py::arg("element_size"), py::arg("negative_bits"), py::arg("positive_bits"),
-      py::arg("out"));
+      py::arg("positive"), py::arg("dtype"), py::arg("negative_levels"), py::arg("positive_levels"),
+      py::arg("row_size"), py::arg("first"), py::arg("out"));
 }
 
 }  // namespace ternzip::bindings

@@ -1,6 +1,4 @@
-#include <stdexcept>
-#include <string>
-
+#include "bindings/elements.hpp"
 #include "bindings/registry.hpp"
 #include "core/ternary_tensor.hpp"
 #include "core/trit_pack.hpp"
@@ -8,13 +6,6 @@
 namespace ternzip::bindings {
 namespace py = pybind11;
 namespace {
-
-Format checked_format(int dtype) {
-  Format format;
-  if (!format_of(dtype, format))
-    throw std::invalid_argument("no dtype has the code " + std::to_string(dtype));
-  return format;
-}
 
 py::tuple as_tuple(const TernaryLevels& levels) {
   return py::make_tuple(levels.is_ternary, levels.neg_bits, levels.pos_bits, levels.n_neg, levels.n_zero,
@@ -53,26 +44,25 @@ void register_ternary(py::module_& module) {
       py::arg("pos_bits"));
   module.def(
       "extract_trits",
-      [](std::uintptr_t src, std::size_t rows, std::size_t cols, int dtype, std::uintptr_t, std::uintptr_t,
-         bool, std::uintptr_t trits, unsigned threads) {
+      [](std::uintptr_t src, std::size_t count, int dtype, std::uintptr_t trits, unsigned threads) {
         const Format format = checked_format(dtype);
         py::gil_scoped_release release;
-        extract_trits(pointer<const void>(src), rows * cols, format, pointer<std::int8_t>(trits), threads);
+        extract_trits(pointer<const void>(src), count, format, pointer<std::int8_t>(trits), threads);
       },
-      py::arg("src"), py::arg("rows"), py::arg("cols"), py::arg("dtype"), py::arg("neg_bits"),
-      py::arg("pos_bits"), py::arg("per_row"), py::arg("trits"), py::arg("threads") = 1);
+      py::arg("src"), py::arg("count"), py::arg("dtype"), py::arg("trits"), py::arg("threads") = 1);
   module.def(
-      "expand_trits",
-      [](std::uintptr_t trits, std::size_t rows, std::size_t cols, int dtype, std::uintptr_t neg_bits,
-         std::uintptr_t pos_bits, bool per_row, std::uintptr_t dst, unsigned threads) {
-        const Format format = checked_format(dtype);
-        py::gil_scoped_release release;
-        expand_trits(pointer<const std::int8_t>(trits), rows, cols, format,
-                     pointer<const std::uint64_t>(neg_bits), pointer<const std::uint64_t>(pos_bits), per_row,
-                     pointer<void>(dst), threads);
+      "put_trits",
+      [](std::uintptr_t trits, std::size_t count, int dtype, std::uintptr_t negative_levels,
+         std::uintptr_t positive_levels, std::size_t row_size, std::size_t first, std::uintptr_t out) {
+        ElementSink sink = make_sink(dtype, negative_levels, positive_levels, row_size, first, out);
+        {
+          py::gil_scoped_release release;
+          sink.put(pointer<const std::int8_t>(trits), count);
+        }
+        return what_was_put(sink);
       },
-      py::arg("trits"), py::arg("rows"), py::arg("cols"), py::arg("dtype"), py::arg("neg_bits"),
-      py::arg("pos_bits"), py::arg("per_row"), py::arg("dst"), py::arg("threads") = 1);
+      py::arg("trits"), py::arg("count"), py::arg("dtype"), py::arg("negative_levels"),
+      py::arg("positive_levels"), py::arg("row_size"), py::arg("first"), py::arg("out"));
   module.def(
       "extract_zero_signs",
       [](std::uintptr_t src, std::size_t count, int dtype, std::uintptr_t signs) {

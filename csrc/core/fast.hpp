@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/element_sink.hpp"
 #include "core/tensor_counts.hpp"
 
 namespace ternzip {
@@ -37,10 +38,8 @@ bool fast_encode(const std::int8_t* trits, std::size_t n, const TensorCounts& co
 bool fast_decode(const std::uint8_t* payload, std::size_t size, std::size_t n, const TensorCounts& counts,
                  std::int8_t* out);
 
-// The same into elements of 1, 2, 4 or 8 bytes that hold the low bytes of `negative`, 0 and `positive`, in
-// the host's byte order. False also for another element size. `out` needs no alignment.
+// The same into the elements of a tensor, counted; where it is false, some may have been put.
 bool fast_decode_into(const std::uint8_t* payload, std::size_t size, std::size_t n,
-                      const TensorCounts& counts, unsigned element_size, std::uint64_t negative,
-                      std::uint64_t positive, void* out);
+                      const TensorCounts& counts, ElementSink& sink);
 
 }  // namespace ternzip

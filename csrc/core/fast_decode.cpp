@@ -19,15 +19,15 @@ namespace {
 constexpr std::size_t kWindow = 12288;
 static_assert(kWindow >= 2 * kMaxLanes * kMaxLength + kOverrun);
 
-const Kernels& kernels() noexcept {
+DecodeRounds decode_rounds() noexcept {
 #if defined(TERNZIP_X86)
   switch (active_isa()) {
-    case Isa::avx512: return kAvx512Kernels;
-    case Isa::avx2: return kAvx2Kernels;
+    case Isa::avx512: return kAvx512DecodeRounds;
+    case Isa::avx2: return kAvx2DecodeRounds;
     case Isa::baseline: break;
   }
 #endif
-  return kBaselineKernels;
+  return kBaselineDecodeRounds;
 }
 
 std::uint32_t load_u24(const std::uint8_t* bytes) noexcept {
@@ -38,7 +38,7 @@ std::uint32_t load_u24(const std::uint8_t* bytes) noexcept {
 class SymbolDecoder {
  public:
   SymbolDecoder(const ParseTree& tree, std::span<const std::uint32_t> frequencies, unsigned precision)
-      : tables_(std::make_unique<DecodeTables>()), precision_(precision) {
+      : tables_(std::make_unique_for_overwrite<DecodeTables>()), precision_(precision) {
     if (!packed()) slot_symbol_.resize(std::size_t{1} << precision);
     std::uint32_t start = 0;
     for (std::size_t symbol = 0; symbol < frequencies.size(); ++symbol) {
@@ -54,12 +54,14 @@ class SymbolDecoder {
       start_[symbol] = start;
       start += frequency;
     }
+    tables_->longest = 0;
     for (const std::int16_t leaf : tree.leaves) {
       tables_->longest =
           std::max<unsigned>(tables_->longest, tree.nodes[static_cast<std::size_t>(leaf)].length);
     }
     tables_->stride = std::max(8u, std::bit_ceil(tables_->longest + 1));
     tables_->precision = precision;
+    std::memset(tables_->records, 0, tree.leaves.size() * tables_->stride);
     for (std::size_t symbol = 0; symbol < tree.leaves.size(); ++symbol) {
       const Node* node = &tree.nodes[static_cast<std::size_t>(tree.leaves[symbol])];
       std::uint8_t* record = tables_->records + symbol * tables_->stride;
@@ -97,14 +99,11 @@ class SymbolDecoder {
 class Output {
  public:
   explicit Output(std::int8_t* trits) : begin_(trits), next_(trits) {}
-  Output(unsigned element_size, std::uint64_t negative, std::uint64_t positive, void* elements)
-      : window_(std::make_unique<std::int8_t[]>(kWindow)),
+  explicit Output(ElementSink& sink)
+      : window_(std::make_unique_for_overwrite<std::int8_t[]>(kWindow)),
         begin_(window_.get()),
         next_(begin_),
-        element_size_(element_size),
-        negative_(negative),
-        positive_(positive),
-        elements_(static_cast<unsigned char*>(elements)) {}
+        sink_(&sink) {}
 
   // Opens a block of `trits`; the one before it is complete.
   void open(std::size_t trits) noexcept { left_ = trits; }
@@ -142,10 +141,8 @@ class Output {
   }
 
   void flush() noexcept {
-    if (!window_) return;
-    const auto count = static_cast<std::size_t>(next_ - begin_);
-    kernels().expand_trits(begin_, count, element_size_, negative_, positive_, elements_);
-    elements_ += count * element_size_;
+    if (sink_ == nullptr) return;
+    sink_->put(begin_, static_cast<std::size_t>(next_ - begin_));
     next_ = begin_;
   }
 
@@ -154,10 +151,7 @@ class Output {
   std::int8_t* begin_;
   std::int8_t* next_;
   std::size_t left_ = 0;
-  unsigned element_size_ = 1;
-  std::uint64_t negative_ = 0;
-  std::uint64_t positive_ = 0;
-  unsigned char* elements_ = nullptr;
+  ElementSink* sink_ = nullptr;
 };
 
 // The states of a block, followed by its words.
@@ -200,7 +194,7 @@ class BlockDecoder {
     for (;;) {
       std::int8_t* next = out_.next(room);
       Cursor cursor{states_, words_, words_end_, next, out_.end(), rounds};
-      kernels().decode_rounds(symbols_.tables(), header_.lanes(), cursor);
+      decode_rounds()(symbols_.tables(), header_.lanes(), cursor);
       out_.advance(static_cast<std::size_t>(cursor.out - next));
       words_ = cursor.words;
       if (cursor.rounds == rounds) return rounds;  // no further, or done
@@ -318,10 +312,8 @@ bool fast_decode(const std::uint8_t* payload, std::size_t size, std::size_t n, c
 }
 
 bool fast_decode_into(const std::uint8_t* payload, std::size_t size, std::size_t n,
-                      const TensorCounts& counts, unsigned element_size, std::uint64_t negative,
-                      std::uint64_t positive, void* out) {
-  if (element_size != 1 && element_size != 2 && element_size != 4 && element_size != 8) return false;
-  fast::Output output(element_size, negative, positive, out);
+                      const TensorCounts& counts, ElementSink& sink) {
+  fast::Output output(sink);
   return fast::decode_chunk(payload, size, n, counts, output);
 }
 

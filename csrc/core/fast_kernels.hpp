@@ -1,7 +1,7 @@
 // The inner loops of the `fast` decoder, one object per instruction set.
 //
-// Only the tables below leave such an object: an inline function shared with other objects could be linked in
-// the version compiled for the wrong instruction set.
+// Only the pointers below leave such an object: an inline function shared with other objects could be linked
+// in the version compiled for the wrong instruction set.
 #pragma once
 
 #include <cstddef>
@@ -35,23 +35,13 @@ struct Cursor {
 inline constexpr std::size_t kOverrun = 64;
 
 // Decodes rounds while words cannot run out within the next one, nor room within the next two; 8 <= lanes <=
-// 64 and precision
-// <= kSlotPrecision.
+// 64 and precision <= kSlotPrecision.
 using DecodeRounds = void (*)(const DecodeTables& tables, unsigned lanes, Cursor& cursor);
 
-// dst[i] = low bytes of trit > 0 ? positive : trit < 0 ? negative : 0, for elements of `size` bytes.
-using ExpandTrits = void (*)(const std::int8_t* trits, std::size_t n, unsigned size, std::uint64_t negative,
-                             std::uint64_t positive, void* dst);
-
-struct Kernels {
-  DecodeRounds decode_rounds;
-  ExpandTrits expand_trits;
-};
-
-extern const Kernels kBaselineKernels;
+extern const DecodeRounds kBaselineDecodeRounds;
 #if defined(TERNZIP_X86)
-extern const Kernels kAvx2Kernels;
-extern const Kernels kAvx512Kernels;
+extern const DecodeRounds kAvx2DecodeRounds;
+extern const DecodeRounds kAvx512DecodeRounds;
 #endif
 
 }  // namespace ternzip::fast

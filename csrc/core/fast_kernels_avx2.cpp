@@ -44,6 +44,6 @@ inline __m256i refill(__m256i states, const std::uint8_t*& words) {
 
 namespace ternzip::fast {
 
-const Kernels kAvx2Kernels = {decode_rounds, expand_trits};
+const DecodeRounds kAvx2DecodeRounds = decode_rounds;
 
 }  // namespace ternzip::fast

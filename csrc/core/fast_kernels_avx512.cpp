@@ -20,6 +20,6 @@ inline __m256i refill(__m256i states, const std::uint8_t*& words) {
 
 namespace ternzip::fast {
 
-const Kernels kAvx512Kernels = {decode_rounds, expand_trits};
+const DecodeRounds kAvx512DecodeRounds = decode_rounds;
 
 }  // namespace ternzip::fast

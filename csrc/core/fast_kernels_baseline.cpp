@@ -37,6 +37,6 @@ void decode_rounds(const DecodeTables& tables, unsigned lanes, Cursor& cursor) {
 
 }  // namespace
 
-const Kernels kBaselineKernels = {decode_rounds, expand_trits};
+const DecodeRounds kBaselineDecodeRounds = decode_rounds;
 
 }  // namespace ternzip::fast

@@ -37,29 +37,6 @@ inline bool round_fits(const DecodeTables& tables, unsigned lanes, const Cursor&
          cursor.out_end - cursor.out >= static_cast<std::ptrdiff_t>(2 * lanes * tables.longest + kOverrun);
 }
 
-template <class Element>
-void expand_as(const std::int8_t* trits, std::size_t n, std::uint64_t negative, std::uint64_t positive,
-               void* dst) {
-  const auto low = static_cast<Element>(negative);
-  const auto high = static_cast<Element>(positive);
-  auto* bytes = static_cast<unsigned char*>(dst);
-  for (std::size_t i = 0; i < n; ++i) {
-    const Element below = static_cast<Element>(trits[i] < 0 ? low : Element{0});
-    const Element value = static_cast<Element>(trits[i] > 0 ? high : below);
-    std::memcpy(bytes + i * sizeof(Element), &value, sizeof(Element));
-  }
-}
-
-void expand_trits(const std::int8_t* trits, std::size_t n, unsigned size, std::uint64_t negative,
-                  std::uint64_t positive, void* dst) {
-  switch (size) {
-    case 1: return expand_as<std::uint8_t>(trits, n, negative, positive, dst);
-    case 2: return expand_as<std::uint16_t>(trits, n, negative, positive, dst);
-    case 4: return expand_as<std::uint32_t>(trits, n, negative, positive, dst);
-    default: return expand_as<std::uint64_t>(trits, n, negative, positive, dst);
-  }
-}
-
 // Calls loop<stride>(tables, lanes, cursor) with the stride as a constant.
 #define TERNZIP_FAST_BY_STRIDE(loop)                 \
   switch (tables.stride) {                           \

@@ -1,8 +1,6 @@
 #include "core/fast_model.hpp"
 
 #include <algorithm>
-#include <queue>
-#include <utility>
 
 namespace ternzip::fast {
 namespace {
@@ -59,26 +57,41 @@ ParseTree grow_tree(const TensorCounts& counts, unsigned symbol_limit, unsigned 
     }
   }
   tree.nodes.reserve(2 * std::size_t{kMaxSymbols});
+  tree.leaves.reserve(kMaxSymbols);
   tree.nodes.push_back({.weight = std::uint64_t{1} << 32});
 
-  using Candidate = std::pair<std::uint64_t, int>;  // weight, minus the node: the oldest of equals wins
-  std::priority_queue<Candidate> candidates;
-  candidates.emplace(tree.nodes[0].weight, 0);
-  unsigned leaf_count = 1;
-  while (!candidates.empty() && leaf_count + tree.arity - 1 <= symbol_limit) {
-    const int parent = -candidates.top().second;
-    candidates.pop();
-    const std::uint64_t weight = tree.nodes[static_cast<std::size_t>(parent)].weight;
-    const auto length = static_cast<std::uint8_t>(tree.nodes[static_cast<std::size_t>(parent)].length + 1);
-    tree.nodes[static_cast<std::size_t>(parent)].first_child = static_cast<std::int16_t>(tree.nodes.size());
+  // A child weighs no more than its parent, and the children by one trit fall in weight as they come, since
+  // parents do: of each trit's the first that was not split is the heaviest, so no priority queue is needed.
+  std::array<std::size_t, 3> next = {1, 2, 3};  // of each present trit; they lie `arity` apart
+  const auto heaviest = [&] {
+    std::size_t best = 0;
+    for (unsigned i = 0; i < tree.arity; ++i) {
+      std::size_t& node = next[i];
+      while (node < tree.nodes.size() && tree.nodes[node].length >= max_length) node += tree.arity;
+      if (node >= tree.nodes.size()) continue;
+      const std::uint64_t weight = tree.nodes[node].weight;
+      const std::uint64_t most = best != 0 ? tree.nodes[best].weight : 0;
+      if (weight > most || (weight == most && node < best)) best = node;
+    }
+    return best;
+  };
+  std::size_t parent = 0;
+  for (unsigned leaves = tree.arity; leaves <= symbol_limit; leaves += tree.arity - 1) {
+    if (parent != 0) next[(parent - 1) % tree.arity] += tree.arity;
+    const std::uint64_t weight = tree.nodes[parent].weight;
+    const auto length = static_cast<std::uint8_t>(tree.nodes[parent].length + 1);
+    tree.nodes[parent].first_child = static_cast<std::int16_t>(tree.nodes.size());
     for (unsigned i = 0; i < tree.arity; ++i) {
       const auto index = static_cast<std::size_t>(tree.present[i] + 1);
-      Node child{.parent = static_cast<std::int16_t>(parent), .length = length, .trit = tree.present[i]};
+      Node child;
       child.weight = std::max<std::uint64_t>((weight * probability[index]) >> 32, 1);
-      if (length < max_length) candidates.emplace(child.weight, -static_cast<int>(tree.nodes.size()));
+      child.parent = static_cast<std::int16_t>(parent);
+      child.length = length;
+      child.trit = tree.present[i];
       tree.nodes.push_back(child);
     }
-    leaf_count += tree.arity - 1;
+    parent = heaviest();
+    if (parent == 0) break;  // every leaf has the greatest length
   }
   for (std::size_t i = 0; i < tree.nodes.size(); ++i) {
     if (tree.nodes[i].first_child < 0) {

@@ -150,24 +150,6 @@ void extract_trits(const void* src, std::size_t n, const Format& format, std::in
   });
 }
 
-void expand_trits(const std::int8_t* trits, std::size_t rows, std::size_t cols, const Format& format,
-                  const std::uint64_t* neg_bits, const std::uint64_t* pos_bits, bool per_row, void* dst,
-                  unsigned threads) noexcept {
-  const auto expand = scan_kernels().expand[width_index(format)];
-  if (!per_row) {
-    parallel_for(rows * cols, kParallelGrain, threads, [&](std::size_t begin, std::size_t end, std::size_t) {
-      expand(trits + begin, end - begin, neg_bits[0], pos_bits[0], at(dst, begin, format.width));
-    });
-    return;
-  }
-  const std::size_t grain = std::max<std::size_t>(1, kParallelGrain / std::max<std::size_t>(1, cols));
-  parallel_for(rows, grain, threads, [&](std::size_t begin, std::size_t end, std::size_t) {
-    for (std::size_t row = begin; row < end; ++row) {
-      expand(trits + row * cols, cols, neg_bits[row], pos_bits[row], at(dst, row * cols, format.width));
-    }
-  });
-}
-
 namespace {
 
 // The two walks over zeros advance without a branch: which elements are zero is random.

@@ -1,5 +1,5 @@
-// Ternary tensors by bit pattern: is this one, which are its levels, and back and forth between
-// elements and trits.
+// Ternary tensors by bit pattern: is this one, which are its levels, and its elements as trits
+// (core/element_sink.hpp leads back).
 //
 // A tensor is ternary if its elements take at most the patterns {a, 0, b} with a < 0 < b; for
 // floating-point types that have one, -0.0 is a zero too. A NaN is no level; an infinity may be one. Source
@@ -34,12 +34,6 @@ TernaryLevels detect_row_levels(const void* src, std::size_t rows, std::size_t c
 // Trits by sign: 0 for zeros, else -1 or +1.
 void extract_trits(const void* src, std::size_t n, const Format& format, std::int8_t* trits,
                    unsigned threads) noexcept;
-
-// The level by the sign of the trit (any int8), +0 for 0. Levels are one pair, or with `per_row` one for
-// each of `rows` rows of `cols` elements.
-void expand_trits(const std::int8_t* trits, std::size_t rows, std::size_t cols, const Format& format,
-                  const std::uint64_t* neg_bits, const std::uint64_t* pos_bits, bool per_row, void* dst,
-                  unsigned threads) noexcept;
 
 // Writes -1 for every negative zero and +1 for every positive one, in order; returns how many. `signs`
 // must hold that many (n_zero of detect_levels).

@@ -21,7 +21,8 @@ def check_all(reader: Reader, threads: int | None = None) -> int:
 def differences(reader: Reader, checkpoint: Checkpoint, threads: int | None = None) -> Iterator[str]:
     """What differs between a file and a checkpoint, one line each; nothing where they are equal bit for bit.
 
-    Names, types, shapes, elements, and, where the checkpoint's format keeps them, order and ties.
+    Names, types, shapes, elements; order and ties where the checkpoint's format keeps them; metadata where the
+    checkpoint has some.
     """
     stored = list(reader.entries)
     for name in stored:
@@ -45,6 +46,22 @@ def differences(reader: Reader, checkpoint: Checkpoint, threads: int | None = No
             problem = _difference(found, tensor)
             if problem:
                 yield f"tensor {name!r}: {problem}"
+    if checkpoint.metadata:
+        yield from _metadata_differences(reader.metadata, checkpoint)
+
+
+def _metadata_differences(found: dict[str, str], checkpoint: Checkpoint) -> Iterator[str]:
+    for key in sorted({**checkpoint.metadata, **found}):  # .safetensors keeps no order
+        expected, value = (_quoted(side.get(key)) for side in (checkpoint.metadata, found))
+        if checkpoint.metadata.get(key) != found.get(key):
+            yield f"metadata {key!r}: expected {expected}, found {value} in the file"
+
+
+def _quoted(text: str | None, longest: int = 60) -> str:
+    """A value in a message of one line."""
+    if text is None:
+        return "none"
+    return repr(text) if len(text) <= longest else f"{text[:longest]!r}... of {len(text)} characters"
 
 
 def _tie(target: str | None) -> str:

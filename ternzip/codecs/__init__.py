@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from ternzip.codecs.base import CorruptPayload, TernaryCodec, Trits
+from ternzip.codecs.base import BatchDecoder, CorruptPayload, TernaryCodec, Trits
 from ternzip.codecs.context import DEFAULT_EFFORT, ContextCodec
+from ternzip.codecs.elements import ElementDecoder
 from ternzip.codecs.fast import FastCodec
 from ternzip.codecs.geometry import MAX_CHUNK_SYMBOLS, Geometry
 from ternzip.codecs.packed import PackedCodec
 from ternzip.codecs.static import StaticCodec
 
 __all__ = [
+    "BATCH_DECODERS",
     "BY_CODE",
     "BY_NAME",
     "CHOICES",
     "DEFAULT_EFFORT",
+    "ELEMENT_DECODERS",
     "MAX_CHUNK_SYMBOLS",
     "CorruptPayload",
     "Geometry",
@@ -26,6 +29,10 @@ _CODECS: tuple[TernaryCodec, ...] = (PackedCodec(), StaticCodec(), ContextCodec(
 
 BY_CODE: dict[int, TernaryCodec] = {codec.code: codec for codec in _CODECS}
 BY_NAME: dict[str, TernaryCodec] = {codec.name: codec for codec in _CODECS}
+
+# Asking whether a codec fits a protocol takes longer than decoding a small tensor, so it is asked once.
+BATCH_DECODERS: dict[int, BatchDecoder] = {c.code: c for c in _CODECS if isinstance(c, BatchDecoder)}
+ELEMENT_DECODERS: dict[int, ElementDecoder] = {c.code: c for c in _CODECS if isinstance(c, ElementDecoder)}
 
 CHOICES = ("auto", *(codec.name for codec in _CODECS))
 """What `codec=` accepts."""

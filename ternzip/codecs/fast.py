@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ternzip.codecs.base import CorruptPayload, Trits
+from ternzip.codecs.elements import Elements, Put
 from ternzip.codecs.geometry import Geometry
 from ternzip.native import core
 from ternzip.symbols import SymbolCounts
@@ -30,8 +31,29 @@ class FastCodec:
             counts.positive,
             out.ctypes.data,
         ):
-            raise CorruptPayload(f"fast payload: {data.size} bytes cannot stand for {out.size} symbols")
+            raise _refused(data.size, out.size)
+
+    def decode_elements(
+        self, payload: memoryview, counts: SymbolCounts, parameters: bytes, elements: Elements
+    ) -> Put:
+        data = np.frombuffer(payload, np.uint8)
+        put = core.fast_decode_into(
+            data.ctypes.data,
+            data.size,
+            elements.size,
+            counts.negative,
+            counts.zero,
+            counts.positive,
+            *elements.sink,
+        )
+        if put is None:
+            raise _refused(data.size, elements.size)
+        return Put(*put)
 
     def check_parameters(self, parameters: bytes) -> None:
         if parameters:
             raise CorruptPayload(f"fast: expected no parameters, found {len(parameters)} bytes")
+
+
+def _refused(size: int, symbols: int) -> CorruptPayload:
+    return CorruptPayload(f"fast payload: {size} bytes cannot stand for {symbols} symbols")

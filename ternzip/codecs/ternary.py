@@ -76,13 +76,13 @@ def occurring(counts: SymbolCounts) -> int:
     return (counts.negative > 0) + (counts.zero > 0) + (counts.positive > 0)
 
 
-def detect(tensor: RawTensor) -> Ternary | None:
+def detect(tensor: RawTensor, threads: int = 1) -> Ternary | None:
     """The levels and counts of a ternary tensor, None for any other."""
     if not tensor.dtype.may_be_ternary or not tensor.size:
         return None
     code, data = tensor.dtype.code, tensor.data
     geometry = Geometry.of_shape(tensor.shape)
-    found, negative, positive, *counts = core.detect_levels(data.ctypes.data, tensor.size, code)
+    found, negative, positive, *counts = core.detect_levels(data.ctypes.data, tensor.size, code, threads)
     if found:
         levels = np.array([negative], np.uint64), np.array([positive], np.uint64)
     else:
@@ -111,38 +111,12 @@ def is_weight(shape: tuple[int, ...], counts: SymbolCounts) -> bool:
     return len(shape) >= 2 and occurring(counts) >= 2
 
 
-def trits_of(tensor: RawTensor, ternary: Ternary) -> Trits:
-    rows, cols = ternary.level_rows
-    trits = np.empty(tensor.size, np.int8)
-    core.extract_trits(
-        tensor.data.ctypes.data,
-        rows,
-        cols,
-        tensor.dtype.code,
-        ternary.negative.ctypes.data,
-        ternary.positive.ctypes.data,
-        ternary.per_row,
-        trits.ctypes.data,
-    )
+def trits_of(tensor: RawTensor, start: int = 0, size: int | None = None) -> Trits:
+    """The symbols of a ternary tensor, or of the `size` elements from number `start` on."""
+    trits = np.empty(tensor.size - start if size is None else size, np.int8)
+    source = tensor.data.ctypes.data + start * tensor.dtype.itemsize
+    core.extract_trits(source, trits.size, tensor.dtype.code, trits.ctypes.data)
     return trits
-
-
-def put_elements(ternary: Ternary, trits: Trits, data: NDArray[np.uint8]) -> None:
-    """The inverse: fills `data` with the elements of `trits`, every zero as +0.
-
-    With one pair of levels any part of the tensor will do; with levels per row it must be the whole.
-    """
-    rows, cols = ternary.level_rows if ternary.per_row else (1, trits.size)
-    core.expand_trits(
-        trits.ctypes.data,
-        rows,
-        cols,
-        ternary.dtype.code,
-        ternary.negative.ctypes.data,
-        ternary.positive.ctypes.data,
-        ternary.per_row,
-        data.ctypes.data,
-    )
 
 
 def zero_signs_of(tensor: RawTensor, ternary: Ternary) -> Trits:

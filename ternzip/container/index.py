@@ -34,6 +34,9 @@ from ternzip.errors import TernzipError
 _STORED, _ZSTD = 0, 1
 # A directory may expand by this much: beyond what names and shapes do, far below what zstd can.
 _MAX_RATIO, _MAX_SLACK = 128, 1 << 16
+# Tensors and metadata entries that a directory of some bytes may list: each becomes objects of hundreds of bytes in
+# memory, however well its name compresses. A stored directory has four bytes or more for each.
+_ENTRY_SLACK, _ENTRY_BYTES = 1 << 16, 4
 _MAX_DIMENSIONS = 64  # torch's own limit
 _MAX_NAME = 1 << 16
 
@@ -71,10 +74,16 @@ def encode_directory(
             *pairs,
         )
     )
-    frame = compress_zstd(table, 19)
-    if len(frame) < len(table) <= _MAX_RATIO * len(frame) + _MAX_SLACK:
-        return bytes([_ZSTD]) + encode_varint(len(table)) + frame
+    compressed = bytes([_ZSTD]) + encode_varint(len(table)) + compress_zstd(table, 19)
+    if len(compressed) < len(table) <= _MAX_RATIO * len(compressed) + _MAX_SLACK and len(entries) + len(
+        metadata
+    ) <= _most_entries(len(compressed)):
+        return compressed
     return bytes([_STORED]) + encode_varint(len(table)) + table
+
+
+def _most_entries(directory_size: int) -> int:
+    return _ENTRY_SLACK + directory_size // _ENTRY_BYTES
 
 
 def _decompress_directory(data: memoryview, offset: int) -> bytes:
@@ -101,6 +110,11 @@ def decode_index(parameters: memoryview, directory: memoryview, index_offset: in
         raise table.fail("flags: expected reserved bits of zero")
     count = table.varint("number of tensors", table.remaining)
     metadata_count = table.varint("number of metadata entries", table.remaining)
+    if count + metadata_count > _most_entries(len(directory)):
+        raise table.fail(
+            f"expected at most {_most_entries(len(directory))} tensors and metadata entries in a directory of "
+            f"{len(directory)} bytes, found {count + metadata_count}"
+        )
     storages = bytes(table.take(count, "storage"))
     if storages and max(storages) > max(Storage):
         raise table.fail(f"storage: expected at most {int(max(Storage))}, found {max(storages)}")

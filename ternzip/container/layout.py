@@ -86,7 +86,7 @@ class Preamble:
         return cls(offset, parameters, directory, index_crc)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """A stretch of the file that is decoded alone.
 
@@ -110,7 +110,7 @@ def stored_size(size: int, units: int) -> int:
     return max(size, -(-units // MAX_EXPANSION))
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """One tensor of the index.
 

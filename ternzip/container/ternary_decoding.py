@@ -7,10 +7,11 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from ternzip.codecs import BATCH_DECODERS, ELEMENT_DECODERS
 from ternzip.codecs.base import BatchDecoder, CorruptPayload, DecodeJob, Trits
+from ternzip.codecs.elements import Elements, Put
 from ternzip.codecs.geometry import Geometry
 from ternzip.codecs.planes import Bytes
-from ternzip.codecs.ternary import Ternary, put_elements
 from ternzip.container.batches import Batches, BatchItem
 from ternzip.container.layout import Entry, Record
 from ternzip.container.located import Located
@@ -42,20 +43,20 @@ class TernaryDecoding:
         assert entry.coding is not None
         self._entry, self._ternary, self._coding = entry, entry.ternary, entry.coding
         self._data, self._payload, self._located, self._batches = data, payload, located, batches
-        # Levels per row are applied to the whole tensor at the end: chunks need not hold whole rows.
-        self._trits = np.empty(entry.size, np.int8) if self._ternary.per_row else None
+        self._codec_code = -1 if entry.coding.symbols is None else entry.coding.symbols.code
         self._signs = np.empty(self._ternary.zero_geometry.symbols, np.int8)
-        self._found: list[tuple[int, int, int, int]] = []  # of each chunk: -1, 0, +1, others
+        self._found: list[Put] = []  # of each chunk
 
     def start(self, workers: Workers) -> list[Future[None]]:
         """Submits all chunks; `finish` may be called when every future is done."""
         records = iter(self._entry.records)
         futures = []
-        codec = self._coding.symbols
+        batch_decoder = BATCH_DECODERS.get(self._codec_code)
         for start, chunk in self._ternary.geometry.chunks():
             record = next(records)
-            if isinstance(codec, BatchDecoder):
-                futures.append(self._batches.add(codec, self._batch_item(codec, record, start, chunk)))
+            if batch_decoder is not None:
+                item = self._batch_item(batch_decoder, record, start, chunk)
+                futures.append(self._batches.add(batch_decoder, item))
             else:
                 futures.append(workers.submit(self._decode_symbols, record, start, chunk))
         for start, chunk in self._ternary.zero_geometry.chunks():
@@ -63,50 +64,65 @@ class TernaryDecoding:
         return futures
 
     def finish(self) -> None:
-        """Checks counts, applies levels per row and the signs of zeros."""
+        """Checks counts and levels, and applies the signs of zeros."""
         ternary = self._ternary
-        _check_counts("symbols", ternary.counts, tuple(map(sum, zip(*self._found, strict=True))))
-        if self._trits is not None:
-            _check_rows(ternary, self._trits)
-            put_elements(ternary, self._trits, self._data)
+        _check_counts(
+            "symbols",
+            ternary.counts,
+            sum(put.negative for put in self._found),
+            sum(put.zero for put in self._found),
+            sum(put.positive for put in self._found),
+            sum(put.invalid for put in self._found),
+        )
+        lacking = [put.lacking for put in self._found if put.lacking is not None]
+        if lacking:  # the symbol would have come out as a zero
+            row, symbol = min(lacking)
+            raise CorruptPayload(f"row {row}: expected no symbol {symbol:+} without a level")
         if not ternary.negative_zeros:
             return
         signs = self._signs
         if ternary.has_zero_signs:
             counted = core.count_trits(signs.ctypes.data, signs.size)
-            _check_counts("signs of zeros", ternary.zero_counts, counted)
+            _check_counts("signs of zeros", ternary.zero_counts, *counted)
         else:
             signs = np.full(ternary.counts.zero, -1, np.int8)
-        code = self._entry.dtype.code
-        if not core.apply_zero_signs(
-            self._data.ctypes.data, self._entry.size, code, signs.ctypes.data, signs.size
-        ):
-            raise CorruptPayload(f"expected {signs.size} zeros to carry signs, found another number")
+        applied = core.apply_zero_signs(
+            self._data.ctypes.data, self._entry.size, self._entry.dtype.code, signs.ctypes.data, signs.size
+        )
+        assert applied, "the number of zeros was checked, and the type has a negative zero"
 
-    def _room(self, start: int, chunk: Geometry) -> Trits:
-        if self._trits is None:
-            return np.empty(chunk.symbols, np.int8)
-        return self._trits[start : start + chunk.symbols]
+    def _elements(self, start: int, chunk: Geometry) -> Elements:
+        itemsize = self._entry.dtype.itemsize
+        return Elements(
+            self._ternary, start, self._data[start * itemsize : (start + chunk.symbols) * itemsize]
+        )
 
     def _decode_symbols(self, record: Record, start: int, chunk: Geometry) -> None:
-        out = self._room(start, chunk)
-        counts = self._ternary.counts
+        elements = self._elements(start, chunk)
+        counts, codec = self._ternary.counts, self._coding.symbols
         with self._located(self._entry, record):
             payload = self._payload(record)
-            coding = self._coding
-            if coding.symbols is not None:
-                coding.symbols.decode(payload, chunk, counts, coding.symbol_parameters, out)
-            elif payload:
-                raise CorruptPayload(f"expected an empty record for a constant, found {record.size} bytes")
+            direct = ELEMENT_DECODERS.get(self._codec_code)
+            if direct is not None:
+                put = direct.decode_elements(payload, counts, self._coding.symbol_parameters, elements)
             else:
-                out.fill(1 if counts.positive else -1 if counts.negative else 0)
-        self._use(out, start)
+                symbols = np.empty(chunk.symbols, np.int8)
+                if codec is not None:
+                    codec.decode(payload, chunk, counts, self._coding.symbol_parameters, symbols)
+                elif payload:
+                    raise CorruptPayload(
+                        f"expected an empty record for a constant, found {record.size} bytes"
+                    )
+                else:
+                    symbols.fill(1 if counts.positive else -1 if counts.negative else 0)
+                put = elements.put(symbols)
+        self._found.append(put)
 
     def _batch_item(self, codec: BatchDecoder, record: Record, start: int, chunk: Geometry) -> BatchItem:
         out: list[Trits] = []
 
         def prepare() -> DecodeJob:
-            out.append(self._room(start, chunk))
+            out.append(np.empty(chunk.symbols, np.int8))
             with self._located(self._entry, record):
                 payload = self._payload(record)
             return DecodeJob(payload, chunk, self._ternary.counts, self._coding.symbol_parameters, out[0])
@@ -117,17 +133,9 @@ class TernaryDecoding:
                     raise CorruptPayload(
                         f"{codec.name} payload: {record.size} bytes cannot stand for {chunk.symbols} symbols"
                     )
-            self._use(out[0], start)
+            self._found.append(self._elements(start, chunk).put(out.pop()))
 
         return BatchItem(prepare, complete)
-
-    def _use(self, symbols: Trits, start: int) -> None:
-        """Counts a decoded chunk and, with one pair of levels, puts its elements in place."""
-        self._found.append(core.count_trits(symbols.ctypes.data, symbols.size))
-        if self._trits is None:
-            itemsize = self._entry.dtype.itemsize
-            part = self._data[start * itemsize : (start + symbols.size) * itemsize]
-            put_elements(self._ternary, symbols, part)
 
     def _decode_signs(self, record: Record, start: int, chunk: Geometry) -> None:
         coding = self._coding
@@ -138,17 +146,8 @@ class TernaryDecoding:
             coding.zeros.decode(payload, chunk, self._ternary.zero_counts, coding.zero_parameters, out)
 
 
-def _check_counts(what: str, expected: SymbolCounts, found: tuple[int, ...]) -> None:
+def _check_counts(what: str, expected: SymbolCounts, *found: int) -> None:
+    """`found`: how many symbols -1, 0, +1 and others there are."""
     stated = (expected.negative, expected.zero, expected.positive, 0)
     if found != stated:
         raise CorruptPayload(f"{what} -1, 0, +1: expected {stated[:3]}, found {found[:3]}")
-
-
-def _check_rows(ternary: Ternary, trits: Trits) -> None:
-    """A symbol in a row that has no level for it would come out as a zero."""
-    table = trits.reshape(ternary.level_rows)
-    for symbol, levels in ((-1, ternary.negative), (1, ternary.positive)):
-        (lacking,) = np.nonzero(levels == 0)
-        (wrong,) = np.nonzero((table[lacking] == symbol).any(axis=1))
-        if wrong.size:
-            raise CorruptPayload(f"row {lacking[wrong[0]]}: expected no symbol {symbol:+} without a level")

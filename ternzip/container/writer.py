@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO
 
 import numpy as np
@@ -143,7 +144,7 @@ class _Writer:
             return
         entry = Entry(name, Storage.SOLID, tensor.dtype, tensor.shape, tensor.size)
         self._entries[name] = entry
-        found = detect(tensor)
+        found = detect(tensor, self._workers.threads)
         if found is not None and _worth_a_codec(entry, found):
             entry.storage = Storage.TERNARY
             if self._options.merge_zeros and found.negative_zeros:
@@ -260,10 +261,16 @@ _Candidates = Sequence[tuple[TernaryCodec, bytes]]
 
 
 def _attempts(
-    symbols: Trits, geometry: Geometry, counts: SymbolCounts, candidates: _Candidates, workers: Workers
+    symbols: Callable[[int, int], Trits],
+    geometry: Geometry,
+    counts: SymbolCounts,
+    candidates: _Candidates,
+    workers: Workers,
 ) -> list[_Attempt]:
+    """`symbols` takes the first of a chunk's symbols and their number; workers call it."""
+
     def encode(codec: TernaryCodec, parameters: bytes, start: int, chunk: Geometry) -> bytes:
-        return codec.encode(symbols[start : start + chunk.symbols], chunk, counts, parameters)
+        return codec.encode(symbols(start, chunk.symbols), chunk, counts, parameters)
 
     return [
         _Attempt(
@@ -289,12 +296,19 @@ def _ternary_job(
     zeros: list[_Attempt] = []
     if coded:
         wanted = codecs.candidates(options.codec, options.effort)
-        symbols = _attempts(trits_of(tensor, found), found.geometry, found.counts, wanted, workers)
+        pieces = partial(trits_of, tensor)
+        symbols = _attempts(pieces, found.geometry, found.counts, wanted, workers)
     if found.has_zero_signs:
         # The signs of zeros are a vector without geometry: order 0 is all there is to have.
         order0 = codecs.candidates("static")
         signs = zero_signs_of(tensor, found)
-        zeros = _attempts(signs, found.zero_geometry, found.zero_counts, order0, workers)
+        zeros = _attempts(
+            lambda start, size: signs[start : start + size],
+            found.zero_geometry,
+            found.zero_counts,
+            order0,
+            workers,
+        )
 
     def finish() -> list[tuple[bytes, int]]:
         payloads = [b""] * found.geometry.chunk_count

@@ -221,6 +221,13 @@ add(
     "directory table.*number of tensors: expected at most",
     with_table(b.table([BYTES], [BLOCK], count=1 << 40)),
 )
+CROWDED = b"\0" + b.varint(66000) + b"\0" + bytes(66000)
+add(
+    "table-crowded",
+    "2: at most 65,536 + directory size / 4 tensors and metadata entries",
+    "directory table.*expected at most 65541 tensors and metadata entries .* 22 bytes, found 66000",
+    with_directory(b.directory(CROWDED, method=1, body=b.repeated_frame(0, 66000, CROWDED[:-66000]))),
+)
 add(
     "storage",
     "2: storage 0 to 3",
