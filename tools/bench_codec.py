@@ -30,7 +30,7 @@ from rich.table import Table
 from sections import merge_sections
 
 from ternzip.checkpoint.load import open_checkpoint
-from ternzip.codecs import BY_NAME, DEFAULT_EFFORT, Geometry, Trits
+from ternzip.codecs import BY_NAME, DEFAULT_EFFORT, Geometry, TernaryCodec, Trits
 from ternzip.codecs.base import DecodeJob
 from ternzip.codecs.context import EFFORTS, ContextCodec
 from ternzip.codecs.ternary import detect, trits_of
@@ -69,9 +69,8 @@ def counts_of(trits: Trits) -> SymbolCounts:
     return SymbolCounts(int((trits == -1).sum()), int((trits == 0).sum()), int((trits == 1).sum()))
 
 
-def ternzip_coder(name: str, parameters: bytes = b"", slow: bool = False) -> Coder:
+def ternzip_coder(codec: TernaryCodec, variant: str = "", slow: bool = False) -> Coder:
     """A ternary codec of ternzip, chunk by chunk as in a file; `context` may decode chunks in lockstep."""
-    codec = BY_NAME[name]
 
     def chunks(tensor: Trits) -> Iterator[tuple[Trits, Geometry]]:
         flat = tensor.reshape(-1)
@@ -80,7 +79,7 @@ def ternzip_coder(name: str, parameters: bytes = b"", slow: bool = False) -> Cod
 
     def encode(network: Network) -> Payloads:
         return [
-            codec.encode(trits, geometry, counts, parameters)
+            codec.encode(trits, geometry, counts, b"")
             for tensor, counts in zip(network, known_counts(network), strict=True)
             for trits, geometry in chunks(tensor)
         ]
@@ -88,7 +87,7 @@ def ternzip_coder(name: str, parameters: bytes = b"", slow: bool = False) -> Cod
     def decode(payloads: Payloads, network: Network, out: Network) -> None:
         waiting = iter(payloads)
         jobs = [
-            DecodeJob(memoryview(next(waiting)), geometry, known, parameters, trits)
+            DecodeJob(memoryview(next(waiting)), geometry, known, b"", trits)
             for tensor, known in zip(out, known_counts(network), strict=True)
             for trits, geometry in chunks(tensor)
         ]
@@ -108,13 +107,14 @@ def ternzip_coder(name: str, parameters: bytes = b"", slow: bool = False) -> Cod
             cache[key] = [counts_of(tensor) for tensor in network]
         return cache[key]
 
-    label = f"ternzip {name}" + (f" {parameters[0]}" if parameters else "")
-    return Coder(label, encode, decode, prepare=known_counts, slow=slow)
+    return Coder(f"ternzip {codec.name}{variant}", encode, decode, prepare=known_counts, slow=slow)
 
 
 def own_coders() -> list[Coder]:
-    efforts = [ternzip_coder("context", bytes([effort]), slow=effort != DEFAULT_EFFORT) for effort in EFFORTS]
-    return [*efforts, ternzip_coder("fast"), ternzip_coder("static"), ternzip_coder("packed")]
+    efforts = [
+        ternzip_coder(ContextCodec(effort), f" {effort}", slow=effort != DEFAULT_EFFORT) for effort in EFFORTS
+    ]
+    return [*efforts, *(ternzip_coder(BY_NAME[name]) for name in ("fast", "static", "packed"))]
 
 
 def network_of(path: Path) -> Network:

@@ -29,7 +29,7 @@ from bench_codec import best_time, counts_of, iid_trits, ternzip_coder
 from sections import merge_sections
 
 import ternzip
-from ternzip.codecs import BY_NAME, DEFAULT_EFFORT, Geometry, Trits
+from ternzip.codecs import BY_NAME, Geometry, Trits
 
 ZEROS = (0.5, 0.9, 0.98)
 
@@ -45,7 +45,7 @@ def one_core(weights: int, folder: Path, seconds: float) -> list[dict[str, Any]]
 
 
 def _one_core(trits: Trits, folder: Path, seconds: float) -> dict[str, Any]:
-    coder, network, size = ternzip_coder("fast"), [trits], trits.size
+    coder, network, size = ternzip_coder(BY_NAME["fast"]), [trits], trits.size
     payloads = coder.encode(network)
     out = np.zeros_like(trits)
     decode = best_time(lambda: coder.decode(payloads, network, [out]), seconds)
@@ -142,14 +142,14 @@ def structured_trits(size: int, zeros: float) -> Trits:
 def chunks(weights: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
     """Tensors just below and just above the greatest chunk, which a file cuts in two; independent of `weights`."""
     rows = []
-    codec, parameters = BY_NAME["context"], bytes([DEFAULT_EFFORT])
+    codec = BY_NAME["context"]
     kinds = (("independent", iid_trits), ("rows and columns differ", structured_trits))
     for size, (name, make) in itertools.product((4_000_000, 4_300_000), kinds):
         trits = make(size, 0.9)
         counts, whole = counts_of(trits), Geometry.of_shape(trits.shape)
-        one = len(codec.encode(trits.reshape(-1), whole, counts, parameters))
+        one = len(codec.encode(trits.reshape(-1), whole, counts, b""))
         pieces = [
-            len(codec.encode(trits.reshape(-1)[at : at + chunk.symbols], chunk, counts, parameters))
+            len(codec.encode(trits.reshape(-1)[at : at + chunk.symbols], chunk, counts, b""))
             for at, chunk in whole.chunks()
         ]
         rows.append(
