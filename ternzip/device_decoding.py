@@ -7,11 +7,12 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ternzip import cuda
-from ternzip.codecs import BY_NAME, Geometry
-from ternzip.codecs.ternary import Ternary
+from ternzip.codecs import BY_NAME, CorruptPayload, Geometry
+from ternzip.codecs.ternary import Coding, Ternary
 from ternzip.container.layout import Entry, Record
 from ternzip.native import core
 from ternzip.symbols import SymbolCounts
@@ -40,8 +41,6 @@ class DeviceDecoder:
         dtype = torch_dtype(entry.dtype.name)
         if ternary is None or coding is None or dtype is None or coding.symbols is not _FAST:
             return None
-        if ternary.has_zero_signs and coding.zeros is not _FAST:
-            return None
         records = iter(entry.records)
         out = torch.empty(entry.shape, dtype=dtype, device=self._device)
         minus_zero = 1 << (8 * entry.dtype.itemsize - 1)
@@ -54,28 +53,26 @@ class DeviceDecoder:
             return None
         if not ternary.has_zero_signs:
             return lambda: out if _agree(counts, ternary.counts) else None
-        signs = torch.empty(ternary.counts.zero, dtype=torch.int8, device=self._device)
-        sign_counts = self._decode(
-            _chunks(ternary.zero_geometry, records, payload), ternary.zero_counts, signs, (0xFF, 0, 1), None
-        )
-        if sign_counts is None:
+        minus = _minus_zeros(ternary, coding, records, payload)
+        if minus is None:
             return None
+        packed = torch.from_numpy(np.packbits(minus, bitorder="little")).to(self._device)
 
         def finish() -> Tensor | None:
-            if not _agree(counts, ternary.counts) or not _agree(sign_counts, ternary.zero_counts):
+            if not _agree(counts, ternary.counts):
                 return None
-            _sign_zeros(out, counts[:, 1].tolist(), ternary.geometry, signs)
+            _sign_zeros(out, counts[:, 1].tolist(), ternary.geometry, packed)
             return out
 
         return finish
 
     def _decode(
         self,
-        chunks: Iterable[tuple[np.ndarray, int, int]],
+        chunks: Iterable[tuple[NDArray[np.uint8], int, int]],
         counts: SymbolCounts,
         out: Tensor,
         patterns: tuple[int, int, int],
-        rows: tuple[np.ndarray, np.ndarray, int] | None,
+        rows: tuple[NDArray[np.uint64], NDArray[np.uint64], int] | None,
     ) -> Tensor | None:
         """Queues the decoding of chunks (payload, symbols, first element) into `out`. Returns what will be the
         counts of each, int64 (chunks, 4): -1, 0, +1, refused blocks; None if a header is refused."""
@@ -109,12 +106,12 @@ class DeviceDecoder:
 
 def _chunks(
     geometry: Geometry, records: Iterable[Record], payload: Payload
-) -> Iterable[tuple[np.ndarray, int, int]]:
+) -> Iterable[tuple[NDArray[np.uint8], int, int]]:
     for (first, chunk), record in zip(geometry.chunks(), records, strict=False):
         yield np.frombuffer(payload(record), np.uint8), chunk.symbols, first
 
 
-def _row_levels(ternary: Ternary) -> tuple[np.ndarray, np.ndarray, int] | None:
+def _row_levels(ternary: Ternary) -> tuple[NDArray[np.uint64], NDArray[np.uint64], int] | None:
     if not ternary.per_row:
         return None
     return ternary.negative, ternary.positive, ternary.level_rows[1]
@@ -125,15 +122,35 @@ def _agree(found: Tensor, counts: SymbolCounts) -> bool:
     return found.sum(0).tolist() == [counts.negative, counts.zero, counts.positive, 0]
 
 
-def _sign_zeros(out: Tensor, zeros: Sequence[int], geometry: Geometry, signs: Tensor) -> None:
-    """Gives the zeros of `out`, of which each chunk has as many as `zeros` says, the signs in order."""
+def _minus_zeros(
+    ternary: Ternary, coding: Coding, records: Iterable[Record], payload: Payload
+) -> NDArray[np.bool_] | None:
+    """Which of the zeros are -0.0, in order. Their codecs are for the CPU; what it finds travels as bits. None if
+    they are damaged."""
+    assert coding.zeros is not None
+    signs = np.empty(ternary.counts.zero, np.int8)
+    counts = ternary.zero_counts
+    for (first, chunk), record in zip(ternary.zero_geometry.chunks(), records, strict=False):
+        part = signs[first : first + chunk.symbols]
+        try:
+            coding.zeros.decode(payload(record), chunk, counts, coding.zero_parameters, part)
+        except CorruptPayload:
+            return None
+    minus: NDArray[np.bool_] = signs == -1
+    found = int(minus.sum()), int((signs == 1).sum())
+    return minus if found == (counts.negative, counts.positive) else None
+
+
+def _sign_zeros(out: Tensor, zeros: Sequence[int], geometry: Geometry, packed: Tensor) -> None:
+    """Makes -0.0 of the zeros of `out` whose bit is set; each chunk has as many zeros as `zeros` says."""
     width = out.dtype.itemsize
     integer = _INTEGERS[width]
     elements = out.view(-1).view(integer)
-    minus_zero = torch.iinfo(integer).min
     at = 0
+    places = torch.arange(8, dtype=torch.uint8, device=out.device)
     for (first, chunk), count in zip(geometry.chunks(), zeros, strict=True):
         part = elements[first : first + chunk.symbols]
-        zero = torch.where(signs[at : at + count] < 0, minus_zero, 0).to(integer)
-        part.masked_scatter_(part == 0, zero)
+        here = packed[at // 8 : (at + count + 7) // 8]
+        bits = (here.unsqueeze(1) >> places & 1).view(-1)[at % 8 : at % 8 + count]
+        part.masked_scatter_(part == 0, bits.to(integer) << (8 * width - 1))
         at += count
