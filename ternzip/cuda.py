@@ -47,11 +47,14 @@ def serves_device(device: torch.device) -> bool:
 
 
 def serves(tensors: Sequence[Tensor], dtypes: Collection[torch.dtype]) -> bool:
-    """Whether the native kernels take all of these, which lie on one device."""
+    """Whether the native kernels take all of these, which lie on one device: aligned, of at most 32 bits."""
     return (
         bool(tensors)
         and serves_device(tensors[0].device)
-        and all(t.dtype in dtypes and t.data_ptr() % t.dtype.itemsize == 0 for t in tensors)
+        and all(
+            t.dtype in dtypes and t.dtype.itemsize <= 4 and t.data_ptr() % t.dtype.itemsize == 0
+            for t in tensors
+        )
     )
 
 

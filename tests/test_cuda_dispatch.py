@@ -13,7 +13,6 @@ import pytest
 import torch
 
 import ternzip
-from ternzip import backend as backend_module
 from ternzip import composite, cuda, ops
 from ternzip.native import core
 
@@ -80,7 +79,7 @@ def test_backend_lists_devices_with_reasons(monkeypatch: pytest.MonkeyPatch) -> 
         return "" if index else "no driver"
 
     monkeypatch.setattr(cuda, "obstacle", obstacle)
-    assert backend_module.backend()["cuda"]["devices"] == [
+    assert ternzip.backend()["cuda"]["devices"] == [
         {"index": 0, "name": "GPU 0", "capability": "8.6", "native": False, "reason": "no driver"},
         {"index": 1, "name": "GPU 1", "capability": "9.6", "native": True, "reason": None},
     ]
@@ -116,7 +115,7 @@ def test_numbers_stay_beside_a_device_unless_compiled() -> None:
     assert composite.quantize(w, *values).tolist() == [1.0, 0.0]
 
 
-@pytest.mark.parametrize(("required", "outcome"), [("1", "failed"), ("0", "skipped")])
+@pytest.mark.parametrize(("required", "outcome"), [("1", "error"), ("0", "skipped")])
 def test_the_switch_that_makes_a_missing_device_an_error(required: str, outcome: str, tmp_path: Path) -> None:
     """In a process that sees no device."""
     here = Path(__file__).parent
@@ -129,4 +128,4 @@ def test_the_switch_that_makes_a_missing_device_an_error(required: str, outcome:
         cwd=tmp_path, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert f"1 {outcome}" in done.stdout
-    assert done.returncode == (1 if outcome == "failed" else 0)
+    assert done.returncode == (1 if outcome == "error" else 0)

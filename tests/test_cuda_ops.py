@@ -13,7 +13,8 @@ from weight_samples import FLOATS, LENGTHS, THRESHOLDS, bits, clamped, draw, ora
 from ternzip import composite, cuda, ops
 from ternzip.native import core
 
-all_floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)
+DEVICE_FLOATS = [dtype for dtype in FLOATS if dtype.itemsize <= 4]
+all_floats = pytest.mark.parametrize("dtype", DEVICE_FLOATS, ids=str)
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_alignments(place: Place) -> None:
 def test_fused_pass_clips_ternarizes_and_counts(place: Place, calls: list[str]) -> None:
     """Many weights of all types, empty ones among them, in more launches than one."""
     sizes = [5, 0, 4096, 8193, 1, 300, 33_000, *([17, 64] * 60)]
-    dtypes = itertools.cycle([torch.float32, torch.bfloat16, torch.float16, torch.float64])
+    dtypes = itertools.cycle(DEVICE_FLOATS)
     weights = [draw(n, dtype, 0.5, seed=i) for i, (n, dtype) in enumerate(zip(sizes, dtypes, strict=False))]
     hi = torch.linspace(0.1, 0.6, len(sizes)).double()
     there = [place.put(w) for w in weights]
@@ -133,13 +134,13 @@ def test_fused_pass_clips_ternarizes_and_counts(place: Place, calls: list[str]) 
 
 
 def test_clip_and_counts(place: Place, calls: list[str]) -> None:
-    tensors = [draw(n, dtype, 0.3, seed=n) for n, dtype in zip([9000, 3, 0, 500], FLOATS, strict=True)]
+    tensors = [draw(n, dtype, 0.3, seed=n) for n, dtype in zip([9000, 3, 0], DEVICE_FLOATS, strict=True)]
     there = [place.put(t) for t in tensors]
     ops.clip_(there, 0.3)
     assert [bits(t) for t in there] == [bits(clamped(t, rounded(0.3, t.dtype))) for t in tensors]
     integers = [
         torch.randint(-2, 3, (n,)).to(d)
-        for n, d in zip([20_001, 3, 70, 1], [torch.int8, torch.int16, torch.int32, torch.int64], strict=True)
+        for n, d in zip([20_001, 3, 7000], [torch.int8, torch.int16, torch.int32], strict=True)
     ]
     expected = [
         [int((t < 0).sum()), int((t == 0).sum()), int((t > 0).sum()), int((t != t).sum())]
@@ -171,9 +172,22 @@ def test_refusals(place: Place) -> None:
     raw = place.put(torch.zeros(64, dtype=torch.uint8))
     with pytest.raises(ValueError, match="multiple of the element's 4 bytes"):
         core.cuda_clip_many([raw.data_ptr() + 1, 4, 1], 1.0, *cuda.target(place.device))
+    with pytest.raises(ValueError, match="at most 32 bits"):
+        core.cuda_clip_many([raw.data_ptr(), 4, 0], 1.0, *cuda.target(place.device))
     with pytest.raises(ValueError, match="no kernel for the dtype code 8"):
         core.cuda_clip_many([raw.data_ptr(), 4, 8], 1.0, *cuda.target(place.device))
     with pytest.raises(ValueError, match="four scalars"):
         core.cuda_ternarize_many([], [], None, 0, *cuda.target(place.device))
     with pytest.raises(ValueError, match="no such estimator"):
         core.cuda_backward_many([], [(0, 0.0, False)] * 4, 4, 1.0, 0, 0, *cuda.target(place.device))
+
+
+def test_wider_elements_go_another_way(place: Place, calls: list[str]) -> None:
+    """float64 and int64 have no kernels on a device; the results are the same."""
+    w = draw(1000, torch.float64, 0.1)
+    expected, counted = oracle(w, -0.1, 0.1, -1.0, 1.0)
+    (q,), counts = ops.ternarize_many([place.put(w)], -0.1, 0.1)
+    assert bits(q) == expected
+    assert counts.tolist() == [counted]
+    assert ops.count_many([place.put(torch.arange(-5, 3))]).tolist() == [[5, 1, 2, 0]]
+    assert calls == []

@@ -25,6 +25,7 @@ std::string driver_obstacle() {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaSuccess) return "";
   (void)cudaGetLastError();
+  if (driver == 0) return "there is no CUDA driver";
   if (status == cudaErrorInsufficientDriver) {
     return "the driver serves CUDA " + version_name(driver) + ", the kernels need CUDA " +
            version_name(CUDART_VERSION);

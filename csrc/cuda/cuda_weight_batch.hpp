@@ -47,8 +47,8 @@ struct WeightBatch {
 };
 static_assert(sizeof(WeightBatch) <= 4096, "what every CUDA version takes as parameters");
 
-// A tile is what a block works on between two looks at the batch: 64 bytes of w for each of its threads.
-inline constexpr unsigned kTileBytes = 16384;
+// A tile is what a block works on between two looks at the batch: 32 bytes of w for each of its threads.
+inline constexpr unsigned kTileBytes = 8192;
 
 enum class WeightKernel { kForward, kBackward, kLevelSums, kLevelTotals };
 

@@ -21,7 +21,7 @@ TERNZIP_KERNEL std::uint64_t least(std::uint64_t a, std::uint64_t b) { return a 
 
 // --- which elements, by which thread ----------------------------------------------------------------------
 
-// A tile's elements [first, last): those of whole vectors from `body` on, and single ones before and after.
+// A tile's elements [first, last): [body, after) in vectors, the others singly.
 struct Tile {
   std::uint64_t first, body, after, last;
 };
@@ -37,21 +37,15 @@ TERNZIP_KERNEL Tile tile_of(const WeightTask& task, std::uint32_t tile) {
     return other == nullptr ||
            (reinterpret_cast<std::uintptr_t>(other) + head * width) % (Vector<UInt>::kSize * width) == 0;
   };
-  const bool vectors = fits(task.out, out_width) && fits(task.grad, sizeof(UInt));
+  // Bytes are only counted, by themselves: sixteen of them unrolled would be most of the code.
+  const bool vectors = sizeof(UInt) > 1 && fits(task.out, out_width) && fits(task.grad, sizeof(UInt));
   Tile result;
   result.body = least(task.n, head + tile * kSize);
   result.first = tile == 0 ? 0 : result.body;
   result.last = least(task.n, head + (tile + std::uint64_t{1}) * kSize);
-  result.after = vectors
-                     ? result.body + (result.last - result.body) / Vector<UInt>::kSize * Vector<UInt>::kSize
-                     : result.body;
+  // A tile that is cut short goes by single elements: there is one a tensor.
+  result.after = vectors && result.last - result.body == kSize ? result.last : result.body;
   return result;
-}
-
-// Whether every thread has its full share of the tile in vectors.
-template <class UInt>
-TERNZIP_KERNEL bool is_full(const Tile& tile) {
-  return tile.after - tile.body == kTileBytes / sizeof(UInt);
 }
 
 // use(position, load(position)) for every vector of a tile, single(position) for the elements before and
@@ -61,7 +55,7 @@ TERNZIP_KERNEL void over_tile(const Tile& tile, unsigned thread, const Load& loa
                               const Single& single) {
   constexpr unsigned kVectors = kTileBytes / kVectorBytes / kThreads;
   constexpr unsigned kSize = Vector<UInt>::kSize;
-  if (is_full<UInt>(tile)) {
+  if (sizeof(UInt) > 1 && tile.after != tile.body) {
     decltype(load(tile.body)) loaded[kVectors];
     // All loads before the first use: that many bytes are under way together.
     TERNZIP_UNROLL_ALL
@@ -71,12 +65,6 @@ TERNZIP_KERNEL void over_tile(const Tile& tile, unsigned thread, const Load& loa
     TERNZIP_UNROLL_ALL
     for (unsigned v = 0; v < kVectors; ++v) {
       use(tile.body + std::uint64_t{v * kThreads + thread} * kSize, loaded[v]);
-    }
-  } else {
-    TERNZIP_UNROLL_NONE
-    for (std::uint64_t at = tile.body + std::uint64_t{thread} * kSize; at < tile.after;
-         at += std::uint64_t{kThreads} * kSize) {
-      use(at, load(at));
     }
   }
   TERNZIP_UNROLL_NONE
@@ -89,7 +77,6 @@ TERNZIP_KERNEL void over_tile(const Tile& tile, unsigned thread, const Load& loa
 template <class Body>
 TERNZIP_KERNEL void with_width(std::uint8_t dtype, const Body& body) {
   switch (static_cast<DType>(dtype)) {
-    case DType::kFloat64: body(std::uint64_t{}); break;
     case DType::kFloat32: body(std::uint32_t{}); break;
     default: body(std::uint16_t{}); break;
   }
@@ -110,7 +97,8 @@ TERNZIP_KERNEL Ternarizer<UInt> ternarizer_of(const WeightBatch& batch, const We
 
 // --- forward: clip, ternarize, count ----------------------------------------------------------------------
 
-template <class UInt, Output kOutput>
+// kTrits: out holds bare trits, else elements; null: it is not written.
+template <class UInt, bool kTrits>
 TERNZIP_KERNEL void forward_tile(const WeightTask& task, const Ternarizer<UInt>& t, bool clip, UInt bound,
                                  const Tile& tile, unsigned thread, Tally& tally) {
   auto* const w = static_cast<UInt*>(task.w);
@@ -134,7 +122,7 @@ TERNZIP_KERNEL void forward_tile(const WeightTask& task, const Ternarizer<UInt>&
             store_aligned(w + at, x);
           }
         }
-        if constexpr (kOutput == Output::kTrits) {
+        if constexpr (kTrits) {
           struct alignas(In::kSize) Trits {
             std::int8_t lane[In::kSize];
           } y;
@@ -152,7 +140,7 @@ TERNZIP_KERNEL void forward_tile(const WeightTask& task, const Ternarizer<UInt>&
             x.lane[i] = level_of<UInt>(x.lane[i], symbol, t);
             tally.add(symbol);
           }
-          if constexpr (kOutput == Output::kElements) store_aligned(elements + at, x);
+          if (elements != nullptr) store_aligned(elements + at, x);
         }
       },
       [&](std::uint64_t at) {
@@ -162,8 +150,11 @@ TERNZIP_KERNEL void forward_tile(const WeightTask& task, const Ternarizer<UInt>&
           w[at] = bits;
         }
         const Symbol<UInt> symbol = classify<UInt>(bits, t);
-        if constexpr (kOutput == Output::kElements) elements[at] = level_of<UInt>(bits, symbol, t);
-        if constexpr (kOutput == Output::kTrits) trits[at] = trit_of(symbol);
+        if constexpr (kTrits) {
+          trits[at] = trit_of(symbol);
+        } else if (elements != nullptr) {
+          elements[at] = level_of<UInt>(bits, symbol, t);
+        }
         tally.add(symbol);
       });
 }
@@ -184,20 +175,10 @@ TERNZIP_KERNEL std::uint32_t forward_task(const WeightBatch& batch, const Weight
     const Tile range = tile_of<UInt>(task, tile - task.first_tile);
     elements += range.last - range.first;
     block.each_thread([&](unsigned thread) {
-      switch (task.output) {
-        case Output::kNone:
-          forward_tile<UInt, Output::kNone>(task, t, batch.clip, bound, range, thread, tallies[thread]);
-          break;
-        case Output::kElements:
-          if constexpr (sizeof(UInt) > 1) {
-            forward_tile<UInt, Output::kElements>(task, t, batch.clip, bound, range, thread, tallies[thread]);
-          }
-          break;
-        case Output::kTrits:
-          if constexpr (sizeof(UInt) > 1) {
-            forward_tile<UInt, Output::kTrits>(task, t, batch.clip, bound, range, thread, tallies[thread]);
-          }
-          break;
+      if (task.output != Output::kTrits) {
+        forward_tile<UInt, false>(task, t, batch.clip, bound, range, thread, tallies[thread]);
+      } else if constexpr (sizeof(UInt) > 1) {
+        forward_tile<UInt, true>(task, t, batch.clip, bound, range, thread, tallies[thread]);
       }
     });
   }
@@ -245,8 +226,7 @@ TERNZIP_KERNEL void forward(const WeightBatch& batch, const Block& block, Forwar
     switch (format_of(static_cast<DType>(task.dtype)).width) {
       case 1: tile = forward_task<std::uint8_t>(batch, task, tile, end, block, tallies, elements); break;
       case 2: tile = forward_task<std::uint16_t>(batch, task, tile, end, block, tallies, elements); break;
-      case 4: tile = forward_task<std::uint32_t>(batch, task, tile, end, block, tallies, elements); break;
-      default: tile = forward_task<std::uint64_t>(batch, task, tile, end, block, tallies, elements); break;
+      default: tile = forward_task<std::uint32_t>(batch, task, tile, end, block, tallies, elements); break;
     }
     if (batch.counts != nullptr) {
       add_counts(block, tallies, elements, shared, batch.counts + std::size_t{4} * task.index);
@@ -255,17 +235,6 @@ TERNZIP_KERNEL void forward(const WeightBatch& batch, const Block& block, Forwar
 }
 
 // --- backward ---------------------------------------------------------------------------------------------
-
-template <class UInt>
-struct FloatOf;
-template <>
-struct FloatOf<std::uint32_t> {
-  using type = float;
-};
-template <>
-struct FloatOf<std::uint64_t> {
-  using type = double;
-};
 
 template <class UInt>
 struct Gradients {
@@ -311,11 +280,10 @@ TERNZIP_KERNEL std::uint32_t backward_task(const WeightBatch& batch, const Weigh
       if (ste != Ste::kScaled) {
         backward_tile<UInt>(task, range, thread,
                             [&](UInt grad, UInt bits) { return passed<UInt>(grad, bits, mask, limit); });
-      } else if constexpr (sizeof(UInt) >= 4) {
-        using Float = typename FloatOf<UInt>::type;
+      } else if constexpr (sizeof(UInt) == 4) {
         const Ternarizer<UInt> t = ternarizer_of<UInt>(batch, task);
         backward_tile<UInt>(task, range, thread,
-                            [&](UInt grad, UInt bits) { return scaled<Float, UInt>(grad, bits, t); });
+                            [&](UInt grad, UInt bits) { return scaled<float, UInt>(grad, bits, t); });
       }
     });
   }
@@ -354,7 +322,7 @@ TERNZIP_KERNEL LevelSums sum_lane(const WeightBatch& batch, const WeightTask& ta
   const std::uint64_t end = least(task.n, (block + 1) * kLevelBlock);
   LevelSums sums{0.0, 0.0};
   // Loads go ahead of the additions, which have to wait for each other.
-  TERNZIP_UNROLL_16
+  TERNZIP_UNROLL_8
   for (std::uint64_t i = block * kLevelBlock + lane; i < end; i += kLevelLanes) {
     add_level<Type>(sums, g[i], w[i], t);
   }
@@ -374,7 +342,6 @@ TERNZIP_KERNEL void level_sums(const WeightBatch& batch, const Block& block, Lev
     const unsigned lane = thread % kLevelLanes;
     LevelSums& sums = shared.lanes[thread];
     switch (static_cast<DType>(task.dtype)) {
-      case DType::kFloat64: sums = sum_lane<Float64>(batch, task, at, lane); break;
       case DType::kFloat32: sums = sum_lane<Float32>(batch, task, at, lane); break;
       case DType::kFloat16: sums = sum_lane<Float16>(batch, task, at, lane); break;
       default: sums = sum_lane<BFloat16>(batch, task, at, lane); break;
@@ -403,7 +370,7 @@ TERNZIP_KERNEL void level_totals(const WeightBatch& batch, const Block& block) {
   block.each_thread([&](unsigned thread) {
     if (thread >= 2) return;
     double total = 0;
-    TERNZIP_UNROLL_16
+    TERNZIP_UNROLL_8
     for (std::uint32_t tile = task.first_tile; tile < end; ++tile) {
       total += batch.level_sums[std::size_t{2} * tile + thread];
     }

@@ -8,7 +8,7 @@
 namespace ternzip::cuda::device {
 namespace {
 
-// A processor's share: half the threads it can hold, with 64 or 128 bytes under way each.
+// A processor's share: half the threads it can hold or more, with 32 or 64 bytes under way each.
 constexpr unsigned kBlocks = 4;
 
 __global__ void __launch_bounds__(kThreads, kBlocks)

@@ -17,6 +17,7 @@ std::uint64_t tiles_of(const void* w, std::uint64_t n, std::size_t width) {
 }
 
 void require_alignment(const void* address, std::size_t width) {
+  if (width > 4) throw std::invalid_argument("expected elements of at most 32 bits");
   if (reinterpret_cast<std::uintptr_t>(address) % width != 0) {
     throw std::invalid_argument("expected an address that is a multiple of the element's " +
                                 std::to_string(width) + " bytes");

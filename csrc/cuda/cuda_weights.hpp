@@ -1,8 +1,9 @@
 // core/weights.hpp on a CUDA device: the same bits, in one launch for up to kMaxTasks weights.
 //
-// Jobs' pointers lie on the device, each aligned to its element. Everything is ordered by the stream alone:
-// nothing is allocated, nothing waits, so that calls can be captured into a graph. Differences to the CPU: a
-// product that is a NaN has CUDA's payload, and thresholds and levels are read on the device.
+// Jobs' pointers lie on the device, each aligned to its element. Elements of 64 bits are not taken: the
+// functions below throw std::invalid_argument. Everything is ordered by the stream alone: nothing is
+// allocated, nothing waits, so that calls can be captured into a graph. Differences to the CPU: a product
+// that is a NaN has CUDA's payload, and thresholds and levels are read on the device.
 #pragma once
 
 #include <cstdint>
