@@ -15,12 +15,12 @@
 #if defined(__CUDACC__)
 #define TERNZIP_KERNEL __device__ inline
 #define TERNZIP_UNROLL_ALL _Pragma("unroll")
-#define TERNZIP_UNROLL_8 _Pragma("unroll 8")
+#define TERNZIP_UNROLL_4 _Pragma("unroll 4")
 #define TERNZIP_UNROLL_NONE _Pragma("unroll 1")
 #else
 #define TERNZIP_KERNEL inline
 #define TERNZIP_UNROLL_ALL
-#define TERNZIP_UNROLL_8
+#define TERNZIP_UNROLL_4
 #define TERNZIP_UNROLL_NONE
 #endif
 

@@ -342,16 +342,31 @@ struct FastTally {
   bool lacking = false;  // a symbol of a row without a level for it
 };
 
+// The patterns of an element's row.
+struct FastLevels {
+  std::uint64_t negative, positive;
+  std::uint64_t row;
+  std::uint64_t left;  // elements from this one to the end of the row
+};
+
+TERNZIP_KERNEL FastLevels levels_of_row(const FastBatch& batch, std::uint64_t row, std::uint64_t column) {
+  return {batch.row_negative[row], batch.row_positive[row], row, batch.cols - column};
+}
+
+TERNZIP_KERNEL FastLevels levels_at(const FastBatch& batch, std::uint64_t element) {
+  if (batch.row_negative == nullptr) return {batch.negative, batch.positive, 0, ~std::uint64_t{0}};
+  const std::uint64_t row = element / batch.cols;
+  return levels_of_row(batch, row, element - row * batch.cols);
+}
+
 template <class Element>
-TERNZIP_KERNEL Element element_of(const FastBatch& batch, std::uint64_t row, std::int8_t trit,
+TERNZIP_KERNEL Element element_of(std::int8_t trit, const FastLevels& levels, std::uint64_t zero,
                                   FastTally& tally) {
-  if (trit == 0) return static_cast<Element>(batch.zero);
   tally.negative += trit < 0 ? 1 : 0;
   tally.positive += trit > 0 ? 1 : 0;
-  if (batch.row_negative == nullptr) return static_cast<Element>(trit < 0 ? batch.negative : batch.positive);
-  const std::uint64_t level = trit < 0 ? batch.row_negative[row] : batch.row_positive[row];
-  tally.lacking = tally.lacking || level == 0;
-  return static_cast<Element>(level);
+  const std::uint64_t level = trit < 0 ? levels.negative : levels.positive;
+  tally.lacking = tally.lacking || (trit != 0 && level == 0);
+  return static_cast<Element>(trit != 0 ? level : zero);
 }
 
 template <class Element, class Warp>
@@ -372,31 +387,26 @@ TERNZIP_KERNEL void flush(const Warp& warp, const FastBatch& batch, const FastBl
   warp.each_lane([&](unsigned lane) {
     const unsigned thread = (warp.index - 1 - kExpandWarps) * kLanes + lane;
     FastTally& tally = tallies[warp.index * kLanes + lane];
+    TERNZIP_UNROLL_NONE
     for (std::uint32_t at = shift / kSize * kSize + thread * kSize; at < end; at += kFlushThreads * kSize) {
-      const Trits trits = load_aligned<Trits>(stage + at);
-      store_aligned(stage + at, Trits{});
-      std::uint64_t row = 0, rest = 0;
-      if (batch.row_negative != nullptr) {
-        row = (base + at) / batch.cols;
-        rest = (base + at) % batch.cols;
-      }
-      Vector<Element> elements;
-      TERNZIP_UNROLL_ALL
-      for (unsigned k = 0; k < kSize; ++k) {
-        elements.lane[k] = element_of<Element>(batch, row, trits.lane[k], tally);
-        if (batch.row_negative != nullptr && ++rest == batch.cols) {
-          rest = 0;
-          ++row;
-        }
-      }
-      if (aligned && at >= shift && at + kSize <= end) {
-        store_aligned(out + at, elements);
-      } else {
+      FastLevels levels = levels_at(batch, base + at);
+      if (aligned && at >= shift && at + kSize <= end && levels.left >= kSize) {
+        const Trits trits = load_aligned<Trits>(stage + at);
+        Vector<Element> elements;
         TERNZIP_UNROLL_ALL
         for (unsigned k = 0; k < kSize; ++k) {
-          if (at + k >= shift && at + k < end) out[at + k] = elements.lane[k];
+          elements.lane[k] = element_of<Element>(trits.lane[k], levels, batch.zero, tally);
+        }
+        store_aligned(out + at, elements);
+      } else {
+        TERNZIP_UNROLL_NONE
+        for (unsigned k = 0; k < kSize && at + k < end; ++k, --levels.left) {
+          if (levels.left == 0) levels = levels_of_row(batch, levels.row + 1, 0);
+          if (at + k < shift) continue;
+          out[at + k] = element_of<Element>(stage[at + k], levels, batch.zero, tally);
         }
       }
+      store_aligned(stage + at, Trits{});
     }
   });
 }

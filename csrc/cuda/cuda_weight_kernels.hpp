@@ -87,24 +87,43 @@ TERNZIP_KERNEL double scalar_at(const Scalar& scalar, unsigned index) {
   return scalar.address[scalar.each ? index : 0];
 }
 
+// The dtype of floating-point elements of this width; what is constant here need not be decided on the
+// device.
+template <class UInt>
+TERNZIP_KERNEL DType float_dtype(const WeightTask& task) {
+  if constexpr (sizeof(UInt) == 2) {
+    return static_cast<DType>(task.dtype) == DType::kFloat16 ? DType::kFloat16 : DType::kBFloat16;
+  } else {
+    return DType::kFloat32;
+  }
+}
+
+template <class UInt>
+TERNZIP_KERNEL UInt rounded_as(double value, DType dtype) {
+  if constexpr (sizeof(UInt) == 1) {
+    return 0;  // bytes are counted by sign alone
+  } else {
+    return static_cast<UInt>(rounded_bits(value, dtype));
+  }
+}
+
 template <class UInt>
 TERNZIP_KERNEL Ternarizer<UInt> ternarizer_of(const WeightBatch& batch, const WeightTask& task) {
-  const auto dtype = static_cast<DType>(task.dtype);
-  if (batch.by_sign) return make_sign_counter<UInt>(dtype);
+  if (sizeof(UInt) == 1 || batch.by_sign) return make_sign_counter<UInt>(static_cast<DType>(task.dtype));
   const auto value = [&](unsigned which) { return scalar_at(batch.scalars[which], task.index); };
-  return make_ternarizer<UInt>({value(0), value(1), value(2), value(3)}, dtype);
+  return make_ternarizer<UInt>({value(0), value(1), value(2), value(3)}, float_dtype<UInt>(task));
 }
 
 // --- forward: clip, ternarize, count ----------------------------------------------------------------------
 
-// kTrits: out holds bare trits, else elements; null: it is not written.
-template <class UInt, bool kTrits>
+template <class UInt>
 TERNZIP_KERNEL void forward_tile(const WeightTask& task, const Ternarizer<UInt>& t, bool clip, UInt bound,
                                  const Tile& tile, unsigned thread, Tally& tally) {
   auto* const w = static_cast<UInt*>(task.w);
-  auto* const elements = static_cast<UInt*>(task.out);
-  auto* const trits = static_cast<std::int8_t*>(task.out);
   using In = Vector<UInt>;
+  struct alignas(In::kSize) Trits {
+    std::int8_t lane[In::kSize];
+  };
   over_tile<UInt>(
       tile, thread, [&](std::uint64_t at) { return load_aligned<In>(w + at); },
       [&](std::uint64_t at, In x) {
@@ -122,25 +141,18 @@ TERNZIP_KERNEL void forward_tile(const WeightTask& task, const Ternarizer<UInt>&
             store_aligned(w + at, x);
           }
         }
-        if constexpr (kTrits) {
-          struct alignas(In::kSize) Trits {
-            std::int8_t lane[In::kSize];
-          } y;
-          TERNZIP_UNROLL_ALL
-          for (unsigned i = 0; i < In::kSize; ++i) {
-            const Symbol<UInt> symbol = classify<UInt>(x.lane[i], t);
-            y.lane[i] = trit_of(symbol);
-            tally.add(symbol);
-          }
-          store_aligned(trits + at, y);
-        } else {
-          TERNZIP_UNROLL_ALL
-          for (unsigned i = 0; i < In::kSize; ++i) {
-            const Symbol<UInt> symbol = classify<UInt>(x.lane[i], t);
-            x.lane[i] = level_of<UInt>(x.lane[i], symbol, t);
-            tally.add(symbol);
-          }
-          if (elements != nullptr) store_aligned(elements + at, x);
+        Trits trits;
+        TERNZIP_UNROLL_ALL
+        for (unsigned i = 0; i < In::kSize; ++i) {
+          const Symbol<UInt> symbol = classify<UInt>(x.lane[i], t);
+          x.lane[i] = level_of<UInt>(x.lane[i], symbol, t);
+          trits.lane[i] = trit_of(symbol);
+          tally.add(symbol);
+        }
+        if (task.output == Output::kElements) {
+          store_aligned(static_cast<UInt*>(task.out) + at, x);
+        } else if (task.output == Output::kTrits) {
+          store_aligned(static_cast<std::int8_t*>(task.out) + at, trits);
         }
       },
       [&](std::uint64_t at) {
@@ -150,10 +162,10 @@ TERNZIP_KERNEL void forward_tile(const WeightTask& task, const Ternarizer<UInt>&
           w[at] = bits;
         }
         const Symbol<UInt> symbol = classify<UInt>(bits, t);
-        if constexpr (kTrits) {
-          trits[at] = trit_of(symbol);
-        } else if (elements != nullptr) {
-          elements[at] = level_of<UInt>(bits, symbol, t);
+        if (task.output == Output::kElements) {
+          static_cast<UInt*>(task.out)[at] = level_of<UInt>(bits, symbol, t);
+        } else if (task.output == Output::kTrits) {
+          static_cast<std::int8_t*>(task.out)[at] = trit_of(symbol);
         }
         tally.add(symbol);
       });
@@ -170,16 +182,12 @@ TERNZIP_KERNEL std::uint32_t forward_task(const WeightBatch& batch, const Weight
                                           std::uint32_t tile, std::uint32_t end, const Block& block,
                                           PerThread<Tally>& tallies, std::uint64_t& elements) {
   const Ternarizer<UInt> t = ternarizer_of<UInt>(batch, task);
-  const auto bound = static_cast<UInt>(rounded_bits(batch.bound, static_cast<DType>(task.dtype)));
+  const UInt bound = rounded_as<UInt>(batch.bound, float_dtype<UInt>(task));
   for (; tile < end; tile += block.count()) {
     const Tile range = tile_of<UInt>(task, tile - task.first_tile);
     elements += range.last - range.first;
     block.each_thread([&](unsigned thread) {
-      if (task.output != Output::kTrits) {
-        forward_tile<UInt, false>(task, t, batch.clip, bound, range, thread, tallies[thread]);
-      } else if constexpr (sizeof(UInt) > 1) {
-        forward_tile<UInt, true>(task, t, batch.clip, bound, range, thread, tallies[thread]);
-      }
+      forward_tile<UInt>(task, t, batch.clip, bound, range, thread, tallies[thread]);
     });
   }
   return tile;
@@ -265,7 +273,7 @@ TERNZIP_KERNEL void backward_tile(const WeightTask& task, const Tile& tile, unsi
 template <class UInt, class Block>
 TERNZIP_KERNEL std::uint32_t backward_task(const WeightBatch& batch, const WeightTask& task,
                                            std::uint32_t tile, std::uint32_t end, const Block& block) {
-  const auto dtype = static_cast<DType>(task.dtype);
+  const DType dtype = float_dtype<UInt>(task);
   const auto ste = static_cast<Ste>(batch.ste);
   const Format format = format_of(dtype);
   const auto mask = static_cast<UInt>(format.magnitude);
@@ -322,7 +330,7 @@ TERNZIP_KERNEL LevelSums sum_lane(const WeightBatch& batch, const WeightTask& ta
   const std::uint64_t end = least(task.n, (block + 1) * kLevelBlock);
   LevelSums sums{0.0, 0.0};
   // Loads go ahead of the additions, which have to wait for each other.
-  TERNZIP_UNROLL_8
+  TERNZIP_UNROLL_4
   for (std::uint64_t i = block * kLevelBlock + lane; i < end; i += kLevelLanes) {
     add_level<Type>(sums, g[i], w[i], t);
   }
@@ -370,7 +378,7 @@ TERNZIP_KERNEL void level_totals(const WeightBatch& batch, const Block& block) {
   block.each_thread([&](unsigned thread) {
     if (thread >= 2) return;
     double total = 0;
-    TERNZIP_UNROLL_8
+    TERNZIP_UNROLL_4
     for (std::uint32_t tile = task.first_tile; tile < end; ++tile) {
       total += batch.level_sums[std::size_t{2} * tile + thread];
     }
