@@ -8,7 +8,9 @@ if(TERNZIP_CUDA STREQUAL "OFF" OR (TERNZIP_CUDA STREQUAL "AUTO" AND TERNZIP_SANI
 endif()
 
 # Before the language is enabled, which would choose one architecture.
+set(default_architectures OFF)
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
+  set(default_architectures ON)
   if(CMAKE_VERSION VERSION_LESS 3.23)
     set(CMAKE_CUDA_ARCHITECTURES 75 80 90)
   else()
@@ -30,6 +32,11 @@ if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)
   endif()
   message(STATUS "TERNZIP_CUDA: nvcc ${CMAKE_CUDA_COMPILER_VERSION} is older than 12, no CUDA kernels")
   return()
+endif()
+if(default_architectures AND CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 13
+   AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  # All major ones but 110, which exists beside Arm processors only; the wheel shall stay small.
+  set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 90-real 100-real 120)
 endif()
 set(TERNZIP_CUDA_COMPILER ON)
 message(STATUS "TERNZIP_CUDA: nvcc ${CMAKE_CUDA_COMPILER_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES}")

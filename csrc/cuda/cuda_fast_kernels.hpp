@@ -73,8 +73,10 @@ TERNZIP_KERNEL void fill_slots(const FastBatch& batch, const Block& block) {
   const FastTable& table = batch.tables[block.index()];
   std::uint8_t* const slots = batch.slots + (std::size_t{block.index()} << batch.slot_bits);
   block.each_thread([&](unsigned thread) {
+    TERNZIP_UNROLL_NONE
     for (std::uint32_t slot = thread; slot < 1u << table.precision; slot += kThreads) {
       std::uint32_t low = 0, high = table.symbols;  // the last symbol that starts at the slot or before it
+      TERNZIP_UNROLL_NONE
       while (high - low > 1) {
         const std::uint32_t middle = (low + high) / 2;
         if (table.range[middle] >> 16 <= slot) {
@@ -157,6 +159,7 @@ class SymbolStage {
   TERNZIP_KERNEL FastInfo decode_interleaved(const Warp& warp, std::uint8_t* symbols, FastStep* steps,
                                              FastShared& shared) {
     std::uint32_t step = 0, trits = 0, last_length = 0;
+    TERNZIP_UNROLL_NONE
     for (; step < max_steps_ && done_ < block_.symbols; ++step) {
       const std::uint32_t active = smaller(width_, block_.symbols - done_);
       PerLane<bool> hungry;
@@ -241,6 +244,7 @@ class SymbolStage {
     }
     bool wrong = tail_state_ < kFastFloor;
     std::uint32_t count = 0, trits = 0;
+    TERNZIP_UNROLL_NONE
     while (!wrong && trits_ + trits < block_.trits && count < kSteps * kLanes &&
            trits + longest_ <= kStageTrits) {
       const Popped popped = pop(tail_state_, slots_, precision_, shared);
@@ -259,6 +263,7 @@ class SymbolStage {
     }
     const bool last = trits_ + trits >= block_.trits;
     if (last && !wrong) {
+      TERNZIP_UNROLL_NONE
       for (; tail_next_ < lanes_; ++tail_next_) wrong = wrong || shared.tail[tail_next_] != 0;
       wrong = wrong || tail_state_ != kFastFloor;
     }
@@ -294,6 +299,7 @@ TERNZIP_KERNEL void refill(const Warp& warp, const std::uint8_t* words, std::uin
                            std::uint32_t end, unsigned first_warp, FastShared& shared) {
   warp.each_lane([&](unsigned lane) {
     const unsigned thread = (warp.index - first_warp) * kLanes + lane;
+    TERNZIP_UNROLL_NONE
     for (std::uint32_t i = begin + thread; i < end; i += (kWarps - first_warp) * kLanes) {
       shared.words[i % kRingWords] = static_cast<std::uint16_t>(fast_word(words + std::size_t{2} * i));
     }
@@ -314,6 +320,7 @@ TERNZIP_KERNEL void expand(const Warp& warp, const FastBlock& block, std::uint32
   const FastInfo info = shared.info[index % 4];
   std::int8_t* const stage = shared.stage[index % 2] + shift_of(block, info);
   const std::uint8_t* const symbols = shared.symbols[index % 2];
+  TERNZIP_UNROLL_NONE
   for (std::uint32_t s = warp.index - 1; s < info.steps; s += kExpandWarps) {
     const FastStep step = shared.steps[index % 2][s];
     PerLane<std::uint32_t> at;
@@ -427,12 +434,14 @@ TERNZIP_KERNEL void flush(const Warp& warp, const FastBatch& batch, const FastBl
 template <class Block>
 TERNZIP_KERNEL void open_shared(const FastTable& table, const Block& block, FastShared& shared) {
   block.each_thread([&](unsigned thread) {
+    TERNZIP_UNROLL_NONE
     for (unsigned i = thread; i < kFastSymbols; i += kThreads) {
       shared.range[i] = table.range[i];
       shared.nonzero[i] = table.nonzero[i];
       shared.negative[i] = table.negative[i];
       shared.length[i] = table.length[i];
     }
+    TERNZIP_UNROLL_NONE
     for (unsigned i = thread * kVectorBytes; i < sizeof shared.stage; i += kThreads * kVectorBytes) {
       store_aligned(reinterpret_cast<std::uint8_t*>(shared.stage) + i, Vector<std::uint32_t>{});
     }
@@ -495,6 +504,7 @@ TERNZIP_KERNEL void decode_block(const FastBatch& batch, const Block& block, Fas
   });
   block.sync();
   std::uint32_t present = words_present(job, 0);
+  TERNZIP_UNROLL_NONE
   for (std::uint32_t i = 0;; ++i) {
     const std::uint32_t wanted = i == 0 ? present : words_present(job, shared.info[(i - 1) % 4].taken);
     block.each_warp([&](const Warp& warp) {
