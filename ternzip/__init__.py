@@ -14,7 +14,7 @@ from ternzip.errors import TernzipError
 
 if TYPE_CHECKING:
     from ternzip import models
-    from ternzip.backend import backend
+    from ternzip.backends import backend
     from ternzip.files import load, load_file, safe_open, save, save_file
     from ternzip.modules import convert, prepare
     from ternzip.ops import clip_, count_symbols, ternarize
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "DeltaSchedule": "ternzip.schedules",
     "SymbolCounts": "ternzip.symbols",
-    "backend": "ternzip.backend",
+    "backend": "ternzip.backends",
     "clip_": "ternzip.ops",
     "convert": "ternzip.modules",
     "count_symbols": "ternzip.ops",

@@ -20,7 +20,7 @@ def at(value: Tensor, index: int) -> Tensor:
 
 def quantize(w: Tensor, lo: Tensor, hi: Tensor, neg: Tensor, pos: Tensor) -> Tensor:
     """pos where w > hi, neg where w < lo, NaN where w is NaN, +0 elsewhere (Eq. 5 for lo = -D, hi = D)."""
-    lo, hi, neg, pos = (value.to(w.dtype) for value in (lo, hi, neg, pos))
+    lo, hi, neg, pos = (value.to(w) for value in (lo, hi, neg, pos))
     kept = torch.where(w.isnan(), w, 0.0)
     return torch.where(w > hi, pos, torch.where(w < lo, neg, kept))
 

@@ -82,22 +82,28 @@ def load_file(
 ) -> dict[str, torch.Tensor]:
     """All tensors of a .tnz file, in its order; tied ones are the same object.
 
+    On a CUDA device that the native kernels serve, what `fast` holds is decoded there.
+
     Raises TernzipError for a file that is missing, damaged or hostile.
     """
+    from ternzip.device_decoding import offload_to
     from ternzip.tensors import to_tensors
 
     with Reader.open(path) as reader:
-        return to_tensors(reader.read_all(threads=threads, progress=progress), device)
+        return to_tensors(
+            reader.read_all_with(offload_to(device), threads=threads, progress=progress), device
+        )
 
 
 def load(
     data: bytes | bytearray | memoryview, *, device: str | torch.device = "cpu", threads: int | None = None
 ) -> dict[str, torch.Tensor]:
     """All tensors of the bytes of a .tnz file."""
+    from ternzip.device_decoding import offload_to
     from ternzip.tensors import to_tensors
 
     with Reader.open(data) as reader:
-        return to_tensors(reader.read_all(threads=threads), device)
+        return to_tensors(reader.read_all_with(offload_to(device), threads=threads), device)
 
 
 @dataclass
@@ -135,9 +141,11 @@ class safe_open:  # noqa: N801 - the verb of safetensors
 
     def get_tensor(self, name: str) -> torch.Tensor:
         """The tensor of that name; an unknown one raises TernzipError."""
+        from ternzip.device_decoding import offload_to
         from ternzip.tensors import from_raw
 
-        return from_raw(name, self._reader.read(name, threads=self.threads), self.device)
+        offload = offload_to(self.device)
+        return from_raw(name, self._reader.read_with(offload, name, threads=self.threads), self.device)
 
     def close(self) -> None:
         self._reader.close()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ternzip import composite, derivatives
+from ternzip import composite, cuda, derivatives
 from ternzip.native import core
 
 STE = ("closed", "open", "identity", "scaled")
@@ -72,11 +72,15 @@ def _ternarize_into(
 ) -> Tensor:
     """Weights and outputs are dense, in the same memory order. With a bound, clips in place first."""
     counts = torch.empty((len(weights), 4), dtype=torch.int64, device=weights[0].device)
-    if all(_is_native(w) for w in weights):
-        owners, addresses, each = _addresses(scalars)
+    on_device = cuda.serves(weights, _WEIGHT_CODES)
+    if on_device or all(_is_native(w) for w in weights):
         jobs = []
         for w, out in zip(weights, outs, strict=True):
             jobs += [w.data_ptr(), w.numel(), _WEIGHT_CODES[w.dtype], out.data_ptr(), out.dtype == torch.int8]
+        if on_device:
+            cuda.ternarize_many(jobs, scalars, bound, counts)
+            return counts
+        owners, addresses, each = _addresses(scalars)
         core.ternarize_many(jobs, addresses, each, bound, counts.data_ptr(), torch.get_num_threads())
         del owners
         return counts
@@ -107,10 +111,10 @@ def ternarize_many_backward_kernel(
 ) -> tuple[list[Tensor], Tensor]:
     """(gradients of the weights, float64 gradients of (neg, pos) a weight, zeros unless `levels`)."""
     outs = [torch.empty_like(w) for w in weights]
-    level_grads = torch.zeros((len(weights), 2), dtype=torch.float64, device=weights[0].device)
+    level_grads = torch.empty((len(weights), 2), dtype=torch.float64, device=weights[0].device)
     grads = [_laid_out_like(grad, out) for grad, out in zip(grads, outs, strict=True)]
     weights = [_laid_out_like(w, out) for w, out in zip(weights, outs, strict=True)]
-    _backward_into(grads, weights, outs, (lo, hi, neg, pos), ste, bound, level_grads if levels else None)
+    _backward_into(grads, weights, outs, (lo, hi, neg, pos), ste, bound, level_grads, levels)
     return outs, level_grads
 
 
@@ -122,20 +126,29 @@ def _backward_into(
     ste: str,
     bound: float,
     level_grads: Tensor | None,
+    levels: bool,
 ) -> None:
-    """Three tensors a weight, dense, in the same memory order."""
-    if all(_is_native(w) and (ste != "scaled" or w.dtype.itemsize >= 4) for w in weights):
-        owners, addresses, each = _addresses(scalars)
-        jobs = []
+    """Three tensors a weight, dense, in the same memory order. level_grads become 0 unless `levels`."""
+    has_kernel = all(ste != "scaled" or w.dtype.itemsize >= 4 for w in weights)
+    on_device = has_kernel and cuda.serves(weights, _WEIGHT_CODES)
+    jobs = []
+    if on_device or (has_kernel and all(_is_native(w) for w in weights)):
         for grad, w, out in zip(grads, weights, outs, strict=True):
             jobs += [grad.data_ptr(), w.data_ptr(), w.numel(), _WEIGHT_CODES[w.dtype], out.data_ptr()]
-        target = level_grads.data_ptr() if level_grads is not None else 0
+    if on_device:
+        cuda.backward_many(jobs, scalars, STE.index(ste), bound, weights[0], level_grads, levels)
+        return
+    if level_grads is not None and not levels:
+        level_grads.zero_()
+    if jobs:
+        owners, addresses, each = _addresses(scalars)
+        target = level_grads.data_ptr() if level_grads is not None and levels else 0
         core.backward_many(jobs, addresses, each, STE.index(ste), bound, target, torch.get_num_threads())
         del owners
         return
     for i, (grad, w, out) in enumerate(zip(grads, weights, outs, strict=True)):
         here = [composite.at(value, i) for value in scalars]
-        if level_grads is not None:
+        if level_grads is not None and levels:
             level_grads[i] = torch.stack(composite.level_gradients(grad, w, *here[:2]))
         out.copy_(composite.backward(grad, w, *here, ste=ste, bound=bound))
 
@@ -166,12 +179,21 @@ def _(
 
 def clip_many_kernel(weights: Sequence[Tensor], bound: float) -> None:
     jobs: list[int] = []
+    on_device: dict[torch.device, list[Tensor]] = {}
     for w in weights:
-        if _is_native(w) and _is_dense(w):
+        if not _is_dense(w):
+            w.clamp_(-bound, bound)
+        elif cuda.serves([w], _WEIGHT_CODES):
+            on_device.setdefault(w.device, []).append(w)
+        elif _is_native(w):
             jobs += [w.data_ptr(), w.numel(), _WEIGHT_CODES[w.dtype]]
         else:
             w.clamp_(-bound, bound)
-    core.clip_many(jobs, bound, torch.get_num_threads())
+    for group in on_device.values():
+        rows = [n for w in group for n in (w.data_ptr(), w.numel(), _WEIGHT_CODES[w.dtype])]
+        cuda.clip_many(rows, bound, group[0])
+    if jobs:
+        core.clip_many(jobs, bound, torch.get_num_threads())
 
 
 clip_many_ = torch.library.custom_op("ternzip::clip_many_", clip_many_kernel, mutates_args=("weights",))
@@ -235,8 +257,8 @@ def ste_backward_kernel(
     targets = [out if _is_dense(out) else torch.empty_like(out) for out in outs]
     grads = [_laid_out_like(grad, target) for grad, target in zip(grads, targets, strict=True)]
     weights = [_laid_out_like(w, target) for w, target in zip(weights, targets, strict=True)]
-    unused = torch.zeros((), dtype=torch.float64, device=weights[0].device)
-    _backward_into(grads, weights, targets, (unused, unused, unused, unused), ste, bound, None)
+    unused = torch.zeros((), dtype=torch.float64)
+    _backward_into(grads, weights, targets, (unused, unused, unused, unused), ste, bound, None, False)
     for out, target in zip(outs, targets, strict=True):
         if target is not out:
             out.copy_(target)
@@ -278,9 +300,13 @@ def ternarize_into_kernel(
 def count_many_kernel(tensors: Sequence[Tensor]) -> Tensor:
     """int64 rows (negative, zero, positive, invalid) by the sign of the elements."""
     counts = torch.empty((len(tensors), 4), dtype=torch.int64, device=tensors[0].device)
-    if all(_is_native(t, _COUNT_CODES) for t in tensors):
+    on_device = cuda.serves(tensors, _COUNT_CODES)
+    if on_device or all(_is_native(t, _COUNT_CODES) for t in tensors):
         dense = [t if _is_dense(t) else t.contiguous() for t in tensors]
         jobs = [number for t in dense for number in (t.data_ptr(), t.numel(), _COUNT_CODES[t.dtype])]
+        if on_device:
+            cuda.count_many(jobs, counts)
+            return counts
         core.count_many(jobs, counts.data_ptr(), torch.get_num_threads())
         return counts
     for i, t in enumerate(tensors):

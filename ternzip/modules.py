@@ -233,6 +233,8 @@ def _one_or_stack(column: Sequence[Scalar], like: Tensor) -> Scalar:
     first = column[0]
     if all(not isinstance(value, Tensor) and value == first for value in column):
         return first
+    if not any(isinstance(value, Tensor) for value in column):
+        return torch.tensor(column, dtype=torch.float64, device=like.device)
     return torch.stack([torch.as_tensor(v, dtype=torch.float64, device=like.device) for v in column])
 
 

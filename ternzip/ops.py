@@ -216,7 +216,9 @@ def _scalar(value: float | Tensor, like: Tensor) -> Tensor:
     # float64 holds a value of every dtype, so the one rounding to the weight's dtype happens in the kernel.
     if isinstance(value, Tensor):
         return value.to(device=like.device, dtype=torch.float64)
-    return torch.full((), value, dtype=torch.float64, device=like.device)
+    # For a GPU a number stays here and travels with the launch; a compiled graph keeps to one device.
+    stays = like.device.type == "cuda" and not torch.compiler.is_compiling()
+    return torch.full((), value, dtype=torch.float64, device="cpu" if stays else like.device)
 
 
 def _check(weights: Sequence[Tensor], ste: str) -> None:

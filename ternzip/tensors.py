@@ -8,8 +8,14 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from ternzip import dtypes
+from ternzip.container.offload import Offloaded
 from ternzip.container.tensor import RawTensor, Tie
 from ternzip.errors import TernzipError
+
+
+def torch_dtype(name: str) -> torch.dtype | None:
+    """The torch type of that name in the format, None where the installed torch lacks it."""
+    return _TORCH_DTYPES.get(name)
 
 
 def _torch_dtypes() -> dict[str, torch.dtype]:
@@ -45,11 +51,14 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
     return RawTensor(dtype, tuple(plain.shape), data)
 
 
-def from_raw(name: str, raw: RawTensor, device: str | torch.device = "cpu") -> torch.Tensor:
-    """A tensor over the container's bytes; on the CPU it shares them.
+def from_raw(name: str, raw: RawTensor | Offloaded, device: str | torch.device = "cpu") -> torch.Tensor:
+    """A tensor over the container's bytes; on the CPU it shares them. One decoded on the device is there.
 
     Raises TernzipError for a type that the installed torch lacks.
     """
+    if isinstance(raw, Offloaded):
+        assert isinstance(raw.tensor, torch.Tensor)
+        return raw.tensor
     if raw.dtype.name not in _TORCH_DTYPES:
         raise TernzipError(
             f"tensor {name!r}: torch {torch.__version__} has no {raw.dtype.name}: upgrade torch to load it"
@@ -95,7 +104,7 @@ def _identity(tensor: torch.Tensor) -> tuple[object, ...] | None:
 
 
 def to_tensors(
-    raws: Iterable[tuple[str, RawTensor | Tie]], device: str | torch.device = "cpu"
+    raws: Iterable[tuple[str, RawTensor | Tie | Offloaded]], device: str | torch.device = "cpu"
 ) -> dict[str, torch.Tensor]:
     """Tensors by name; tied names share one tensor."""
     tensors: dict[str, torch.Tensor] = {}

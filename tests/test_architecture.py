@@ -17,7 +17,8 @@ PACKAGE = Path(ternzip.__file__).parent
 BASE = {"errors", "_version"}
 CODECS = BASE | {"native", "symbols", "dtypes", "codecs", "container.varint", "container.tensor"}
 CONTAINER = CODECS | {"container"}
-FILES = CONTAINER | {"atomic", "tensors", "files"}
+DEVICE = CONTAINER | {"tensors", "cuda", "device_decoding"}
+FILES = DEVICE | {"atomic", "files"}
 ALLOWED = {
     "errors": set[str](),
     "_version": set[str](),
@@ -28,6 +29,8 @@ ALLOWED = {
     "codecs": CODECS,
     "container": CONTAINER,
     "tensors": CONTAINER,
+    "cuda": {"native"},
+    "device_decoding": DEVICE,
     "files": FILES,
     "checkpoint": FILES | {"checkpoint", "ops"},
 }

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import ternzip.backend
+import ternzip
 from ternzip import composite, dispatch, library, ops
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -453,6 +453,6 @@ def test_nothing_to_do() -> None:
 
 
 def test_backend_reports_the_cpu() -> None:
-    report = ternzip.backend.backend()
+    report = ternzip.backend()
     assert report["cpu"] == {"isa": library.core.active_isa(), "threads": torch.get_num_threads()}
     assert isinstance(report["cuda"]["compiled"], bool)

@@ -141,3 +141,68 @@ def context_decode(
     out: int,
 ) -> bool: ...
 def context_decode_many(jobs: list[_ContextJob]) -> list[bool]: ...
+
+# The kernels for CUDA (csrc/cuda). `device` is its index and `stream` a cudaStream_t; -1 emulates the kernels on the
+# CPU, -2 the same with the last thread first, for tests: pointers are the host's then. Nothing waits for the device.
+def cuda_compiled() -> bool: ...
+
+# Compute capabilities the kernels were compiled for, as 80; the driver compiles the last one for newer ones.
+def cuda_architectures() -> list[int]: ...
+
+# Why a device of this compute capability cannot run them; empty if it can. Thorough: asks the device, which makes a
+# context on it where there is none.
+def cuda_obstacle(device: int, capability: int, thorough: bool) -> str: ...
+
+# lo, hi, neg, pos: (address of doubles on the device or 0, value if 0, whether one for each job).
+_CudaScalars = list[tuple[int, float, bool]]
+
+# The jobs of ternarize_many and its neighbours; every pointer lies on the device, aligned to its element.
+def cuda_ternarize_many(
+    jobs: list[int], scalars: _CudaScalars, bound: float | None, counts: int, device: int, stream: int
+) -> None: ...
+def cuda_clip_many(jobs: list[int], bound: float, device: int, stream: int) -> None: ...
+def cuda_count_many(jobs: list[int], counts: int, device: int, stream: int) -> None: ...
+
+# Doubles that gradients of levels need to be summed up.
+def cuda_level_scratch(jobs: list[int]) -> int: ...
+
+# scratch: 0 leaves the level_grads at 0.
+def cuda_backward_many(
+    jobs: list[int],
+    scalars: _CudaScalars,
+    ste: int,
+    bound: float,
+    level_grads: int,
+    scratch: int,
+    device: int,
+    stream: int,
+) -> None: ...
+
+# The chunks of a tensor by the fast codec on their way to a device (csrc/cuda/cuda_fast_plan.hpp).
+class CudaFastUpload:
+    def __init__(self) -> None: ...
+
+    # Rows (payload, size, symbols, first element), counts of the whole tensor. False if a chunk's headers are refused.
+    def read(
+        self, chunks: list[tuple[int, int, int, int]], negative: int, zero: int, positive: int
+    ) -> bool: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def scratch_size(self) -> int: ...
+    def write(self, to: int) -> None: ...
+
+    # Patterns of -1, 0, +1; rows: (negatives, positives, elements of a row) with uint64 arrays on the device. counts:
+    # int64 (chunks, 4): -1, 0, +1, blocks refused.
+    def decode(
+        self,
+        upload: int,
+        scratch: int,
+        out: int,
+        element_size: int,
+        patterns: tuple[int, int, int],
+        rows: tuple[int, int, int] | None,
+        counts: int,
+        device: int,
+        stream: int,
+    ) -> None: ...

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_ternzip, module) {
   module.doc() = "Native core of ternzip. Private: use the ternzip package.";
   module.attr("__version__") = TERNZIP_VERSION;
   register_context(module);
+  register_cuda(module);
   register_isa(module);
   register_fast(module);
   register_planes(module);

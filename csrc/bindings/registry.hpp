@@ -15,6 +15,7 @@ T* pointer(std::uintptr_t address) noexcept {
 }
 
 void register_context(pybind11::module_& module);
+void register_cuda(pybind11::module_& module);
 void register_isa(pybind11::module_& module);
 void register_fast(pybind11::module_& module);
 void register_planes(pybind11::module_& module);

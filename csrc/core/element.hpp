@@ -108,4 +108,74 @@ TERNZIP_ELEMENT UInt passed(UInt grad, UInt bits, UInt mask, typename SignedOf<U
   return static_cast<UInt>(grad & mask_if<UInt>(magnitude <= limit));
 }
 
+template <class Float, class UInt>
+TERNZIP_ELEMENT Float as_float(UInt bits) {
+  static_assert(sizeof(Float) == sizeof(UInt));
+  return __builtin_bit_cast(Float, bits);
+}
+template <class UInt, class Float>
+TERNZIP_ELEMENT UInt as_bits(Float value) {
+  static_assert(sizeof(Float) == sizeof(UInt));
+  return __builtin_bit_cast(UInt, value);
+}
+
+// The scaled estimator: the gradient times the magnitude of the level taken, +0 at a NaN weight.
+template <class Float, class UInt>
+TERNZIP_ELEMENT UInt scaled(UInt grad, UInt bits, const Ternarizer<UInt>& t) {
+  const Symbol<UInt> symbol = classify<UInt>(bits, t);
+  const Float value = as_float<Float>(grad);
+  const UInt low = as_bits<UInt>(value * -as_float<Float>(t.neg)) & symbol.below;
+  const UInt high = as_bits<UInt>(value * as_float<Float>(t.pos)) & symbol.above;
+  return low | high | (grad & ~(symbol.below | symbol.above | symbol.invalid));
+}
+
+// Elements to double, exactly, by dtype. Functions of a tag: those of a class would not be static.
+struct Float64 {
+  using UInt = std::uint64_t;
+};
+struct Float32 {
+  using UInt = std::uint32_t;
+};
+struct BFloat16 {
+  using UInt = std::uint16_t;
+};
+struct Float16 {
+  using UInt = std::uint16_t;
+};
+
+TERNZIP_ELEMENT double widen(Float64, std::uint64_t bits) { return as_float<double>(bits); }
+TERNZIP_ELEMENT double widen(Float32, std::uint32_t bits) {
+  return static_cast<double>(as_float<float>(bits));
+}
+TERNZIP_ELEMENT double widen(BFloat16, std::uint16_t bits) {
+  return static_cast<double>(as_float<float>(static_cast<std::uint32_t>(bits) << 16));
+}
+TERNZIP_ELEMENT double widen(Float16, std::uint16_t bits) {
+  // Shifted into a float's fields the value is 2^-112 of what it should be, denormals included; infinity and
+  // NaN need the largest exponent put in.
+  const std::uint32_t magnitude = static_cast<std::uint32_t>(bits & 0x7fffu) << 13;
+  const std::uint32_t finite = as_bits<std::uint32_t>(as_float<float>(magnitude) * 0x1p112f);
+  const std::uint32_t value = magnitude >= 0x0f800000u ? (magnitude | 0x7f800000u) : finite;
+  return static_cast<double>(as_float<float>(value | static_cast<std::uint32_t>(bits & 0x8000u) << 16));
+}
+
+// Sums of gradients over the elements at each level.
+struct LevelSums {
+  double neg, pos;
+};
+
+// The sums are part of the result, so their order is fixed: this many elements a block, dealt to the lanes in
+// turn; the lanes of a block are added in order, then the blocks.
+constexpr unsigned kLevelBlock = 8192;
+constexpr unsigned kLevelLanes = 8;
+
+template <class Type>
+TERNZIP_ELEMENT void add_level(LevelSums& sums, typename Type::UInt grad, typename Type::UInt bits,
+                               const Ternarizer<typename Type::UInt>& t) {
+  const Symbol<typename Type::UInt> symbol = classify<typename Type::UInt>(bits, t);
+  const double value = widen(Type{}, grad);
+  sums.neg += symbol.below != 0 ? value : 0.0;
+  sums.pos += symbol.above != 0 ? value : 0.0;
+}
+
 }  // namespace ternzip

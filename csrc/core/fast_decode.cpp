@@ -8,6 +8,7 @@
 #include "core/bytes.hpp"
 #include "core/fast.hpp"
 #include "core/fast_kernels.hpp"
+#include "core/fast_layout.hpp"
 #include "core/fast_model.hpp"
 #include "core/isa.hpp"
 
@@ -28,10 +29,6 @@ DecodeRounds decode_rounds() noexcept {
   }
 #endif
   return kBaselineDecodeRounds;
-}
-
-std::uint32_t load_u24(const std::uint8_t* bytes) noexcept {
-  return bytes[0] | static_cast<std::uint32_t>(bytes[1]) << 8 | static_cast<std::uint32_t>(bytes[2]) << 16;
 }
 
 // One symbol at a time, with tables for any precision.
@@ -266,40 +263,18 @@ bool decode_chunk(const std::uint8_t* payload, std::size_t size, std::size_t n, 
     return true;
   }
 
-  Header header;
-  if (size < kHeaderSize || !read_header(payload, header)) return false;
-  const ParseTree tree = grow_tree(counts, header.symbol_limit, header.max_length);
-  std::size_t at = kHeaderSize;
-  std::vector<std::uint8_t> factors;
-  if (header.adapted) {
-    const std::size_t bytes = (tree.leaves.size() + 3) / 4 * 2;  // even, so that words stay aligned
-    if (size - at < bytes) return false;
-    factors.resize(2 * bytes);
-    for (std::size_t i = 0; i < factors.size(); ++i) {
-      factors[i] = static_cast<std::uint8_t>(payload[at + i / 2] >> (4 * (i % 2)) & 0xFu);
-    }
-    at += bytes;
-    for (std::size_t i = tree.leaves.size(); i < factors.size(); ++i) {
-      if (factors[i] != 0) return false;
-    }
-  }
-  const SymbolDecoder symbols(tree, frequencies(tree, factors, header.precision), header.precision);
-
-  const std::size_t block_trits = std::size_t{1} << header.block_bits;
-  const std::size_t blocks = (n + block_trits - 1) / block_trits;
-  if ((size - at) / kBlockEntrySize < blocks) return false;
-  const std::uint8_t* entry = payload + at;
-  at += blocks * kBlockEntrySize;
-  BlockDecoder decoder(header, symbols, out);
-  for (std::size_t i = 0; i < blocks; ++i, entry += kBlockEntrySize) {
-    const std::size_t bytes = std::size_t{4} * header.lanes() + std::size_t{2} * load_u24(entry);
-    if (size - at < bytes) return false;
-    const Block block{payload + at, payload + at + bytes, load_u24(entry + 3)};
-    if (!decoder.decode(block, std::min(block_trits, n - i * block_trits))) return false;
-    at += bytes;
+  Layout layout;
+  if (!read_layout(payload, size, n, counts, layout)) return false;
+  const SymbolDecoder symbols(layout.tree, layout.frequency, layout.header.precision);
+  BlockDecoder decoder(layout.header, symbols, out);
+  for (const BlockEntry& entry : layout.blocks) {
+    const std::uint8_t* const begin = payload + entry.begin;
+    const std::uint8_t* const end =
+        begin + std::size_t{4} * layout.header.lanes() + std::size_t{2} * entry.words;
+    if (!decoder.decode({begin, end, entry.symbols}, entry.trits)) return false;
   }
   out.flush();
-  return at == size;
+  return true;
 }
 
 }  // namespace

@@ -14,6 +14,9 @@ struct Quantizer {
   double lo, hi, neg, pos;
 };
 
+// The straight-through estimators.
+enum class Ste { kClosed = 0, kOpen = 1, kIdentity = 2, kScaled = 3 };
+
 template <class To, class From>
 TERNZIP_ELEMENT To same_bits(From from) noexcept {
   static_assert(sizeof(To) == sizeof(From));

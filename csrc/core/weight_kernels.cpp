@@ -127,83 +127,33 @@ void backward(const void* grad, const void* w, std::size_t n, UInt mask, typenam
 }
 
 template <class Float, class UInt>
-Float as_float(UInt bits) {
-  return __builtin_bit_cast(Float, bits);
-}
-template <class UInt, class Float>
-UInt as_bits(Float value) {
-  return __builtin_bit_cast(UInt, value);
-}
-
-template <class Float, class UInt>
 void backward_scaled(const void* grad, const void* w, std::size_t n, const Ternarizer<UInt>& ternarizer,
                      void* out) {
   const Ternarizer<UInt> t = ternarizer;
   const auto* g = static_cast<const unaligned_t<UInt>*>(grad);
   const auto* x = static_cast<const unaligned_t<UInt>*>(w);
   auto* y = static_cast<unaligned_t<UInt>*>(out);
-  const Float above = as_float<Float>(t.pos);
-  const Float below = -as_float<Float>(t.neg);
-  for (std::size_t i = 0; i < n; ++i) {
-    const Symbol<UInt> symbol = classify<UInt>(x[i], t);
-    const UInt bits = g[i];
-    const Float value = as_float<Float>(bits);
-    const UInt low = as_bits<UInt>(value * below) & symbol.below;
-    const UInt high = as_bits<UInt>(value * above) & symbol.above;
-    y[i] = low | high | (bits & ~(symbol.below | symbol.above | symbol.invalid));
-  }
+  for (std::size_t i = 0; i < n; ++i) y[i] = scaled<Float, UInt>(g[i], x[i], t);
 }
-
-// Elements to double, by dtype.
-struct Float64 {
-  using UInt = U64;
-  static double widen(U64 bits) { return as_float<double>(bits); }
-};
-struct Float32 {
-  using UInt = U32;
-  static double widen(U32 bits) { return static_cast<double>(as_float<float>(bits)); }
-};
-struct BFloat16 {
-  using UInt = U16;
-  static double widen(U16 bits) { return static_cast<double>(as_float<float>(static_cast<U32>(bits) << 16)); }
-};
-struct Float16 {
-  using UInt = U16;
-  static double widen(U16 bits) {
-    // Shifted into a float's fields the value is 2^-112 of what it should be, denormals included; infinity
-    // and NaN need the largest exponent put in.
-    const U32 magnitude = static_cast<U32>(bits & 0x7fffu) << 13;
-    const float scaled = as_float<float>(magnitude) * 0x1p112f;
-    const U32 finite = as_bits<U32>(scaled);
-    const U32 value = magnitude >= 0x0f800000u ? (magnitude | 0x7f800000u) : finite;
-    return static_cast<double>(as_float<float>(value | static_cast<U32>(bits & 0x8000u) << 16));
-  }
-};
 
 template <class Type>
 LevelSums level_sums(const void* grad, const void* w, std::size_t n, const void* ternarizer) {
   using UInt = typename Type::UInt;
-  constexpr std::size_t kLanes = 8;  // the order of summation is part of the result: the same for every table
   const auto t = *static_cast<const Ternarizer<UInt>*>(ternarizer);
   const auto* g = static_cast<const unaligned_t<UInt>*>(grad);
   const auto* x = static_cast<const unaligned_t<UInt>*>(w);
-  double neg[kLanes] = {};
-  double pos[kLanes] = {};
-  const auto add = [&](std::size_t i, std::size_t lane) {
-    const Symbol<UInt> symbol = classify<UInt>(x[i], t);
-    const double value = Type::widen(g[i]);
-    neg[lane] += symbol.below != 0 ? value : 0.0;
-    pos[lane] += symbol.above != 0 ? value : 0.0;
-  };
+  LevelSums lanes[kLevelLanes] = {};
   std::size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) add(i + lane, lane);
+  for (; i + kLevelLanes <= n; i += kLevelLanes) {
+    for (std::size_t lane = 0; lane < kLevelLanes; ++lane) {
+      add_level<Type>(lanes[lane], g[i + lane], x[i + lane], t);
+    }
   }
-  for (std::size_t lane = 0; i < n; ++i, ++lane) add(i, lane);
+  for (std::size_t lane = 0; i < n; ++i, ++lane) add_level<Type>(lanes[lane], g[i], x[i], t);
   LevelSums sums{0.0, 0.0};
-  for (std::size_t lane = 0; lane < kLanes; ++lane) {
-    sums.neg += neg[lane];
-    sums.pos += pos[lane];
+  for (const LevelSums& lane : lanes) {
+    sums.neg += lane.neg;
+    sums.pos += lane.pos;
   }
   return sums;
 }

@@ -14,14 +14,10 @@ namespace ternzip {
 
 // Elements that one call may take, so that its 16-bit counters cannot overflow, and the fixed blocks in which
 // gradients of levels are summed.
-inline constexpr std::size_t kWeightBlock = 8192;
+inline constexpr std::size_t kWeightBlock = kLevelBlock;
 
 struct BlockCounts {
   std::uint32_t below, above, invalid;
-};
-
-struct LevelSums {
-  double neg, pos;
 };
 
 template <class UInt>

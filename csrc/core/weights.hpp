@@ -15,8 +15,6 @@
 
 namespace ternzip {
 
-enum class Ste { kClosed = 0, kOpen = 1, kIdentity = 2, kScaled = 3 };
-
 struct WeightJob {
   void* w = nullptr;
   std::size_t n = 0;

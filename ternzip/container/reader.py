@@ -17,6 +17,7 @@ from ternzip.container.batches import Batches
 from ternzip.container.index import Index, decode_index
 from ternzip.container.layout import PREAMBLE, Entry, Preamble, Record, SolidBlock, Storage
 from ternzip.container.located import Located
+from ternzip.container.offload import Offload, Offloaded
 from ternzip.container.progress import Progress
 from ternzip.container.sources import BufferSource, FileSource, Source
 from ternzip.container.tensor import RawTensor, Tie
@@ -107,25 +108,41 @@ class Reader:
 
     def read(self, name: str, *, threads: int | None = 1) -> RawTensor:
         """One tensor; of the file's records only its own are read, or those of its solid block."""
+        tensor = self.read_with(None, name, threads=threads)
+        assert isinstance(tensor, RawTensor)
+        return tensor
+
+    def read_with(
+        self, offload: Offload | None, name: str, *, threads: int | None = 1
+    ) -> RawTensor | Offloaded:
+        """As `read`, decoding with `offload` what it takes."""
         if name not in self.entries:
             raise TernzipError(f"{self._source.name}: no tensor {name!r} among {len(self.entries)}")
         with Workers(threads) as workers:
             entry = self.entries[name]
             stored = entry if entry.tied_to is None else self.entries[entry.tied_to]
-            tensor = self._start(stored, workers, Batches(workers))()
-            assert isinstance(tensor, RawTensor)
+            tensor = self._start(stored, workers, Batches(workers), offload)()
+            assert not isinstance(tensor, Tie)
             return tensor
 
     def read_all(
         self, *, threads: int | None = None, progress: Progress | None = None
     ) -> Iterator[tuple[str, RawTensor | Tie]]:
         """Every tensor in order; a name that shares another's elements yields a Tie to it."""
+        for name, tensor in self.read_all_with(None, threads=threads, progress=progress):
+            assert not isinstance(tensor, Offloaded)
+            yield name, tensor
+
+    def read_all_with(
+        self, offload: Offload | None, *, threads: int | None = None, progress: Progress | None = None
+    ) -> Iterator[tuple[str, RawTensor | Tie | Offloaded]]:
+        """As `read_all`, decoding with `offload` what it takes."""
         with Workers(threads) as workers:
             batches = Batches(workers)
-            waiting: deque[tuple[Entry, Callable[[], RawTensor | Tie]]] = deque()
+            waiting: deque[tuple[Entry, Callable[[], RawTensor | Tie | Offloaded]]] = deque()
             ahead = 0
             for entry in self.entries.values():
-                waiting.append((entry, self._start(entry, workers, batches)))
+                waiting.append((entry, self._start(entry, workers, batches, offload)))
                 ahead += entry.nbytes
                 while ahead > _AHEAD_BYTES:
                     ahead -= waiting[0][0].nbytes
@@ -135,15 +152,21 @@ class Reader:
 
     @staticmethod
     def _finish(
-        entry: Entry, finish: Callable[[], RawTensor | Tie], progress: Progress | None
-    ) -> tuple[str, RawTensor | Tie]:
+        entry: Entry, finish: Callable[[], RawTensor | Tie | Offloaded], progress: Progress | None
+    ) -> tuple[str, RawTensor | Tie | Offloaded]:
         tensor = finish()
         if progress is not None:
             progress(entry.name, entry.nbytes)
         return entry.name, tensor
 
-    def _start(self, entry: Entry, workers: Workers, batches: Batches) -> Callable[[], RawTensor | Tie]:
+    def _start(
+        self, entry: Entry, workers: Workers, batches: Batches, offload: Offload | None
+    ) -> Callable[[], RawTensor | Tie | Offloaded]:
         """Starts decoding a tensor; the result waits for it."""
+        if offload is not None and entry.storage is Storage.TERNARY:
+            elsewhere = offload.start(entry, lambda record: self._located_payload(entry, record))
+            if elsewhere is not None:
+                return lambda: self._offloaded(elsewhere) or self._start(entry, workers, batches, None)()
         if entry.tied_to is not None:
             tie = Tie(entry.tied_to)
             return lambda: tie
@@ -166,6 +189,15 @@ class Reader:
             return RawTensor(entry.dtype, entry.shape, data)
 
         return finish
+
+    @staticmethod
+    def _offloaded(finish: Callable[[], object | None]) -> Offloaded | None:
+        tensor = finish()
+        return None if tensor is None else Offloaded(tensor)
+
+    def _located_payload(self, entry: Entry, record: Record) -> memoryview:
+        with self._located(entry, record):
+            return self._payload(record)
 
     def _payload(self, record: Record) -> memoryview:
         """The checked bytes of a record, without the zeros it may have been filled up with."""

@@ -1,0 +1,144 @@
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "bindings/registry.hpp"
+#include "bindings/weight_jobs.hpp"
+#include "cuda/cuda_fast_plan.hpp"
+#include "cuda/cuda_target.hpp"
+#include "cuda/cuda_weights.hpp"
+
+namespace ternzip::bindings {
+namespace py = pybind11;
+namespace {
+
+// (address or 0, value, each) of lo, hi, neg and pos.
+using DeviceScalars = std::vector<std::tuple<std::uintptr_t, double, bool>>;
+
+cuda::Scalars device_scalars(const DeviceScalars& given) {
+  if (given.size() != 4) throw std::invalid_argument("expected four scalars: lo, hi, neg, pos");
+  cuda::Scalars scalars;
+  for (const auto& [address, value, each] : given) {
+    scalars.push_back({pointer<const double>(address), value, each});
+  }
+  return scalars;
+}
+
+// One chunk: payload address and size, symbols, first element.
+using ChunkRow = std::tuple<std::uintptr_t, std::size_t, std::size_t, std::uint64_t>;
+
+// Row levels of a tensor: addresses on the device, elements of a row.
+using RowLevels = std::tuple<std::uintptr_t, std::uintptr_t, std::uint64_t>;
+
+void register_weights_cuda(py::module_& module) {
+  module.def(
+      "cuda_ternarize_many",
+      [](const Addresses& flat, const DeviceScalars& scalars, std::optional<double> bound,
+         std::uintptr_t counts, int device, std::uintptr_t stream) {
+        const std::vector<WeightJob> jobs = weight_jobs(flat);
+        const cuda::Scalars values = device_scalars(scalars);
+        py::gil_scoped_release release;
+        cuda::ternarize_many(jobs, values, bound, pointer<std::int64_t>(counts),
+                             {device, pointer<void>(stream)});
+      },
+      py::arg("jobs"), py::arg("scalars"), py::arg("bound"), py::arg("counts"), py::arg("device"),
+      py::arg("stream"));
+  module.def(
+      "cuda_clip_many",
+      [](const Addresses& flat, double bound, int device, std::uintptr_t stream) {
+        const std::vector<WeightJob> jobs = plain_jobs(flat, is_weight_dtype);
+        py::gil_scoped_release release;
+        cuda::clip_many(jobs, bound, {device, pointer<void>(stream)});
+      },
+      py::arg("jobs"), py::arg("bound"), py::arg("device"), py::arg("stream"));
+  module.def(
+      "cuda_count_many",
+      [](const Addresses& flat, std::uintptr_t counts, int device, std::uintptr_t stream) {
+        const std::vector<WeightJob> jobs = plain_jobs(flat, is_countable_dtype);
+        py::gil_scoped_release release;
+        cuda::count_many(jobs, pointer<std::int64_t>(counts), {device, pointer<void>(stream)});
+      },
+      py::arg("jobs"), py::arg("counts"), py::arg("device"), py::arg("stream"));
+  module.def(
+      "cuda_level_scratch",
+      [](const Addresses& flat) { return cuda::level_scratch(gradient_jobs(flat, Ste::kIdentity)); },
+      py::arg("jobs"));
+  module.def(
+      "cuda_backward_many",
+      [](const Addresses& flat, const DeviceScalars& scalars, int ste, double bound,
+         std::uintptr_t level_grads, std::uintptr_t scratch, int device, std::uintptr_t stream) {
+        const Ste estimator = estimator_of(ste);
+        const std::vector<GradientJob> jobs = gradient_jobs(flat, estimator);
+        const cuda::Scalars values = device_scalars(scalars);
+        py::gil_scoped_release release;
+        cuda::backward_many(jobs, values, estimator, bound, pointer<double>(level_grads),
+                            pointer<double>(scratch), {device, pointer<void>(stream)});
+      },
+      py::arg("jobs"), py::arg("scalars"), py::arg("ste"), py::arg("bound"), py::arg("level_grads"),
+      py::arg("scratch"), py::arg("device"), py::arg("stream"));
+}
+
+void register_fast_cuda(py::module_& module) {
+  py::class_<cuda::FastUpload>(module, "CudaFastUpload")
+      .def(py::init<>())
+      .def(
+          "read",
+          [](cuda::FastUpload& self, const std::vector<ChunkRow>& rows, std::uint64_t negative,
+             std::uint64_t zero, std::uint64_t positive) {
+            std::vector<cuda::FastChunk> chunks;
+            for (const auto& [payload, size, n, out] : rows) {
+              chunks.push_back({pointer<const std::uint8_t>(payload), size, n, out});
+            }
+            py::gil_scoped_release release;
+            self = {};
+            return self.read(std::move(chunks), {negative, zero, positive});
+          },
+          py::arg("chunks"), py::arg("negative"), py::arg("zero"), py::arg("positive"))
+      .def_property_readonly("size", &cuda::FastUpload::size)
+      .def_property_readonly("scratch_size", &cuda::FastUpload::scratch_size)
+      .def(
+          "write",
+          [](const cuda::FastUpload& self, std::uintptr_t to) {
+            py::gil_scoped_release release;
+            self.write(pointer<std::uint8_t>(to));
+          },
+          py::arg("to"))
+      .def(
+          "decode",
+          [](const cuda::FastUpload& self, std::uintptr_t upload, std::uintptr_t scratch, std::uintptr_t out,
+             unsigned element_size, std::tuple<std::uint64_t, std::uint64_t, std::uint64_t> patterns,
+             const std::optional<RowLevels>& rows, std::uintptr_t counts, int device, std::uintptr_t stream) {
+            if (element_size != 1 && element_size != 2 && element_size != 4 && element_size != 8) {
+              throw std::invalid_argument("element_size must be 1, 2, 4 or 8");
+            }
+            const auto [negative, zero, positive] = patterns;
+            cuda::FastElements elements{pointer<void>(out), element_size, negative, zero,
+                                        positive,           nullptr,      nullptr,  0};
+            if (rows) {
+              elements.row_negative = pointer<const std::uint64_t>(std::get<0>(*rows));
+              elements.row_positive = pointer<const std::uint64_t>(std::get<1>(*rows));
+              elements.cols = std::get<2>(*rows);
+            }
+            py::gil_scoped_release release;
+            self.decode(pointer<const std::uint8_t>(upload), pointer<std::uint8_t>(scratch), elements,
+                        pointer<std::int64_t>(counts), {device, pointer<void>(stream)});
+          },
+          py::arg("upload"), py::arg("scratch"), py::arg("out"), py::arg("element_size"), py::arg("patterns"),
+          py::arg("rows"), py::arg("counts"), py::arg("device"), py::arg("stream"));
+}
+
+}  // namespace
+
+void register_cuda(py::module_& module) {
+  module.def("cuda_compiled", &cuda::is_compiled);
+  module.def("cuda_architectures", &cuda::architectures);
+  module.def("cuda_obstacle", &cuda::obstacle, py::arg("device"), py::arg("capability"), py::arg("thorough"));
+  register_weights_cuda(module);
+  register_fast_cuda(module);
+}
+
+}  // namespace ternzip::bindings
