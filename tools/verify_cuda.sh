@@ -49,7 +49,7 @@ if [ "$status" -eq 0 ]; then
       'import torch; torch.ones(1, device="cuda").add_(1).cpu()' >"$out/$tool-probe.log" 2>&1; then
       results[$tool]="unavailable: $(tail -n 1 "$out/$tool-probe.log" | tr -d '"\\' | tr -c '[:print:]' ' ')"
     else
-      run "$tool" 120 compute-sanitizer --tool "$tool" --error-exitcode 9 --kernel-name regex=ternzip \
+      run "$tool" 120 compute-sanitizer --tool "$tool" --error-exitcode 9 \
         "$python" tools/exercise_cuda.py
     fi
   done
