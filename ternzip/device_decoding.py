@@ -77,21 +77,23 @@ class DeviceDecoder:
         """Queues the decoding of chunks (payload, symbols, first element) into `out`. Returns what will be the
         counts of each, int64 (chunks, 4): -1, 0, +1, refused blocks; None if a header is refused."""
         owners = list(chunks)
-        upload = core.CudaFastUpload()
         jobs = [(data.ctypes.data, data.size, n, first) for data, n, first in owners]
-        if not upload.read(jobs, counts.negative, counts.zero, counts.positive):
+        read = core.cuda_fast_read(jobs, counts.negative, counts.zero, counts.positive)
+        if read is None:
             return None
+        upload, size, scratch_size = read
         # From pinned memory the copy is queued as well.
-        staging = torch.empty(upload.size, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
-        upload.write(staging.data_ptr())
+        staging = torch.empty(size, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        core.cuda_fast_write(upload, staging.data_ptr())
         sent = staging.to(self._device, non_blocking=True)
-        scratch = torch.empty(upload.scratch_size, dtype=torch.uint8, device=self._device)
+        scratch = torch.empty(scratch_size, dtype=torch.uint8, device=self._device)
         found = torch.empty((len(jobs), 4), dtype=torch.int64, device=self._device)
         levels = None
         if rows is not None:
             negative, positive = (torch.from_numpy(part.view(np.int64)).to(self._device) for part in rows[:2])
             levels = (negative.data_ptr(), positive.data_ptr(), rows[2])
-        upload.decode(
+        core.cuda_fast_decode(
+            upload,
             sent.data_ptr(),
             scratch.data_ptr(),
             out.data_ptr(),

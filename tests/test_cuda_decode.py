@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import numpy as np
@@ -51,19 +52,20 @@ def there(
     n = int(firsts[-1])
     arrays = [np.frombuffer(p, np.uint8) for p in payloads]
     rows = [(a.ctypes.data, a.size, size, int(f)) for a, size, f in zip(arrays, sizes, firsts, strict=False)]
-    upload = core.CudaFastUpload()
-    if not upload.read(rows, *counts):
+    read = core.cuda_fast_read(rows, *counts)
+    if read is None:
         return None, []
-    staging = torch.empty(upload.size, dtype=torch.uint8)
-    upload.write(staging.data_ptr())
+    upload, size, scratch_size = read
+    staging = torch.empty(size, dtype=torch.uint8)
+    core.cuda_fast_write(upload, staging.data_ptr())
     sent = place.put(staging)
-    scratch = torch.empty(upload.scratch_size, dtype=torch.uint8, device=place.device)
+    scratch = torch.empty(scratch_size, dtype=torch.uint8, device=place.device)
     guarded = torch.full((n + 2 * guard,), 85, dtype=INTEGERS[width], device=place.device)
     found = torch.empty((len(sizes), 4), dtype=torch.int64, device=place.device)
     out = guarded[guard : guard + n]
     patterns = tuple(p & ((1 << 8 * width) - 1) for p in PATTERNS)
-    upload.decode(
-        sent.data_ptr(), scratch.data_ptr(), out.data_ptr(), width, patterns, None, found.data_ptr(),
+    core.cuda_fast_decode(
+        upload, sent.data_ptr(), scratch.data_ptr(), out.data_ptr(), width, patterns, None, found.data_ptr(),
         *cuda.target(place.device),
     )  # fmt: skip
     assert bool((guarded[:guard] == 85).all())
@@ -173,11 +175,15 @@ def test_chunks_of_a_tensor(place: Place) -> None:
 
 
 def test_the_upload_checks_its_arguments(place: Place) -> None:
-    upload = core.CudaFastUpload()
-    assert not upload.read([(0, 0, 0, 0)], 1, 1, 1)
-    assert not upload.read([(0, 0, 5, 0)], 1, 1, 1)
+    assert core.cuda_fast_read([(0, 0, 0, 0)], 1, 1, 1) is None
+    assert core.cuda_fast_read([(0, 0, 5, 0)], 1, 1, 1) is None
+    read = core.cuda_fast_read([], 1, 1, 1)
+    assert read is not None
+    assert read[1:] == (0, 0)
     with pytest.raises(ValueError, match="1, 2, 4 or 8"):
-        upload.decode(0, 0, 0, 3, (1, 0, 1), None, 0, *cuda.target(place.device))
+        core.cuda_fast_decode(read[0], 0, 0, 0, 3, (1, 0, 1), None, 0, *cuda.target(place.device))
+    with pytest.raises(ValueError, match="what cuda_fast_read returned"):
+        core.cuda_fast_write(datetime.datetime_CAPI, 0)
 
 
 # --- files ------------------------------------------------------------------------------------------------

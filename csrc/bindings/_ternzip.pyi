@@ -178,31 +178,27 @@ def cuda_backward_many(
     stream: int,
 ) -> None: ...
 
-# The chunks of a tensor by the fast codec on their way to a device (csrc/cuda/cuda_fast_plan.hpp).
-class CudaFastUpload:
-    def __init__(self) -> None: ...
+# The chunks of a tensor by the fast codec on their way to a device (csrc/cuda/cuda_fast_plan.hpp): rows (payload,
+# size, symbols, first element), counts of the whole tensor. Returns (upload, its bytes, bytes of scratch), None if a
+# chunk's headers are refused. The payloads must outlive the upload.
+def cuda_fast_read(
+    chunks: list[tuple[int, int, int, int]], negative: int, zero: int, positive: int
+) -> tuple[object, int, int] | None: ...
 
-    # Rows (payload, size, symbols, first element), counts of the whole tensor. False if a chunk's headers are refused.
-    def read(
-        self, chunks: list[tuple[int, int, int, int]], negative: int, zero: int, positive: int
-    ) -> bool: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def scratch_size(self) -> int: ...
-    def write(self, to: int) -> None: ...
+# Writes the upload's bytes.
+def cuda_fast_write(upload: object, to: int) -> None: ...
 
-    # Patterns of -1, 0, +1; rows: (negatives, positives, elements of a row) with uint64 arrays on the device. counts:
-    # int64 (chunks, 4): -1, 0, +1, blocks refused.
-    def decode(
-        self,
-        upload: int,
-        scratch: int,
-        out: int,
-        element_size: int,
-        patterns: tuple[int, int, int],
-        rows: tuple[int, int, int] | None,
-        counts: int,
-        device: int,
-        stream: int,
-    ) -> None: ...
+# Decodes the copy `sent` of these bytes, on a boundary of 16. Patterns of -1, 0, +1; rows: (negatives, positives,
+# elements of a row) with uint64 arrays on the device. counts: int64 (chunks, 4): -1, 0, +1, blocks refused.
+def cuda_fast_decode(
+    upload: object,
+    sent: int,
+    scratch: int,
+    out: int,
+    element_size: int,
+    patterns: tuple[int, int, int],
+    rows: tuple[int, int, int] | None,
+    counts: int,
+    device: int,
+    stream: int,
+) -> None: ...

@@ -1,8 +1,9 @@
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <optional>
 #include <stdexcept>
-#include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -82,53 +83,68 @@ void register_weights_cuda(py::module_& module) {
       py::arg("scratch"), py::arg("device"), py::arg("stream"));
 }
 
+constexpr const char* kUploadName = "ternzip.cuda_fast_upload";
+
+const cuda::FastUpload& upload_of(const py::capsule& capsule) {
+  if (capsule.name() == nullptr || std::string_view(capsule.name()) != kUploadName) {
+    throw std::invalid_argument("expected what cuda_fast_read returned");
+  }
+  return *capsule.get_pointer<const cuda::FastUpload>();
+}
+
 void register_fast_cuda(py::module_& module) {
-  py::class_<cuda::FastUpload>(module, "CudaFastUpload")
-      .def(py::init<>())
-      .def(
-          "read",
-          [](cuda::FastUpload& self, const std::vector<ChunkRow>& rows, std::uint64_t negative,
-             std::uint64_t zero, std::uint64_t positive) {
-            std::vector<cuda::FastChunk> chunks;
-            for (const auto& [payload, size, n, out] : rows) {
-              chunks.push_back({pointer<const std::uint8_t>(payload), size, n, out});
-            }
-            py::gil_scoped_release release;
-            self = {};
-            return self.read(std::move(chunks), {negative, zero, positive});
-          },
-          py::arg("chunks"), py::arg("negative"), py::arg("zero"), py::arg("positive"))
-      .def_property_readonly("size", &cuda::FastUpload::size)
-      .def_property_readonly("scratch_size", &cuda::FastUpload::scratch_size)
-      .def(
-          "write",
-          [](const cuda::FastUpload& self, std::uintptr_t to) {
-            py::gil_scoped_release release;
-            self.write(pointer<std::uint8_t>(to));
-          },
-          py::arg("to"))
-      .def(
-          "decode",
-          [](const cuda::FastUpload& self, std::uintptr_t upload, std::uintptr_t scratch, std::uintptr_t out,
-             unsigned element_size, std::tuple<std::uint64_t, std::uint64_t, std::uint64_t> patterns,
-             const std::optional<RowLevels>& rows, std::uintptr_t counts, int device, std::uintptr_t stream) {
-            if (element_size != 1 && element_size != 2 && element_size != 4 && element_size != 8) {
-              throw std::invalid_argument("element_size must be 1, 2, 4 or 8");
-            }
-            const auto [negative, zero, positive] = patterns;
-            cuda::FastElements elements{pointer<void>(out), element_size, negative, zero,
-                                        positive,           nullptr,      nullptr,  0};
-            if (rows) {
-              elements.row_negative = pointer<const std::uint64_t>(std::get<0>(*rows));
-              elements.row_positive = pointer<const std::uint64_t>(std::get<1>(*rows));
-              elements.cols = std::get<2>(*rows);
-            }
-            py::gil_scoped_release release;
-            self.decode(pointer<const std::uint8_t>(upload), pointer<std::uint8_t>(scratch), elements,
-                        pointer<std::int64_t>(counts), {device, pointer<void>(stream)});
-          },
-          py::arg("upload"), py::arg("scratch"), py::arg("out"), py::arg("element_size"), py::arg("patterns"),
-          py::arg("rows"), py::arg("counts"), py::arg("device"), py::arg("stream"));
+  module.def(
+      "cuda_fast_read",
+      [](const std::vector<ChunkRow>& rows, std::uint64_t negative, std::uint64_t zero,
+         std::uint64_t positive) -> std::optional<std::tuple<py::capsule, std::size_t, std::size_t>> {
+        auto upload = std::make_unique<cuda::FastUpload>();
+        std::vector<cuda::FastChunk> chunks;
+        for (const auto& [payload, size, n, out] : rows) {
+          chunks.push_back({pointer<const std::uint8_t>(payload), size, n, out});
+        }
+        bool accepted = false;
+        {
+          py::gil_scoped_release release;
+          accepted = upload->read(std::move(chunks), {negative, zero, positive});
+        }
+        if (!accepted) return std::nullopt;
+        const std::size_t size = upload->size(), scratch = upload->scratch_size();
+        const py::capsule capsule(upload.release(), kUploadName,
+                                  [](void* held) { delete static_cast<cuda::FastUpload*>(held); });
+        return std::make_tuple(capsule, size, scratch);
+      },
+      py::arg("chunks"), py::arg("negative"), py::arg("zero"), py::arg("positive"));
+  module.def(
+      "cuda_fast_write",
+      [](const py::capsule& upload, std::uintptr_t to) {
+        const cuda::FastUpload& self = upload_of(upload);
+        py::gil_scoped_release release;
+        self.write(pointer<std::uint8_t>(to));
+      },
+      py::arg("upload"), py::arg("to"));
+  module.def(
+      "cuda_fast_decode",
+      [](const py::capsule& upload, std::uintptr_t sent, std::uintptr_t scratch, std::uintptr_t out,
+         unsigned element_size, std::tuple<std::uint64_t, std::uint64_t, std::uint64_t> patterns,
+         const std::optional<RowLevels>& rows, std::uintptr_t counts, int device, std::uintptr_t stream) {
+        const cuda::FastUpload& self = upload_of(upload);
+        if (element_size != 1 && element_size != 2 && element_size != 4 && element_size != 8) {
+          throw std::invalid_argument("element_size must be 1, 2, 4 or 8");
+        }
+        const auto [negative, zero, positive] = patterns;
+        cuda::FastElements elements{pointer<void>(out), element_size, negative, zero,
+                                    positive,           nullptr,      nullptr,  0};
+        if (rows) {
+          elements.row_negative = pointer<const std::uint64_t>(std::get<0>(*rows));
+          elements.row_positive = pointer<const std::uint64_t>(std::get<1>(*rows));
+          elements.cols = std::get<2>(*rows);
+        }
+        py::gil_scoped_release release;
+        self.decode(pointer<const std::uint8_t>(sent), pointer<std::uint8_t>(scratch), elements,
+                    pointer<std::int64_t>(counts), {device, pointer<void>(stream)});
+      },
+      py::arg("upload"), py::arg("sent"), py::arg("scratch"), py::arg("out"), py::arg("element_size"),
+      py::arg("patterns"), py::arg("rows"), py::arg("counts"), py::arg("device"), py::arg("stream"));
 }
 
 }  // namespace
