@@ -266,8 +266,8 @@ def test_merge_zeros_says_so(run: Run, model: dict[str, torch.Tensor]) -> None:
     fails(run("verify", "model.tnz", "--against", "model.pt"), "differs from model.pt", "'masked'")
 
 
-def test_verify_compares_metadata(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("folder")
+def test_verify_compares_metadata(run: Run) -> None:
     tensors = {"w": torch.ones(3)}
     safetensors.torch.save_file(tensors, "m.safetensors", metadata={"a": "1", "b": "2", "long": "x" * 100})
     ternzip.save_file(tensors, "m.tnz", metadata={"a": "1", "b": "2", "long": "x" * 100})

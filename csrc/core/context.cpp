@@ -67,29 +67,33 @@ struct Chunk {
   Geometry geometry;
   const Counts& counts;
 
-  std::vector<std::uint8_t> encode(std::uint8_t code, BinaryRansEncoder& coder) const {
-    std::vector<std::uint8_t> payload{code};
-    coder.finish(payload);
-    return payload;
-  }
+  std::size_t size() const noexcept { return geometry.rows * geometry.cols * geometry.kernel; }
+
   std::vector<std::uint8_t> encode_static() const {
-    BinaryRansEncoder coder;
-    code_static(coder, counts, trits, geometry.rows * geometry.cols * geometry.kernel);
-    return encode(Recipe::kStatic, coder);
+    return encode(Recipe::kStatic, [&](auto& coder) { code_static(coder, counts, trits, size()); });
   }
   std::vector<std::uint8_t> encode_adaptive(const Recipe& recipe) const {
-    BinaryRansEncoder coder;
-    if (recipe.effort() == Effort::kMax) {
-      encode_with<MaxModel<BinaryRansEncoder>>(coder, recipe);
-    } else {
-      encode_with<QuickModel<BinaryRansEncoder>>(coder, recipe);
-    }
-    return encode(recipe.code(), coder);
+    return encode(recipe.code(), [&](auto& coder) {
+      if (recipe.effort() == Effort::kMax) {
+        run_model<MaxModel<BinaryRansEncoder>>(coder, recipe);
+      } else {
+        run_model<QuickModel<BinaryRansEncoder>>(coder, recipe);
+      }
+    });
   }
 
  private:
+  template <class Code>
+  std::vector<std::uint8_t> encode(std::uint8_t recipe, const Code& code) const {
+    BinaryRansEncoder coder;
+    coder.reserve(size() + size() / 2);
+    code(coder);
+    std::vector<std::uint8_t> payload{recipe};
+    coder.finish(payload);
+    return payload;
+  }
   template <class M>
-  void encode_with(BinaryRansEncoder& coder, const Recipe& recipe) const {
+  void run_model(BinaryRansEncoder& coder, const Recipe& recipe) const {
     M model(coder, geometry, counts, recipe.priors(), has_similarity(geometry, recipe.effort()), trits);
     run(model);
   }
