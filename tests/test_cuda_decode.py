@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from cuda_place import PLACES, Place, place_of
+from fast_strategies import densities, encoder_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import TERNARY_DTYPES, alpha_sign_mask, assert_same, trits
@@ -81,25 +82,13 @@ def there(
     return symbols, rows_found
 
 
-options = st.fixed_dictionaries(
-    {},
-    optional={
-        "lanes": st.sampled_from([1, 2, 4, 8, 16, 32, 64]),
-        "block_bits": st.integers(10, 22),
-        "max_length": st.integers(1, 63),
-        "precision": st.integers(8, 16),
-    },
-)
-densities = st.floats(0, 1).flatmap(lambda zero: st.floats(0, 1).map(lambda s: ((1 - zero) * s, zero)))
-
-
 @pytest.mark.parametrize("native", PLACES)
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     n=st.integers(1, 20000),
     density=densities,
-    options=options,
+    options=encoder_options,
     width=st.sampled_from([1, 2, 4, 8]),
     offset=st.integers(0, 3),
 )
@@ -126,7 +115,13 @@ def test_round_trip(
 
 @pytest.mark.parametrize("native", PLACES)
 @settings(max_examples=150, deadline=None)
-@given(seed=st.integers(0, 2**32), n=st.integers(1, 4000), density=densities, options=options, data=st.data())
+@given(
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 4000),
+    density=densities,
+    options=encoder_options,
+    data=st.data(),
+)
 def test_damaged_payloads_are_refused_as_on_the_cpu(
     native: int, seed: int, n: int, density: tuple[float, float], options: dict[str, int], data: st.DataObject
 ) -> None:

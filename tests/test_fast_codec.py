@@ -13,6 +13,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 import pytest
+from fast_strategies import densities, encoder_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,22 +66,8 @@ def entropy_bytes(counts: Counts) -> float:
     return float(-(p * np.log2(p)).sum() * sum(counts) / 8)
 
 
-densities = st.floats(0, 1).flatmap(
-    lambda zero: st.floats(0, 1).map(lambda share: ((1 - zero) * share, zero))
-)
-options = st.fixed_dictionaries(
-    {},
-    optional={
-        "lanes": st.sampled_from([1, 2, 4, 8, 16, 32, 64]),
-        "block_bits": st.integers(10, 22),
-        "max_length": st.integers(1, 63),
-        "precision": st.integers(8, 16),
-    },
-)
-
-
 @settings(max_examples=150, deadline=None)
-@given(seed=st.integers(0, 2**32), n=st.integers(0, 20000), density=densities, options=options)
+@given(seed=st.integers(0, 2**32), n=st.integers(0, 20000), density=densities, options=encoder_options)
 def test_round_trip(seed: int, n: int, density: tuple[float, float], options: dict[str, int]) -> None:
     trits = random_trits(seed, n, *density)
     decoded = decode(encode(trits, **options), n, count(trits))
@@ -89,7 +76,7 @@ def test_round_trip(seed: int, n: int, density: tuple[float, float], options: di
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32), n=st.integers(0, 3000), density=densities, options=options)
+@given(seed=st.integers(0, 2**32), n=st.integers(0, 3000), density=densities, options=encoder_options)
 def test_reference_decoder_agrees(
     seed: int, n: int, density: tuple[float, float], options: dict[str, int]
 ) -> None:

@@ -22,9 +22,9 @@ import torch
 from bench_ops import (
     DELTA,
     RESNET20_STAR,
-    CompileSte,
     compile_ternarize,
     compiled,
+    compiled_model_step,
     eager_step,
     plain_backward,
     plain_ternarize,
@@ -149,24 +149,7 @@ def race_model(seconds: float) -> tuple[dict[str, dict[str, float]], dict[str, d
     low, delta = (torch.tensor(v, device="cuda", dtype=torch.float64) for v in (-DELTA, DELTA))
     single = delta.float()
 
-    def forward(weights: list[Tensor], delta: Tensor) -> tuple[list[Tensor], Tensor]:
-        pairs = [CompileSte.apply(w, delta) for w in weights]  # type: ignore[no-untyped-call]
-        return [q for q, _ in pairs], torch.stack([counts for _, counts in pairs])
-
-    def clip(weights: list[Tensor]) -> None:
-        for w in weights:
-            w.clamp_(-1.0, 1.0)
-
-    fast_forward, fast_clip = compiled(forward), compiled(clip)
-
-    def compiled_step() -> Tensor:
-        counts: Tensor
-        quantized, counts = fast_forward(weights, single)
-        torch.autograd.grad(quantized, weights, grads)
-        with torch.no_grad():
-            fast_clip(weights)
-        return counts
-
+    compiled_step = compiled_model_step(weights, grads, single)
     outs = [torch.empty_like(w) for w in weights]
     ops.clip_ternarize_count_(weights, outs, low, delta)
 

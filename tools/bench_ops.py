@@ -197,12 +197,8 @@ def race_backward(n: int, seconds: float) -> dict[str, dict[str, float]]:
     )
 
 
-def race_model(seconds: float) -> dict[str, dict[str, float]]:
-    """Forward, backward, clip and counts of all 16 weights of ResNet-20*: what one training step adds."""
-    torch._dynamo.reset()
-    weights = [(torch.randn(shape) * 0.3).requires_grad_() for shape in RESNET20_STAR]
-    grads = [torch.randn_like(w) for w in weights]
-    delta, low = torch.tensor(DELTA), torch.tensor(-DELTA)
+def compiled_model_step(weights: list[Tensor], grads: list[Tensor], delta: Tensor) -> Callable[[], Tensor]:
+    """One step over all weights as torch.compile makes it: forward, backward, clip; returns the counts."""
 
     def forward(weights: list[Tensor], delta: Tensor) -> tuple[list[Tensor], Tensor]:
         pairs = [CompileSte.apply(w, delta) for w in weights]  # type: ignore[no-untyped-call]
@@ -222,6 +218,17 @@ def race_model(seconds: float) -> dict[str, dict[str, float]]:
             fast_clip(weights)
         return counts
 
+    return compiled_step
+
+
+def race_model(seconds: float) -> dict[str, dict[str, float]]:
+    """Forward, backward, clip and counts of all 16 weights of ResNet-20*: what one training step adds."""
+    torch._dynamo.reset()
+    weights = [(torch.randn(shape) * 0.3).requires_grad_() for shape in RESNET20_STAR]
+    grads = [torch.randn_like(w) for w in weights]
+    delta, low = torch.tensor(DELTA), torch.tensor(-DELTA)
+
+    compiled_step = compiled_model_step(weights, grads, delta)
     outs = [torch.empty_like(w) for w in weights]
     ops.clip_ternarize_count_(weights, outs, low, delta)
 
