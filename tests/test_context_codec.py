@@ -161,6 +161,46 @@ def test_reference_decoder_agrees_on_structure(geometry: Geometry, effort: int) 
     decoders_agree(bytes(wrong), geometry, counts_of(trits))
 
 
+def pruned(trits: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """The tensor without every third row and fourth column, as zeros and as a smaller tensor."""
+    rows, columns = np.arange(geometry[0]) % 3 == 1, np.arange(geometry[1]) % 4 == 2
+    left = trits.reshape(geometry).copy()
+    left[rows] = 0
+    left[:, columns] = 0
+    return left.ravel(), left[~rows][:, ~columns]
+
+
+@pytest.mark.parametrize("effort", [1, 2, 3])
+@pytest.mark.parametrize("geometry", [(60, 20, 9), (40, 90, 1), (31, 14, 25)])
+def test_dead_rows_and_columns_cost_next_to_nothing(geometry: Geometry, effort: int) -> None:
+    trits, left = pruned(structured(geometry, effort), geometry)
+    payload = encode(trits, geometry, effort)
+    assert reference.decode(payload, geometry, counts_of(trits)) == trits.tolist()
+    assert decode(payload, geometry, counts_of(trits))[1].tolist() == trits.tolist()
+    named = (geometry[0] + geometry[1]) / 8  # bytes
+    assert len(payload) <= 1.01 * len(encode(left, left.shape, effort)) + named + 3
+
+
+def test_dead_rows_of_one_chunk_of_many() -> None:
+    """The tensor's counts are not the chunk's: decoders still start from the same rates."""
+    geometry = (60, 20, 9)
+    trits, _ = pruned(structured(geometry, 1), geometry)
+    of_chunk = counts_of(trits)
+    for counts in [
+        (of_chunk[0] * 7, of_chunk[1] * 7 + 5, of_chunk[2] * 7),
+        (of_chunk[0] + 9**9, of_chunk[1], of_chunk[2]),
+        (of_chunk[0], of_chunk[1] + 9**9, of_chunk[2]),
+    ]:
+        payload = encode(trits, geometry, 2, counts)
+        ok, back = decoders_agree(payload, geometry, counts)
+        assert ok
+        assert back.tolist() == trits.tolist()
+    zeros = np.zeros_like(trits)
+    payload = encode(zeros, geometry, 2, (7, 10**6, 7))
+    assert len(payload) <= 8
+    assert decoders_agree(payload, geometry, (7, 10**6, 7))[1].tolist() == zeros.tolist()
+
+
 @pytest.mark.parametrize("geometry", [(20, 6, 9), (18, 20, 1), (16, 3, 25)])
 def test_every_recipe_is_read_alike(geometry: Geometry) -> None:
     """A recipe byte changed: the payload is damaged, but the model is one that the document describes."""
@@ -196,6 +236,8 @@ def test_several_at_once() -> None:
     jobs, keep = [], []
     for effort, geometry in zip([1, 2, 3, 2, 2, 3, 2], geometries, strict=True):
         trits = rng.integers(-1, 2, geometry[0] * geometry[1] * geometry[2]).astype(np.int8)
+        if len(jobs) > 2:
+            trits, _ = pruned(trits, geometry)
         payload = np.frombuffer(encode(trits, geometry, effort), dtype=np.uint8)
         out = np.full(trits.size, 99, dtype=np.int8)
         keep.append((trits, payload, out))

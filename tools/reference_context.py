@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import isqrt
+from typing import NamedTuple
 
 Coefficient = list[int]  # mean (Q16), precision (Q16)
-Similar = tuple[int, int, int]  # what similar rows and columns predict: together, by rows, by columns
-Sign = tuple[int, int, Similar, int]  # column, place, predictions, gradient
+Lanes = list[tuple[int, int]]  # the number of a mean, what it is multiplied by
 
 
 class DamagedError(ValueError):
@@ -99,295 +99,376 @@ def step(c: Coefficient, gradient: int, curvature: int) -> None:
     c[0] = move(c[0], gradient, c[1])
 
 
-def read_recipe(recipe: int) -> tuple[int, list[int]]:
-    """The effort, and the priors of rows, columns, similarity and the window of signs."""
+def wrap16(x: int) -> int:
+    return (x + 32768) % 65536 - 32768
+
+
+class Recipe(NamedTuple):
+    effort: int
+    row_prior: int
+    column_prior: int
+    similar_prior: int
+    sign_prior: int
+
+
+def read_recipe(recipe: int) -> Recipe:
     rest = recipe - 1
     effort = 1 + rest % 3
     priors = []
     for usual in (30, 40, 30, 40):
         rest //= 3
         priors.append(prior((usual, usual // 2, 2 * usual)[rest % 3]))
-    return effort, priors
+    return Recipe(effort, *priors)
 
 
-def wrap16(x: int) -> int:
-    return (x + 32768) % 65536 - 32768
+def bases(counts: tuple[int, int, int]) -> tuple[int, int]:
+    """Of flags and of signs: the logits that the counts say."""
+    negative, zero, positive = counts
+    flag_base = log_ratio(2 * (negative + positive) + 1, 2 * zero + 1)
+    return flag_base, log_ratio(2 * negative + 1, 2 * positive + 1)
 
 
-class Window:
-    """Twelve lanes that share a precision."""
+class Tensor:
+    """The trits decoded so far; the rest are 0, or 1 where only the sign is not known yet."""
 
-    def __init__(self, neighbour: int, precision: int) -> None:
-        self.means = [0] * 12
-        self.means[0] = self.means[4] = neighbour
-        self.gradients = [0] * 12
-        self.precision = precision
+    def __init__(self, rows: int, cols: int, kernel: int) -> None:
+        self.rows, self.cols, self.kernel = rows, cols, kernel
+        self.matrix = kernel == 1
+        self.width = cols if self.matrix else self.kernel_width()
+        self.trits = [0] * (rows * cols * kernel)
 
-    def sum(self, lanes: list[int]) -> int:
-        return sum(lane * (mean >> 4) for lane, mean in zip(lanes, self.means, strict=True))
-
-    def add(self, lanes: list[int], g: int) -> None:
-        self.gradients = [old + lane * g for old, lane in zip(self.gradients, lanes, strict=True)]
-
-    def learn(self, curvature: int) -> None:
-        self.precision = grow(self.precision, curvature)
-        self.means = [move(m, g, self.precision) for m, g in zip(self.means, self.gradients, strict=True)]
-        self.gradients = [0] * 12
-
-
-class Decoder:
-    def __init__(
-        self,
-        stream: BitStream,
-        geometry: tuple[int, int, int],
-        counts: tuple[int, int, int],
-        recipe: int,
-    ) -> None:
-        self.stream = stream
-        self.rows, self.cols, self.kernel = geometry
-        self.matrix = self.kernel == 1
-        negative, zero, positive = counts
-        self.codes_flags = zero > 0
-        self.codes_signs = negative > 0 and positive > 0
-        self.only_sign = int(positive == 0)
-        effort, (self.row_prior, column_prior, self.similar_prior, sign_prior) = read_recipe(recipe)
-        self.effort = effort
-        self.interleaved = effort == 3 and self.codes_flags and self.codes_signs
-        self.flag_base = log_ratio(2 * (negative + positive) + 1, 2 * zero + 1)
-        self.sign_base = log_ratio(2 * negative + 1, 2 * positive + 1)
-        self.density = squash(self.flag_base)
-        self.trits = [0] * (self.rows * self.cols * self.kernel)
-        self.group = 16 if self.matrix else self.kernel
-        self.width = self.plane_width()
-
-        self.flag_window = Window(0 if self.matrix else 19661, prior(30))
-        self.sign_window = Window(0 if self.matrix else 78643, sign_prior)
-        self.bias: Coefficient = [0, self.row_prior]
-        self.column: list[Coefficient] = [[0, column_prior] for _ in range(self.cols)]
-        self.position = [0] * self.group
-        self.position_gradient = [0] * self.group
-        self.position_precision = prior(20)
-        if not self.matrix:
-            for k in range(self.kernel):
-                x, y = k % self.width, k // self.width
-                self.position[k] = -(((int(x > 0) + int(y > 0)) * 19661 * self.density) >> 16)
-        self.refinement = [SQUASH[32 * j + 16] << 16 for j in range(96)]
-        self.refinements = [list(self.refinement) for _ in range(8)]
-        self.magnitude: list[Coefficient] = [[0, prior(30)] for _ in range(8)]
-        self.has_pairs = 1 < self.kernel <= 9
-        self.pair: dict[tuple[int, int], int] = {}
-        self.pair_gradient: dict[tuple[int, int], int] = {}
-        self.pair_precision = prior(20)
-
-        self.similarity = self.rows >= 16 and effort >= 2
-        self.lanes = 128 if effort == 3 else 32
-        self.row_weights = [0] * self.lanes
-        self.row_precision = self.similar_prior
-        self.column_weights = [[0] * self.lanes for _ in range(self.cols if self.similarity else 0)]
-        self.column_precision = [self.similar_prior] * self.cols
-        self.row_gain: Coefficient = [65536, 4 * 65536]
-        self.column_gain: Coefficient = [65536, 4 * 65536]
-
-        self.period = 64 if effort == 3 else 256
-        self.flags_since = self.signs_since = self.curvature_since = 0
-
-    def plane_width(self) -> int:
+    def kernel_width(self) -> int:
         """Of a kernel's plane; a kernel without one is a single row."""
-        root = isqrt(self.kernel)
-        if root * root == self.kernel and 2 <= root <= 30:
-            return root
-        for root in range(2, 31):
-            if root**3 == self.kernel:
-                return root
-        return self.kernel
-
-    # What lies around a weight.
+        square = isqrt(self.kernel)
+        if square**2 == self.kernel and 2 <= square <= 30:
+            return square
+        return next((root for root in range(2, 31) if root**3 == self.kernel), self.kernel)
 
     def at(self, o: int, i: int, k: int) -> int:
         return self.trits[(o * self.cols + i) * self.kernel + k]
 
-    def neighbours(self, o: int, i: int, k: int) -> list[int]:
-        """The twelve trits of the window."""
+    def put(self, o: int, i: int, k: int, trit: int) -> None:
+        self.trits[(o * self.cols + i) * self.kernel + k] = trit
+
+    def window(self, o: int, i: int, k: int) -> list[int]:
+        """The twelve trits around a weight; 0 for what lies outside its plane."""
+        y, x = (o, i) if self.matrix else divmod(k, self.width)
         offsets = [(0, -1), (0, -2)] + [(-up, right) for up in (1, 2) for right in (2, 1, 0, -1, -2)]
         result = []
         for down, right in offsets:
-            if self.matrix:
-                y, x = o + down, i + right
-                result.append(self.at(y, x, 0) if y >= 0 and 0 <= x < self.cols else 0)
-            else:
-                y, x = k // self.width + down, k % self.width + right
-                result.append(self.at(o, i, y * self.width + x) if y >= 0 and 0 <= x < self.width else 0)
+            v, u = y + down, x + right
+            inside = v >= 0 and 0 <= u < self.width
+            place = (v, u, 0) if self.matrix else (o, i, v * self.width + u)
+            result.append(self.at(*place) if inside else 0)
         return result
 
-    def similar_trits(self, o: int, i: int, k: int, first: int) -> tuple[list[int], list[int]]:
-        """The negated trits of the rows before and of the columns before; `first` is the group's column."""
-        rows = [0] * self.lanes
-        for row in range(max(0, o - self.lanes), o):
-            rows[row % self.lanes] = -self.at(row, i, k)
-        columns = [
-            -self.at(o, column, k) if column >= 0 else 0 for column in range(first - self.lanes, first)
-        ]
-        return rows, columns
+    def groups(self) -> list[list[tuple[int, int]]]:
+        """Of a row: the column and the place in the kernel of every weight."""
+        if not self.matrix:
+            return [[(i, k) for k in range(self.kernel)] for i in range(self.cols)]
+        columns = range(self.cols)
+        return [[(i, 0) for i in columns[first : first + 16]] for first in range(0, self.cols, 16)]
 
-    # One weight.
 
-    def flag(self, o: int, i: int, k: int, extra: int = 0, m: int | None = None) -> tuple[int, int, int]:
-        lanes = [abs(t) for t in self.neighbours(o, i, k)]
-        local = self.column[i][0] if self.matrix else self.position[k]
-        logit = self.start + extra + (local >> 4) + self.flag_window.sum(lanes)
-        where = place(logit)
-        guess = SQUASH[where >> 5]
-        tables = [self.refinement] + ([] if m is None else [self.refinements[m]])
-        p = guess
-        for table in tables:
-            p = (p + (table[where >> 10] >> 16) + 1) >> 1
-        bit = self.stream.bit(p)
-        for table in tables:
-            r = table[where >> 10]
-            table[where >> 10] = r + (2**25 - 1 if bit else 0) - (r >> 7)
-        g = (bit << 16) - guess
+class Means:
+    """Means with one precision in common, and the gradients that they will move by."""
+
+    def __init__(self, means: list[int], precision: int) -> None:
+        self.means = means
+        self.gradients = [0] * len(means)
+        self.precision = precision
+
+    def sum(self, lanes: Lanes) -> int:
+        return sum(lane * (self.means[j] >> 4) for j, lane in lanes)
+
+    def add(self, lanes: Lanes, g: int) -> None:
+        for j, lane in lanes:
+            self.gradients[j] += lane * g
+
+    def grow(self, curvature: int) -> None:
+        self.precision = grow(self.precision, curvature)
+
+    def move(self) -> None:
+        self.means = [move(m, g, self.precision) for m, g in zip(self.means, self.gradients, strict=True)]
+        self.gradients = [0] * len(self.means)
+
+
+def make_window(neighbour: int, precision: int) -> Means:
+    return Means([neighbour if lane in (0, 4) else 0 for lane in range(12)], precision)
+
+
+class Flags:
+    def __init__(self, stream: BitStream, tensor: Tensor, base: int, recipe: Recipe) -> None:
+        self.stream, self.tensor, self.base, self.effort = stream, tensor, base, recipe.effort
+        self.density = squash(base)
+        self.row_prior = recipe.row_prior
+        self.bias: Coefficient = [0, self.row_prior]
+        self.column: list[Coefficient] = [[0, recipe.column_prior] for _ in range(tensor.cols)]
+        self.window = make_window(0 if tensor.matrix else 19661, prior(30))
+        self.position = Means([self.first_position(k) for k in range(tensor.kernel)], prior(20))
+        self.refinement = [SQUASH[32 * j + 16] << 16 for j in range(96)]
+        self.refinements = [list(self.refinement) for _ in range(8)]
+        self.magnitude: list[Coefficient] = [[0, prior(30)] for _ in range(8)]
+        self.period = 64 if self.effort == 3 else 256
+        self.since = self.curvature = 0  # flags and the sum of all H since the window learned
+
+    def first_position(self, k: int) -> int:
+        inside = int(k % self.tensor.width > 0) + int(k >= self.tensor.width)
+        return -((inside * 19661 * self.density) >> 16)
+
+    def start_row(self) -> None:
+        self.bias = [0, self.row_prior]
+
+    def start_group(self, i: int) -> None:
+        self.start = self.base + (self.bias[0] >> 4)
+        self.rate = reciprocal(self.bias[1])
+        if not self.tensor.matrix:
+            self.start += self.column[i][0] >> 4
+            self.rate += reciprocal(self.column[i][1]) + 4096
+        self.sum_g = self.sum_guess = 0
+
+    def decode(self, o: int, i: int, k: int, m: int | None) -> int:
+        """A flag; `m` is the magnitude of the sign's prediction, in interleaved order."""
+        lanes = [(lane, abs(trit)) for lane, trit in enumerate(self.tensor.window(o, i, k))]
+        local = self.column[i][0] if self.tensor.matrix else self.position.means[k]
+        extra = 0 if m is None else self.magnitude[m][0] >> 4
+        at = place(self.start + extra + (local >> 4) + self.window.sum(lanes))
+        guess = SQUASH[at >> 5]
+        flag = self.refined([self.refinement] + ([] if m is None else [self.refinements[m]]), at >> 10, guess)
+        g = (flag << 16) - guess
         h = (guess * (65536 - guess)) >> 16
         self.start += (g * self.rate) >> 20
-        if self.matrix:
+        self.sum_g += g
+        self.sum_guess += guess
+        self.window.add(lanes, g)
+        if self.tensor.matrix:
             step(self.column[i], g, h)
         else:
-            self.position_gradient[k] += g
-        self.flag_window.add(lanes, g)
-        self.sum_g += g
-        self.sum_h += h
-        return bit, g, h
+            self.position.add([(k, 1)], g)
+        if m is not None:
+            step(self.magnitude[m], g, h)
+        return flag
 
-    def predict(self, o: int, i: int, k: int, similar: Similar) -> int:
-        lanes = [-t for t in self.neighbours(o, i, k)]
-        prediction = similar[0] + self.sign_window.sum(lanes)
-        if self.has_pairs:
-            prediction += sum(-self.at(o, i, q) * (self.pair.get((k, q), 0) >> 4) for q in range(k))
-        return prediction
+    def refined(self, tables: list[list[int]], j: int, p: int) -> int:
+        """The flag, and what it teaches the tables."""
+        for table in tables:
+            p = (p + (table[j] >> 16) + 1) >> 1
+        flag = self.stream.bit(p)
+        for table in tables:
+            table[j] += (2**25 - 1 if flag else 0) - (table[j] >> 7)
+        return flag
 
-    def sign(self, o: int, i: int, k: int, prediction: int) -> int:
-        lanes = [-t for t in self.neighbours(o, i, k)]
-        p = squash(self.sign_base + prediction)
-        bit = self.stream.bit(p)
-        g = (bit << 16) - p
-        self.sign_window.add(lanes, g)
-        if self.has_pairs:
-            for q in range(k):
-                old = self.pair_gradient.get((k, q), 0)
-                self.pair_gradient[k, q] = old - self.at(o, i, q) * g
-        self.trits[(o * self.cols + i) * self.kernel + k] = -1 if bit else 1
-        return g
-
-    def compare(self, o: int, i: int, k: int, first: int) -> Similar:
-        if not self.similarity:
-            return 0, 0, 0
-        rows, columns = self.similar_trits(o, i, k, first)
-        by_row = sum(w * t for w, t in zip(self.row_weights, rows, strict=True))
-        by_column = sum(w * t for w, t in zip(self.column_weights[i], columns, strict=True))
-        both = ((self.row_gain[0] * by_row) >> 16) + ((self.column_gain[0] * by_column) >> 16)
-        return both, by_row, by_column
-
-    def learn_signs(self, o: int, first: int, signs: list[Sign]) -> None:
-        """What the signs of a group, or one sign in interleaved order, teach about similarity."""
-        if not self.similarity:
-            return
-        row_rate = reciprocal(self.row_precision)
-        column_rate = [reciprocal(self.column_precision[i]) for i, *_ in signs]
-        for (i, k, _, g), rate in zip(signs, column_rate, strict=True):
-            rows, columns = self.similar_trits(o, i, k, first)
-            move_row = wrap16((g * row_rate + (1 << 19)) >> 20)
-            move_column = wrap16((g * rate + (1 << 19)) >> 20)
-            weights = self.column_weights[i]
-            self.row_weights = [wrap16(w + t * move_row) for w, t in zip(self.row_weights, rows, strict=True)]
-            self.column_weights[i] = [
-                wrap16(w + t * move_column) for w, t in zip(weights, columns, strict=True)
-            ]
-            self.row_precision = grow(self.row_precision, self.density // 8)
-            self.column_precision[i] = grow(self.column_precision[i], self.density // 8)
-        for gain, y in ((self.row_gain, 1), (self.column_gain, 2)):
-            gradient = sum((g * similar[y]) >> 12 for _, _, similar, g in signs)
-            step(gain, gradient, sum((similar[y] * similar[y]) >> 10 for _, _, similar, _ in signs))
-
-    # One group.
-
-    def decode_group(self, o: int, first: int) -> None:
-        size = min(16, self.cols - first) if self.matrix else self.kernel
-        self.start = self.flag_base + (self.bias[0] >> 4)
-        self.rate = reciprocal(self.bias[1])
-        if not self.matrix:
-            self.start += self.column[first][0] >> 4
-            self.rate += reciprocal(self.column[first][1]) + 4096
-        self.sum_g = self.sum_h = 0
-        places = [(first + k, 0) if self.matrix else (first, k) for k in range(size)]
-        nonzeros = []
-        if self.interleaved:
-            for i, k in places:
-                similar = self.compare(o, i, k, first)
-                prediction = self.predict(o, i, k, similar)
-                m = min(abs(prediction) >> 11, 7)
-                bit, g, h = self.flag(o, i, k, self.magnitude[m][0] >> 4, m)
-                step(self.magnitude[m], g, h)
-                if bit:
-                    nonzeros.append((i, k))
-                    g = self.sign(o, i, k, prediction)
-                    self.learn_signs(o, first, [(i, k, similar, g)])
-        else:
-            for i, k in places:
-                if not self.codes_flags or self.flag(o, i, k)[0]:
-                    nonzeros.append((i, k))
-                    self.trits[(o * self.cols + i) * self.kernel + k] = 1  # so that the next flags see it
-            predicted = []
-            for i, k in nonzeros:
-                self.trits[(o * self.cols + i) * self.kernel + k] = 0
-                predicted.append(self.compare(o, i, k, first))
-            if self.codes_signs:
-                signs = [
-                    (i, k, similar, self.sign(o, i, k, self.predict(o, i, k, similar)))
-                    for (i, k), similar in zip(nonzeros, predicted, strict=True)
-                ]
-                self.learn_signs(o, first, signs)
-            else:
-                for i, k in nonzeros:
-                    self.trits[(o * self.cols + i) * self.kernel + k] = -1 if self.only_sign else 1
-        step(self.bias, self.sum_g, self.sum_h)
-        if not self.matrix:
-            step(self.column[first], self.sum_g, self.sum_h)
-        self.flags_since += size
-        self.signs_since += len(nonzeros)
-        self.curvature_since += self.sum_h
-        if self.flags_since >= self.period:
+    def end_group(self, i: int, n: int) -> None:
+        curvature = self.sum_guess - ((self.sum_guess * self.sum_guess * (65536 // n)) >> 32)
+        step(self.bias, self.sum_g, curvature)
+        if not self.tensor.matrix:
+            step(self.column[i], self.sum_g, curvature)
+        self.since += n
+        self.curvature += curvature
+        if self.since >= self.period:
             self.learn()
 
     def learn(self) -> None:
-        sign_curvature = self.signs_since * (self.density // 8)
-        self.flag_window.learn((self.curvature_since * self.density) >> 16)
-        self.sign_window.learn(sign_curvature)
-        for key, gradient in self.pair_gradient.items():
-            self.pair[key] = move(self.pair.get(key, 0), gradient, self.pair_precision)
-        self.pair_gradient.clear()
-        self.pair_precision = grow(self.pair_precision, sign_curvature // self.group)
-        self.position_precision = grow(self.position_precision, self.curvature_since // self.group)
-        for k, gradient in enumerate(self.position_gradient):
-            self.position[k] = move(self.position[k], gradient, self.position_precision)
-        self.position_gradient = [0] * self.group
-        self.flags_since = self.signs_since = self.curvature_since = 0
-        if self.effort != 3:
+        self.window.grow((self.curvature * self.density) >> 16)
+        self.window.move()
+        if not self.tensor.matrix:
+            self.position.grow(self.curvature // self.tensor.kernel)
+            self.position.move()
+        self.since = self.curvature = 0
+        if self.effort < 3:
             self.period = min(2 * self.period, 1024)
 
-    def decode(self) -> list[int]:
-        for o in range(self.rows):
-            self.bias = [0, self.row_prior]
-            self.row_weights = [0] * self.lanes
-            self.row_precision = self.similar_prior
-            for first in range(0, self.cols, 16 if self.matrix else 1):
-                self.decode_group(o, first)
-        self.stream.finish()
-        return self.trits
+
+class Side:
+    """What similarity learns of rows or of columns: a gain, and what it will learn from."""
+
+    def __init__(self) -> None:
+        self.gain: Coefficient = [65536, 4 * 65536]
+        self.gradient = self.curvature = 0
+
+    def scale(self, by: int) -> int:
+        return (self.gain[0] * by) >> 16
+
+    def add(self, g: int, by: int) -> None:
+        self.gradient += (g * by) >> 12
+        self.curvature += (by * by) >> 10
+
+    def learn(self) -> None:
+        step(self.gain, self.gradient, self.curvature)
+        self.gradient = self.curvature = 0
+
+
+class Weights:
+    """Those of a row or of a column."""
+
+    def __init__(self, lanes: int, precision: int) -> None:
+        self.weights = [0] * lanes
+        self.precision = precision
+
+    def sum(self, trits: list[int]) -> int:
+        return sum(w * t for w, t in zip(self.weights, trits, strict=True))
+
+    def learn(self, trits: list[int], g: int, curvature: int) -> None:
+        by = wrap16((g * reciprocal(self.precision) + (1 << 19)) >> 20)
+        self.weights = [wrap16(w + t * by) for w, t in zip(self.weights, trits, strict=True)]
+        self.precision = grow(self.precision, curvature)
+
+
+class Similarity:
+    def __init__(self, tensor: Tensor, density: int, recipe: Recipe) -> None:
+        self.tensor, self.density, self.prior = tensor, density, recipe.similar_prior
+        self.lanes = 128 if recipe.effort == 3 else 32
+        self.column_weights = [Weights(self.lanes, self.prior) for _ in range(tensor.cols)]
+        self.row_side, self.column_side = Side(), Side()
+        self.start_row()
+
+    def start_row(self) -> None:
+        self.row_weights = Weights(self.lanes, self.prior)
+
+    def predict(self, o: int, i: int, k: int) -> int:
+        by_row = self.row_weights.sum(self.row_trits(o, i, k))
+        by_column = self.column_weights[i].sum(self.column_trits(o, i, k))
+        return self.row_side.scale(by_row) + self.column_side.scale(by_column)
+
+    def add(self, o: int, i: int, k: int, g: int) -> None:
+        """What a sign teaches."""
+        for side, weights, trits in (
+            (self.row_side, self.row_weights, self.row_trits(o, i, k)),
+            (self.column_side, self.column_weights[i], self.column_trits(o, i, k)),
+        ):
+            side.add(g, weights.sum(trits))
+            weights.learn(trits, g, self.density // 8)
+
+    def row_trits(self, o: int, i: int, k: int) -> list[int]:
+        trits = [0] * self.lanes
+        for row in range(max(0, o - self.lanes), o):
+            trits[row % self.lanes] = -self.tensor.at(row, i, k)
+        return trits
+
+    def column_trits(self, o: int, i: int, k: int) -> list[int]:
+        return [-self.tensor.at(o, c, k) if c >= 0 else 0 for c in range(i - self.lanes, i)]
+
+    def learn(self) -> None:
+        self.row_side.learn()
+        self.column_side.learn()
+
+
+class Signs:
+    def __init__(self, stream: BitStream, tensor: Tensor, base: int, density: int, recipe: Recipe) -> None:
+        self.stream, self.tensor, self.base, self.density = stream, tensor, base, density
+        self.effort = recipe.effort
+        self.window = make_window(0 if tensor.matrix else 78643, recipe.sign_prior)
+        self.has_pairs = 2 <= tensor.kernel <= 9
+        self.pairs = Means([0] * (tensor.kernel**2 if self.has_pairs else 0), prior(20))
+        used = tensor.rows >= 16 and self.effort >= 2
+        self.similarity = Similarity(tensor, density, recipe) if used else None
+        self.period = 16 if self.effort == 3 else 64
+        self.since = 0
+
+    def start_row(self) -> None:
+        if self.similarity:
+            self.similarity.start_row()
+
+    def window_lanes(self, o: int, i: int, k: int) -> Lanes:
+        return [(lane, -trit) for lane, trit in enumerate(self.tensor.window(o, i, k))]
+
+    def pair_lanes(self, o: int, i: int, k: int) -> Lanes:
+        earlier = range(k if self.has_pairs else 0)
+        return [(k * self.tensor.kernel + q, -self.tensor.at(o, i, q)) for q in earlier]
+
+    def predict(self, o: int, i: int, k: int) -> int:
+        similar = self.similarity.predict(o, i, k) if self.similarity else 0
+        window = self.window.sum(self.window_lanes(o, i, k))
+        return similar + window + self.pairs.sum(self.pair_lanes(o, i, k))
+
+    def decode(self, o: int, i: int, k: int, prediction: int) -> None:
+        p = squash(self.base + prediction)
+        sign = self.stream.bit(p)
+        g = (sign << 16) - p
+        self.tensor.put(o, i, k, -1 if sign else 1)
+        self.window.add(self.window_lanes(o, i, k), g)
+        self.pairs.add(self.pair_lanes(o, i, k), g)
+        if self.similarity:
+            self.similarity.add(o, i, k, g)
+        self.since += 1
+        if self.since >= self.period:
+            self.learn()
+
+    def learn(self) -> None:
+        curvature = self.period * (self.density // 8)
+        self.window.grow(curvature)
+        self.window.move()
+        self.pairs.move()
+        self.pairs.grow(curvature // self.tensor.kernel)
+        if self.similarity:
+            self.similarity.learn()
+        self.since = 0
+        if self.effort < 3:
+            self.period = 128
+
+
+def decode_adaptive(stream: BitStream, tensor: Tensor, counts: tuple[int, int, int], recipe: Recipe) -> None:
+    negative, zero, positive = counts
+    codes_flags, codes_signs = zero > 0, negative > 0 and positive > 0
+    interleaved = recipe.effort == 3 and codes_flags and codes_signs
+    flag_base, sign_base = bases(counts)
+    flags = Flags(stream, tensor, flag_base, recipe)
+    signs = Signs(stream, tensor, sign_base, flags.density, recipe)
+    for o in range(tensor.rows):
+        flags.start_row()
+        signs.start_row()
+        nonzeros = []
+        for group in tensor.groups():
+            flags.start_group(group[0][0])
+            for i, k in group:
+                prediction = signs.predict(o, i, k) if interleaved else 0
+                m = min(abs(prediction) >> 11, 7) if interleaved else None
+                if codes_flags and not flags.decode(o, i, k, m):
+                    continue
+                tensor.put(o, i, k, 1 if positive else -1)
+                nonzeros.append((i, k))
+                if interleaved:
+                    signs.decode(o, i, k, prediction)
+            flags.end_group(group[0][0], len(group))
+        if codes_signs and not interleaved:
+            for i, k in nonzeros:
+                signs.decode(o, i, k, signs.predict(o, i, k))
+
+
+def decode_dead(stream: BitStream, number: int) -> list[int]:
+    """Of rows or of columns: 1 for those that are dead."""
+    dead: list[int] = []
+    for seen in range(number):
+        dead.append(stream.bit(max(((2 * sum(dead) + 1) << 16) // (2 * seen + 2), 1)))
+    return dead
+
+
+def decode_living(
+    stream: BitStream, geometry: tuple[int, int, int], counts: tuple[int, int, int], recipe: Recipe
+) -> list[int]:
+    rows, cols, kernel = geometry
+    some_dead = stream.bit(2048)
+    dead_rows = decode_dead(stream, rows) if some_dead else [0] * rows
+    dead_columns = decode_dead(stream, cols) if some_dead else [0] * cols
+    living = Tensor(dead_rows.count(0), dead_columns.count(0), kernel)
+    negative, zero, positive = counts
+    size = rows * cols * kernel
+    dead = size - len(living.trits)
+    if dead and zero:
+        zero = max(zero - min(zero, dead * ((negative + zero + positive) // size)), 1)
+    decode_adaptive(stream, living, (negative, zero, positive), recipe)
+    trits = iter(living.trits)
+    return [
+        0 if dead_row or dead_column else next(trits)
+        for dead_row in dead_rows
+        for dead_column in dead_columns
+        for _ in range(kernel)
+    ]
 
 
 def decode_static(stream: BitStream, size: int, counts: tuple[int, int, int]) -> list[int]:
     negative, zero, positive = counts
-    p_flag = squash(log_ratio(2 * (negative + positive) + 1, 2 * zero + 1))
-    p_sign = squash(log_ratio(2 * negative + 1, 2 * positive + 1))
+    p_flag, p_sign = (squash(base) for base in bases(counts))
     trits = []
     for _ in range(size):
         flag = stream.bit(p_flag) if zero else 1
@@ -414,4 +495,6 @@ def decode(payload: bytes, geometry: tuple[int, int, int], counts: tuple[int, in
         return decode_static(stream, size, counts)
     if recipe > 243:
         raise DamagedError(f"recipe {recipe}")
-    return Decoder(stream, (rows, cols, kernel), counts, recipe).decode()
+    trits = decode_living(stream, (rows, cols, kernel), counts, read_recipe(recipe))
+    stream.finish()
+    return trits

@@ -21,9 +21,9 @@ class BinaryRansEncoder {
   void reserve(std::size_t bits) { record_.reserve(bits); }
 
   // Records a bit that is 1 with probability p1 / 2^16, 0 < p1 < 2^16; returns the bit.
-  bool code(std::uint32_t p1, bool bit) {
+  std::uint32_t code(std::uint32_t p1, bool bit) {
     record_.push_back((p1 << 1) | static_cast<std::uint32_t>(bit));
-    return bit;
+    return bit ? 1 : 0;
   }
 
   // Appends the coded stream to `out`.
@@ -39,7 +39,8 @@ class BinaryRansEncoder {
         words.push_back(static_cast<std::uint32_t>(state));
         state >>= 32;
       }
-      state = ((state / frequency) << 16) + state % frequency + (bit ? p0 : 0);
+      const std::uint64_t quotient = divide(state, frequency);
+      state = (quotient << 16) + (state - quotient * frequency) + (bit ? p0 : 0);
     }
     for (; state != 0; state >>= 8) out.push_back(static_cast<std::uint8_t>(state));
     for (std::size_t i = words.size(); i-- > 0;) {
@@ -50,6 +51,16 @@ class BinaryRansEncoder {
   }
 
  private:
+  // state / frequency, exactly, where that is below 2^48: doubles are within one of it, and many processors
+  // divide 64-bit integers several times slower.
+  static std::uint64_t divide(std::uint64_t state, std::uint64_t frequency) noexcept {
+    const double half = static_cast<double>(static_cast<std::int64_t>(state >> 1));
+    const auto guess = static_cast<std::int64_t>(half * (2.0 / static_cast<double>(frequency)));
+    const auto rest = static_cast<std::int64_t>(state - static_cast<std::uint64_t>(guess) * frequency);
+    const auto divisor = static_cast<std::int64_t>(frequency);
+    return static_cast<std::uint64_t>(guess + (rest >= divisor) - (rest < 0));
+  }
+
   std::vector<std::uint32_t> record_;
 };
 
@@ -67,18 +78,17 @@ class BinaryRansDecoder {
 
   // The next bit, which is 1 with probability p1 / 2^16. The bit selects by masks, not by a branch: it is
   // unpredictable by nature.
-  bool code(std::uint32_t p1, bool = false) noexcept {
+  std::uint32_t code(std::uint32_t p1, bool = false) noexcept {
     const std::uint32_t p0 = (1U << 16) - p1;
-    const std::uint32_t low = static_cast<std::uint32_t>(state_) & 0xFFFF;
-    const bool bit = low >= p0;
-    const std::uint32_t mask = 0U - static_cast<std::uint32_t>(bit);
-    const std::uint32_t frequency = p0 + ((p1 - p0) & mask);
-    state_ = frequency * (state_ >> 16) + (low - (p0 & mask));
+    const std::uint32_t over = (static_cast<std::uint32_t>(state_) & 0xFFFF) - p0;
+    const std::uint32_t zero = 0U - (over >> 31);  // all ones if the bit is 0
+    const std::uint32_t frequency = p1 + ((p0 - p1) & zero);
+    state_ = frequency * (state_ >> 16) + (over + (p0 & zero));
     if (state_ < (1ULL << 32) && next_ != end_) {
       state_ = (state_ << 32) | load_le<std::uint32_t>(next_);
       next_ += 4;
     }
-    return bit;
+    return 1 + zero;
   }
 
   bool finished() const noexcept { return valid_ && state_ == 0 && next_ == end_; }

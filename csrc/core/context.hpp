@@ -23,7 +23,7 @@ using Counts = TensorCounts;
 enum class Effort : std::uint8_t { kQuick = 1, kDefault = 2, kMax = 3 };
 
 // Encodes rows * cols * kernel trits (-1, 0, +1). Throws std::invalid_argument if a trit is none of these or
-// of a symbol whose count is zero, or if the product overflows.
+// of a symbol whose count is zero, or if the product overflows, or cols * kernel does 32 bits.
 std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& geometry, const Counts& counts,
                                  Effort effort);
 
@@ -38,7 +38,7 @@ struct DecodeJob {
 
 // Decodes several chunks, two at a time in one thread: their chains of dependent instructions overlap.
 // A damaged payload ends in bounded time with ok == false or, rarely, with wrong trits; memory stays below
-// 32 bytes for every trit plus a constant.
+// 40 bytes for every trit plus a constant.
 void decode(DecodeJob* jobs, std::size_t count);
 
 }  // namespace ternzip::context

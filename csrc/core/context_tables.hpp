@@ -34,10 +34,15 @@ constexpr std::array<std::uint16_t, kSquashSize> make_squash() {
 }
 inline constexpr auto kSquash = make_squash();
 
+// A logit as an offset from the lowest that the table knows.
+inline std::uint32_t squash_index(std::int32_t logit) noexcept {
+  const auto index = static_cast<std::uint32_t>(logit + kSquashLimit);
+  if (index >= 2 * kSquashLimit) [[unlikely]]
+    return logit < 0 ? 0 : 2 * kSquashLimit - 1;
+  return index;
+}
 inline std::uint32_t squash(std::int32_t logit) noexcept {
-  logit = logit < -kSquashLimit ? -kSquashLimit : logit;
-  logit = logit > kSquashLimit - 1 ? kSquashLimit - 1 : logit;
-  return kSquash[static_cast<std::size_t>(logit + kSquashLimit) >> kSquashShift];
+  return kSquash[squash_index(logit) >> kSquashShift];
 }
 
 // Reciprocal of a precision (inverse variance). Precisions are Q16; the table is indexed in eighths and

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -43,13 +44,15 @@ struct Scalar {
 // that. One coefficient for each, shared by all places.
 inline constexpr std::size_t kNear = 7, kFar = 5, kWindowLanes = kNear + kFar;
 
+using WindowGradients = std::array<std::int64_t, kWindowLanes + 1>;  // the last: of no lane
+
 class Window {
  public:
   Window(std::uint32_t precision, std::int32_t neighbour) noexcept : precision_(precision) {
     coefficients_[0] = coefficients_[4] = neighbour;
   }
   std::int32_t lane(std::size_t j) const noexcept { return coefficients_[j] >> (16 - kLogitBits); }  // Q12
-  void learn(const std::int64_t* gradients, std::uint64_t curvature) noexcept {
+  void learn(const WindowGradients& gradients, std::uint64_t curvature) noexcept {
     grow(precision_, curvature);
     for (std::size_t j = 0; j < kWindowLanes; ++j) move(coefficients_[j], gradients[j], precision_);
   }
@@ -110,56 +113,19 @@ class Refinement {
   Refinement() noexcept {
     for (std::size_t j = 0; j < kBins; ++j) rates_[j] = std::uint32_t{kSquash[j * 32 + 16]} << 16;
   }
-  // `index` is the logit plus kSquashLimit, clamped to the table of squash.
+  // `index` is squash_index of the logit.
   std::uint32_t& rate(std::uint32_t index) noexcept { return rates_[index >> kShift]; }
   static std::uint32_t average(std::uint32_t guess, std::uint32_t rate) noexcept {
     return (guess + (rate >> 16) + 1) >> 1;
   }
-  static void learn(std::uint32_t& rate, bool bit) noexcept {
-    rate += ((0U - static_cast<std::uint32_t>(bit)) >> kRate) - (rate >> kRate);
+  static void learn(std::uint32_t& rate, std::uint32_t bit) noexcept {
+    rate += ((0U - bit) >> kRate) - (rate >> kRate);
   }
 
  private:
   static constexpr int kShift = kLogitBits - 2, kRate = 7;
   static constexpr std::size_t kBins = kSquashSize / 32;
   std::uint32_t rates_[kBins];
-};
-
-// Predictions of signs from similar rows or columns: vectors of Q12 coefficients in 16 bits.
-inline std::int32_t dot(const std::int16_t* weights, const std::int8_t* lanes, std::size_t count) noexcept {
-  std::int32_t sum = 0;
-  for (std::size_t j = 0; j < count; ++j) sum += std::int32_t{weights[j]} * lanes[j];
-  return sum;
-}
-// Wraps around in 16 bits, on purpose: no payload can make it overflow, and no real tensor comes near.
-inline void adapt(std::int16_t* weights, const std::int8_t* lanes, std::int32_t gradient, std::int32_t rate,
-                  std::size_t count) noexcept {
-  const auto step = static_cast<std::int16_t>((std::int64_t{gradient} * rate + (1 << 19)) >> 20);
-  for (std::size_t j = 0; j < count; ++j) {
-    weights[j] = static_cast<std::int16_t>(weights[j] + lanes[j] * step);
-  }
-}
-
-// The learned factor of such a prediction y (Q12): how far it can be trusted.
-class Gain {
- public:
-  std::int32_t apply(std::int32_t y) const noexcept {
-    return static_cast<std::int32_t>((std::int64_t{factor_.mean} * y) >> 16);
-  }
-  void add(std::int32_t gradient, std::int32_t y) noexcept {
-    gradient_ += (std::int64_t{gradient} * y) >> kLogitBits;
-    curvature_ += static_cast<std::uint64_t>(std::int64_t{y} * y) >> 10;  // y^2 / 4 in Q16
-  }
-  void learn() noexcept {
-    factor_.step(gradient_, curvature_);
-    gradient_ = 0;
-    curvature_ = 0;
-  }
-
- private:
-  Scalar factor_{1 << 16, 4 << 16};
-  std::int64_t gradient_ = 0;
-  std::uint64_t curvature_ = 0;
 };
 
 }  // namespace ternzip::context

@@ -1,4 +1,6 @@
 // Any payload of the `context` codec, alone and beside another one, and round trips of any geometry.
+#include <algorithm>
+
 #include "core/context.hpp"
 #include "fuzz/input.hpp"
 
@@ -12,9 +14,13 @@ using context::Geometry;
 
 Effort effort(Input& input) { return static_cast<Effort>(1 + input.byte() % 3); }
 
+// Few trits, for many executions a second, yet more rows than the quick model compares, and kernels of every
+// shape.
 Geometry geometry(Input& input) {
-  Geometry result{input.below(24), input.below(24), 0};
+  constexpr std::size_t kTrits = 700;
+  Geometry result{input.below(48), input.below(24), 0};
   result.kernel = input.below(30);
+  result.rows = std::min(result.rows, kTrits / std::max<std::size_t>(result.cols * result.kernel, 1));
   return result;
 }
 

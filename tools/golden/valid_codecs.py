@@ -112,8 +112,18 @@ def smooth(name: str, rows: int, cols: int, kernel: int) -> list[int]:
     return result
 
 
+def pruned(name: str, rows: int, cols: int, kernel: int) -> list[int]:
+    """The same, but whole rows and columns of it are zero."""
+    values = smooth(name, rows, cols, kernel)
+    for i in range(len(values)):
+        row, column = i // (cols * kernel), i // kernel % cols
+        if row % 3 == 1 or row == rows - 1 or column in (0, 4, 5):
+            values[i] = 0
+    return values
+
+
 def structure(effort: int) -> Callable[[], Golden]:
-    """What `context` learns: kernels with and without a plane, matrices, rows enough to be similar."""
+    """What `context` learns: kernels with and without a plane, matrices, rows enough to be similar, dead ones."""
 
     def make() -> Golden:
         tensors = [
@@ -128,6 +138,10 @@ def structure(effort: int) -> Callable[[], Golden]:
                 (8, 12, 3, 3): (8, 12, 9),
                 (2, 3, 1025): (2, 3, 1025),
             }.items()
+        ]
+        tensors += [
+            Expected(f"pruned {shape}", "float32", shape, elements(pruned(str(shape), *sizes), F32))
+            for shape, sizes in {(30, 9, 3, 3): (30, 9, 9), (40, 33): (40, 33, 1)}.items()
         ]
         storage = {tensor.name: Storage.TERNARY for tensor in tensors}
         options = Options(codec="context", effort=effort, threads=1)
