@@ -242,18 +242,18 @@ def _tmq() -> list[Coder]:
     native: Any = _extension("tmq", "tmq_native")
     from_numpy: Any = importlib.import_module("torch").from_numpy
 
+    def shape(tensor: Trits) -> list[int]:  # what it calls a convolution; of matrices it loses the order
+        return [tensor.shape[0] if tensor.ndim else 1, -1, 1, 1]
+
     def encode(network: Network) -> Payloads:
-        return [
-            native.compress_ternary(from_numpy(tensor.astype(np.float32)), tensor.shape, False)
-            .numpy()
-            .tobytes()
-            for tensor in network
-        ]
+        weights = [from_numpy(tensor.astype(np.float32)).reshape(shape(tensor)) for tensor in network]
+        return [native.compress_ternary(w, w.shape, False).numpy().tobytes() for w in weights]
 
     def decode(payloads: Payloads, network: Network, out: Network) -> None:
         for payload, tensor in zip(payloads, out, strict=True):
-            stored = from_numpy(np.frombuffer(payload, np.int32).copy())
-            compact = native.decompress_ternary(stored, tensor.shape)
-            tensor[...] = native.expand_ternary(compact, tensor.shape).numpy()
+            sizes = [tensor.shape[0] if tensor.ndim else 1, 1, 1, 1]
+            sizes[1] = tensor.size // sizes[0]
+            compact = native.decompress_ternary(from_numpy(np.frombuffer(payload, np.int8).copy()), sizes)
+            tensor[...] = native.expand_ternary(compact, sizes, False).numpy().reshape(tensor.shape)
 
     return [Coder("TMQ", encode, decode, slow=True)]
