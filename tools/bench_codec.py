@@ -5,8 +5,8 @@
                                 [--chart docs/benchmarks/codec.svg]
 
 Inputs are the ternary tensors of every checkpoint in the two folders, and synthetic ones with independent weights.
-Speeds are one thread's, weights per second, the best of several runs; every decoder's result is compared. Sections
-that are not run again stay in the JSON as they were, each with its own date; --only keeps the inputs whose name holds
+Speeds are one thread's, weights per second, the best of several runs, in rounds in which each coder has its turn, so
+that a slow spell of the machine meets them all; every decoder's result is compared. Sections that are not run again stay in the JSON as they were, each with its own date; --only keeps the inputs whose name holds
 the text, and replaces only them. The chart and the tables are made of the whole JSON; with `--sections ""` nothing is
 measured. Peers that are not installed are reported as missing: brotli, constriction, nncodec
 (`pip install --no-deps nncodec`), tmq.
@@ -43,6 +43,8 @@ SYNTHETIC = {
     4_300_000: (0.5, 0.9, 0.98),
     64_000_000: (1 / 3, 0.5, 0.9, 0.98, 0.995),
 }
+# Each coder is timed so often, with all others between.
+ROUNDS = 3
 SLOW_LIMIT = 5_000_000  # weights up to which slow coders take part: they need minutes for ten times as many
 
 
@@ -159,23 +161,39 @@ def best_time(action: Callable[[], object], seconds: float, repeats: int = 3) ->
     return best
 
 
-def measure(coder: Coder, item: Input, seconds: float) -> dict[str, Any]:
-    """Bytes, bits per weight, speeds; raises if the decoded weights differ."""
-    if coder.prepare is not None:
-        coder.prepare(item.network)
-    payloads = coder.encode(item.network)
-    size = sum(len(payload) for payload in payloads)
-    result: dict[str, Any] = {"bytes": size, "bits_per_weight": 8 * size / item.weights}
-    out = [np.full(tensor.shape, 2, np.int8) for tensor in item.network]
-    decode = coder.decode
-    result["decode_per_second"] = item.weights / best_time(
-        lambda: decode(payloads, item.network, out), seconds
-    )
-    for decoded, tensor in zip(out, item.network, strict=True):
-        if not np.array_equal(decoded, tensor):
-            raise SystemExit(f"{item.name}: {coder.name} does not restore the weights")
-    result["encode_per_second"] = item.weights / best_time(lambda: coder.encode(item.network), seconds / 2)
-    return result
+class Measurement:
+    """One coder on one input."""
+
+    def __init__(self, coder: Coder, item: Input) -> None:
+        """Encodes, and decodes to see that the weights come back."""
+        if coder.prepare is not None:
+            coder.prepare(item.network)
+        self.coder, self.item = coder, item
+        self.payloads = coder.encode(item.network)
+        self.out = [np.full(tensor.shape, 2, np.int8) for tensor in item.network]
+        self.decode()
+        for decoded, tensor in zip(self.out, item.network, strict=True):
+            if not np.array_equal(decoded, tensor):
+                raise SystemExit(f"{item.name}: {coder.name} does not restore the weights")
+        self.decode_seconds = self.encode_seconds = float("inf")
+
+    def decode(self) -> None:
+        self.coder.decode(self.payloads, self.item.network, self.out)
+
+    def time(self, seconds: float) -> None:
+        decoding = best_time(self.decode, seconds, 1)
+        encoding = best_time(lambda: self.coder.encode(self.item.network), seconds / 2, 1)
+        self.decode_seconds = min(self.decode_seconds, decoding)
+        self.encode_seconds = min(self.encode_seconds, encoding)
+
+    def result(self) -> dict[str, Any]:
+        size = sum(len(payload) for payload in self.payloads)
+        return {
+            "bytes": size,
+            "bits_per_weight": 8 * size / self.item.weights,
+            "decode_per_second": self.item.weights / self.decode_seconds,
+            "encode_per_second": self.item.weights / self.encode_seconds,
+        }
 
 
 def copy_speed(item: Input, seconds: float) -> float:
@@ -202,9 +220,11 @@ def run(items: Iterator[Input], coders: Sequence[Coder], seconds: float) -> Iter
             "coders": {},
             "skipped": dict.fromkeys(skipped, f"takes too long for more than {SLOW_LIMIT:,} weights"),
         }
-        for coder in coders:
-            if coder.name not in skipped:
-                row["coders"][coder.name] = measure(coder, item, seconds)
+        measurements = [Measurement(coder, item) for coder in coders if coder.name not in skipped]
+        for _ in range(ROUNDS):
+            for measurement in measurements:
+                measurement.time(seconds / ROUNDS)
+        row["coders"] = {m.coder.name: m.result() for m in measurements}
         console.print(table_of(row))
         yield row
 

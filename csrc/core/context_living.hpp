@@ -52,24 +52,33 @@ class Living {
   }
 
   // `part` has room for what is left.
-  void gather(const std::int8_t* trits, std::int8_t* part) const noexcept {
-    for (std::size_t row = 0; row < whole_.rows; ++row) {
-      for (std::size_t column = 0; column < whole_.cols; ++column, trits += whole_.kernel) {
-        if (rows_[row] == kAlive && columns_[column] == kAlive)
-          part = std::copy_n(trits, whole_.kernel, part);
-      }
+  void gather(const std::int8_t* trits, std::int8_t* part) const {
+    const std::vector<Run> runs = living_columns();
+    for (std::size_t row = 0; row < whole_.rows; ++row, trits += whole_.cols * whole_.kernel) {
+      if (rows_[row] == kDead) continue;
+      for (const Run& run : runs) part = std::copy(trits + run.begin, trits + run.end, part);
     }
   }
-  // The other way, in place: from the beginning of `trits`, which has room for the whole.
-  void scatter(std::int8_t* trits) const noexcept {
+  // The other way, in place: from the beginning of `trits`, which has room for the whole. It goes backwards,
+  // so that nothing is overwritten before it has moved.
+  void scatter(std::int8_t* trits) const {
     if (all()) return;
-    const std::int8_t* part = trits + left_.rows * left_.cols * left_.kernel;
-    trits += whole_.rows * whole_.cols * whole_.kernel;
+    const std::vector<Run> runs = living_columns();
+    const std::size_t width = whole_.cols * whole_.kernel;
+    std::int8_t* part = trits + left_.rows * left_.cols * left_.kernel;
     for (std::size_t row = whole_.rows; row-- > 0;) {
-      for (std::size_t column = whole_.cols; column-- > 0;) {
-        const bool alive = rows_[row] == kAlive && columns_[column] == kAlive;
-        for (std::size_t k = 0; k < whole_.kernel; ++k) *--trits = alive ? *--part : std::int8_t{0};
+      std::int8_t* const out = trits + row * width;
+      std::int8_t* written = out + width;
+      if (rows_[row] == kAlive) {
+        for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
+          std::int8_t* const end = part;
+          part -= run->end - run->begin;
+          std::copy_backward(part, end, out + run->end);
+          std::fill(out + run->end, written, std::int8_t{0});
+          written = out + run->begin;
+        }
       }
+      std::fill(out, written, std::int8_t{0});
     }
   }
 
@@ -90,11 +99,28 @@ class Living {
     }
   }
 
+  // Neighbouring columns that live, as places in a row.
+  struct Run {
+    std::size_t begin, end;
+  };
+  std::vector<Run> living_columns() const {
+    std::vector<Run> runs;
+    for (std::size_t column = 0; column < whole_.cols; ++column) {
+      if (columns_[column] == kDead) continue;
+      const std::size_t begin = column * whole_.kernel;
+      if (runs.empty() || runs.back().end != begin) runs.push_back({begin, begin});
+      runs.back().end += whole_.kernel;
+    }
+    return runs;
+  }
+
   void take_stock() {
     const auto count = [](const std::vector<std::uint8_t>& lives) {
       return static_cast<std::size_t>(std::count(lives.begin(), lives.end(), kAlive));
     };
     left_ = {count(rows_), count(columns_), whole_.kernel};
+    // A payload may say that rows live and no column does: there is nothing to go through then.
+    if (left_.rows == 0 || left_.cols == 0) left_.rows = left_.cols = 0;
   }
 
   Geometry whole_, left_;

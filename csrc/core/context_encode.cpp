@@ -1,0 +1,152 @@
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+#include <utility>
+
+#include "core/context_chunk.hpp"
+#include "core/context_living.hpp"
+#include "core/context_recipe.hpp"
+
+namespace ternzip::context {
+namespace {
+
+// Trial codings of that many weights tell which recipe suits a chunk.
+constexpr std::size_t kTrial = std::size_t{1} << 18;
+
+// A chunk, or what lives of one, to be coded by whatever recipe.
+struct Chunk {
+  const std::int8_t* trits;
+  Living living;
+  Counts counts;
+
+  const Geometry& geometry() const noexcept { return living.left(); }
+  std::size_t size() const noexcept { return geometry().rows * geometry().cols * geometry().kernel; }
+
+  // Its first rows, of kTrial weights or a few more; all of them live.
+  Chunk head() const {
+    Geometry first = geometry();
+    first.rows = std::min(first.rows, kTrial / (first.cols * first.kernel) + 1);
+    return {trits, Living(first), counts};
+  }
+
+  std::vector<std::uint8_t> encode_static() const {
+    return encode(Recipe::kStatic, [&](auto& coder) { code_static(coder, counts, trits, size()); });
+  }
+  std::vector<std::uint8_t> encode_adaptive(const Recipe& recipe) const {
+    return encode(recipe.code(), [&](auto& coder) {
+      Living(living).code(coder);
+      with_shape(geometry().kernel, [&](auto shape) {
+        if (recipe.effort() == Effort::kMax) {
+          run<MaxModel<BinaryRansEncoder, shape()>>(coder, recipe);
+        } else {
+          run<QuickModel<BinaryRansEncoder, shape()>>(coder, recipe);
+        }
+      });
+    });
+  }
+
+ private:
+  template <class Code>
+  std::vector<std::uint8_t> encode(std::uint8_t recipe, const Code& code) const {
+    BinaryRansEncoder coder;
+    coder.reserve(size() + size() / 2);
+    code(coder);
+    std::vector<std::uint8_t> payload{recipe};
+    coder.finish(payload);
+    return payload;
+  }
+  template <class M>
+  void run(BinaryRansEncoder& coder, const Recipe& recipe) const {
+    M model(coder, geometry(), counts, recipe.priors(), has_similarity(geometry(), recipe.effort()), trits);
+    while (model.more()) model.code_row();
+  }
+};
+
+struct Coded {
+  Recipe recipe;
+  std::vector<std::uint8_t> payload;
+};
+Coded coded(const Chunk& chunk, const Recipe& recipe) { return {recipe, chunk.encode_adaptive(recipe)}; }
+void keep_smaller(Coded& best, Coded other) {
+  if (other.payload.size() < best.payload.size()) best = std::move(other);
+}
+
+// Tries other widths of the priors, one after the other. The default effort tries rows and columns together,
+// and similarity; the quick one nothing.
+void fit(const Chunk& chunk, Coded& best) {
+  static constexpr std::array<unsigned, 2> kQuickly = {0b0011, 0b0100};
+  static constexpr std::array<unsigned, 4> kThoroughly = {0b0001, 0b0010, 0b0100, 0b1000};
+  const Effort effort = best.recipe.effort();
+  const bool thorough = effort == Effort::kMax;
+  const unsigned* groups = thorough ? kThoroughly.data() : kQuickly.data();
+  const std::size_t count = effort == Effort::kQuick ? 0 : thorough ? kThoroughly.size() : kQuickly.size();
+  for (std::size_t group = 0; group < count; ++group) {
+    if (groups[group] == 0b0100 && !has_similarity(chunk.geometry(), effort)) continue;
+    const Recipe before = best.recipe;
+    for (std::uint8_t width = 1; width < Recipe::kWidths && best.recipe.code() == before.code(); ++width) {
+      Recipe other = before;
+      for (std::size_t i = 0; i < Priors::kCount; ++i) {
+        if ((groups[group] >> i & 1) != 0) other.width(i) = width;
+      }
+      keep_smaller(best, coded(chunk, other));
+    }
+  }
+}
+
+// The same, by what the first rows of a large chunk tell.
+void fit_by_head(const Chunk& chunk, Coded& best) {
+  if (best.recipe.effort() == Effort::kQuick) return;
+  const Chunk head = chunk.head();
+  Coded trial = coded(head, best.recipe);
+  fit(head, trial);
+  if (trial.recipe.code() != best.recipe.code()) keep_smaller(best, coded(chunk, trial.recipe));
+}
+
+// Throws if a trit is not one of the tensor's; returns the counts of the chunk.
+Counts checked(const std::int8_t* trits, std::size_t size, const Counts& tensor) {
+  Counts chunk;
+  for (const std::int8_t* trit = trits; trit != trits + size; ++trit) {
+    ++(*trit < 0 ? chunk.negative : *trit > 0 ? chunk.positive : chunk.zero);
+    const auto counted = *trit < 0 ? tensor.negative : *trit > 0 ? tensor.positive : tensor.zero;
+    if (*trit < -1 || *trit > 1 || counted == 0) {
+      throw std::invalid_argument("context_encode: a trit is not of a counted symbol");
+    }
+  }
+  return chunk;
+}
+
+}  // namespace
+
+std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& tensor, const Counts& counts,
+                                 Effort effort) {
+  std::size_t size = 0;
+  if (!product(tensor, size)) {
+    throw std::invalid_argument("context_encode: rows * cols * kernel overflows, or a row has 2^32 weights");
+  }
+  const Counts here = checked(trits, size, counts);
+  if (trivial(counts, size)) return {};
+
+  const Chunk whole{trits, Living(plane(tensor)), counts};
+  const Living living(plane(tensor), trits);
+  std::vector<std::int8_t> left;
+  if (!living.all()) {
+    left.resize(living.left().rows * living.left().cols * living.left().kernel);
+    living.gather(trits, left.data());
+  }
+  const Chunk without{left.data(), living, living.counts(counts)};
+
+  const Chunk* chunk = &whole;
+  Coded best = coded(whole, Recipe(effort));
+  if (!living.all()) {
+    const std::size_t size_of_whole = best.payload.size();
+    keep_smaller(best, coded(without, Recipe(effort)));
+    if (best.payload.size() < size_of_whole) chunk = &without;
+  }
+  chunk->size() <= kTrial ? fit(*chunk, best) : fit_by_head(*chunk, best);
+
+  if (StaticRates(counts).bytes(here) >= best.payload.size()) return best.payload;
+  std::vector<std::uint8_t> payload = whole.encode_static();
+  return payload.size() < best.payload.size() ? payload : best.payload;
+}
+
+}  // namespace ternzip::context
