@@ -6,8 +6,9 @@
 
 Inputs are the ternary tensors of every checkpoint in the two folders, and synthetic ones with independent weights.
 Speeds are one thread's, weights per second, the best of several runs, in rounds in which each coder has its turn, so
-that a slow spell of the machine meets them all; every decoder's result is compared. Sections that are not run again stay in the JSON as they were, each with its own date; --only keeps the inputs whose name holds
-the text, and replaces only them. The chart and the tables are made of the whole JSON; with `--sections ""` nothing is
+that a slow spell of the machine meets them all; every decoder's result is compared. Sections that are not run again
+stay in the JSON as they were, each with its own date; --only keeps the inputs whose name holds the text, and replaces
+only them. The chart and the tables are made of the whole JSON; with `--sections ""` nothing is
 measured. Peers that are not installed are reported as missing: brotli, constriction, nncodec
 (`pip install --no-deps nncodec`), tmq.
 """

@@ -86,14 +86,14 @@ class Model {
   }
 
  private:
-  // A row's flags on their way. The coder is here, and not in the model, to be kept in registers.
-  struct FlagsOnTheWay {
+  // A pass over the flags of a row. The coder is here, and not in the model, to be kept in registers.
+  struct FlagPass {
     Model& m;
     Coder coder;
     typename Flags<kShape, kMagnitude>::Row row;
     std::size_t column = 0;
 
-    TERNZIP_INLINE explicit FlagsOnTheWay(Model& model)
+    TERNZIP_INLINE explicit FlagPass(Model& model)
         : m(model), coder(std::move(*model.coder_)), row(model.flags_, model.found_.data()) {}
     TERNZIP_INLINE bool more() const { return column < m.geometry_.cols; }
     TERNZIP_INLINE std::size_t begin() {
@@ -121,13 +121,14 @@ class Model {
     }
   };
 
+  // One over its signs.
   template <bool kSimilar>
-  struct SignsOnTheWay {
+  struct SignPass {
     Model& m;
     Coder coder;
     typename Signs<kShape, kMagnitude>::Row row;
 
-    TERNZIP_INLINE explicit SignsOnTheWay(Model& model)
+    TERNZIP_INLINE explicit SignPass(Model& model)
         : m(model), coder(std::move(*model.coder_)), row(model.signs_) {}
     TERNZIP_INLINE void code(Position at) {
       const auto look = row.look(at);
@@ -145,9 +146,9 @@ class Model {
     }
   };
 
-  TERNZIP_INLINE void code_flags() { FlagsOnTheWay(*this).rest(); }
+  TERNZIP_INLINE void code_flags() { FlagPass(*this).rest(); }
   static void code_flags(Model& first, Model& second) {
-    FlagsOnTheWay a(first), b(second);
+    FlagPass a(first), b(second);
     while (a.more() && b.more()) {
       const std::size_t size_a = a.begin(), size_b = b.begin(), both = std::min(size_a, size_b);
       for (std::size_t k = 0; k < both; ++k) {
@@ -165,11 +166,11 @@ class Model {
 
   template <bool kSimilar>
   void code_signs() {
-    SignsOnTheWay<kSimilar>(*this).rest(found_.data());
+    SignPass<kSimilar>(*this).rest(found_.data());
   }
   template <bool kSimilar>
   static void code_signs(Model& first, Model& second) {
-    SignsOnTheWay<kSimilar> a(first), b(second);
+    SignPass<kSimilar> a(first), b(second);
     const Position *i = first.found_.data(), *j = second.found_.data();
     for (; i != first.found_end_ && j != second.found_end_; ++i, ++j) {
       a.code(*i);
