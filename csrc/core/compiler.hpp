@@ -1,8 +1,19 @@
 // What compilers must be told about hot loops.
 #pragma once
 
-// A loop only keeps its state in registers if all it calls is inlined, and nothing that is rare.
-#if defined(_MSC_VER) && !defined(__clang__)
+// A loop only keeps its state in registers if all it calls is inlined, and nothing that is rare. Code full of
+// a sanitizer's checks is in no hurry, and would take minutes to compile.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TERNZIP_SANITIZED
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TERNZIP_SANITIZED
+#endif
+#if defined(TERNZIP_SANITIZED)
+#define TERNZIP_INLINE inline
+#define TERNZIP_NOINLINE
+#elif defined(_MSC_VER) && !defined(__clang__)
 #define TERNZIP_INLINE __forceinline
 #define TERNZIP_NOINLINE __declspec(noinline)
 #else

@@ -63,8 +63,9 @@ class KernelPlane {
       far_[k] = static_cast<std::uint8_t>(y >= 2 ? above : 0);
     }
     for (std::size_t k = 0; k < std::min(kernel, kTreeKernel); ++k) {
-      for (std::size_t b = 0; b < k; ++b)
+      for (std::size_t b = 0; b < k; ++b) {
         lanes_[k][b] = static_cast<std::uint8_t>(lane_between(k, k - 1 - b));
+      }
     }
   }
 
@@ -93,7 +94,8 @@ class KernelPlane {
   std::array<std::array<std::uint8_t, kTreeKernel>, kTreeKernel> lanes_{};
 };
 
-// The lanes of a matrix: one property of the weights, as seen from the row below and the one after that.
+// The lanes of a matrix: one property of the weights, as seen from the row below and the one after that. Bits
+// 2 to 6 are the columns x + 2 ... x - 2 of the row above, bits 7 to 11 those of the one above it.
 class RowsAbove {
  public:
   explicit RowsAbove(std::size_t cols) : lanes_(cols), row_(cols + 4) {}
@@ -114,8 +116,7 @@ class RowsAbove {
   }
 
  private:
-  std::vector<std::uint16_t>
-      lanes_;  // bits 2 to 6: columns x + 2 ... x - 2 of the row above, 7 to 11: above that
+  std::vector<std::uint16_t> lanes_;
   std::vector<std::uint8_t> row_;  // with two columns more on either side
 };
 
