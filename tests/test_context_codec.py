@@ -149,7 +149,7 @@ def structured(geometry: Geometry, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("effort", [1, 2, 3])
 @pytest.mark.parametrize(
     "geometry",
-    [(80, 6, 9), (20, 70, 1), (80, 20, 1), (17, 9, 25), (16, 4, 49), (24, 8, 27), (30, 5, 7), (2, 3, 1025)],
+    [(60, 6, 9), (20, 70, 1), (80, 20, 1), (17, 7, 25), (16, 4, 49), (24, 5, 27), (30, 5, 7), (2, 3, 1025)],
 )
 def test_reference_decoder_agrees_on_structure(geometry: Geometry, effort: int) -> None:
     trits = structured(geometry, effort)
@@ -171,7 +171,7 @@ def pruned(trits: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarra
 
 
 @pytest.mark.parametrize("effort", [1, 2, 3])
-@pytest.mark.parametrize("geometry", [(60, 20, 9), (40, 90, 1), (31, 14, 25)])
+@pytest.mark.parametrize("geometry", [(40, 12, 9), (40, 45, 1), (31, 6, 25)])
 def test_dead_rows_and_columns_cost_next_to_nothing(geometry: Geometry, effort: int) -> None:
     trits, left = pruned(structured(geometry, effort), geometry)
     payload = encode(trits, geometry, effort)
@@ -183,7 +183,7 @@ def test_dead_rows_and_columns_cost_next_to_nothing(geometry: Geometry, effort: 
 
 def test_dead_rows_of_one_chunk_of_many() -> None:
     """The tensor's counts are not the chunk's: decoders still start from the same rates."""
-    geometry = (60, 20, 9)
+    geometry = (30, 10, 9)
     trits, _ = pruned(structured(geometry, 1), geometry)
     of_chunk = counts_of(trits)
     for counts in [
@@ -206,7 +206,7 @@ def test_every_recipe_is_read_alike(geometry: Geometry) -> None:
     """A recipe byte changed: the payload is damaged, but the model is one that the document describes."""
     trits = structured(geometry, 1)
     payload = bytearray(encode(trits, geometry, 3))
-    for recipe in [*range(0, 256, 7), 243, 244, 255]:
+    for recipe in [*range(0, 256, 11), 243, 244, 255]:
         payload[0] = recipe
         ok, back = decoders_agree(bytes(payload), geometry, counts_of(trits))
         assert ok or recipe < 244 or (back == 0).all()
