@@ -9,34 +9,37 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ternzip._core.errors import TernzipError
 from ternzip._version import __version__
-from ternzip.errors import TernzipError
 
 if TYPE_CHECKING:
-    from ternzip import models
-    from ternzip.backends import backend
-    from ternzip.files import load, load_file, safe_open, save, save_file
-    from ternzip.modules import convert, prepare
+    from ternzip import models, ops, quantization
+    from ternzip._core.symbols import SymbolCounts
+    from ternzip.io.files import load, load_file, safe_open, save, save_file
     from ternzip.ops import clip_, count_symbols, ternarize
-    from ternzip.schedules import DeltaSchedule
-    from ternzip.symbols import SymbolCounts
+    from ternzip.ops.backends import backend
+    from ternzip.quantization.modules import clip_latent_, convert, count_layers, prepare, ternary_state
+    from ternzip.quantization.schedules import DeltaSchedule
 
 _LAZY = {
-    "DeltaSchedule": "ternzip.schedules",
-    "SymbolCounts": "ternzip.symbols",
-    "backend": "ternzip.backends",
+    "DeltaSchedule": "ternzip.quantization.schedules",
+    "SymbolCounts": "ternzip._core.symbols",
+    "backend": "ternzip.ops.backends",
     "clip_": "ternzip.ops",
-    "convert": "ternzip.modules",
+    "clip_latent_": "ternzip.quantization.modules",
+    "convert": "ternzip.quantization.modules",
+    "count_layers": "ternzip.quantization.modules",
     "count_symbols": "ternzip.ops",
-    "load": "ternzip.files",
-    "load_file": "ternzip.files",
-    "safe_open": "ternzip.files",
-    "prepare": "ternzip.modules",
-    "save": "ternzip.files",
-    "save_file": "ternzip.files",
+    "load": "ternzip.io.files",
+    "load_file": "ternzip.io.files",
+    "safe_open": "ternzip.io.files",
+    "prepare": "ternzip.quantization.modules",
+    "save": "ternzip.io.files",
+    "save_file": "ternzip.io.files",
     "ternarize": "ternzip.ops",
+    "ternary_state": "ternzip.quantization.modules",
 }
-_SUBMODULES = ("models", "modules", "ops", "quantizers", "schedules")
+_SUBMODULES = ("models", "ops", "quantization")
 
 __all__ = [
     "DeltaSchedule",
@@ -45,16 +48,21 @@ __all__ = [
     "__version__",
     "backend",
     "clip_",
+    "clip_latent_",
     "convert",
+    "count_layers",
     "count_symbols",
     "load",
     "load_file",
     "models",
+    "ops",
     "prepare",
+    "quantization",
     "safe_open",
     "save",
     "save_file",
     "ternarize",
+    "ternary_state",
 ]
 
 
@@ -70,4 +78,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_LAZY))
+    return sorted({*globals(), *_LAZY, *_SUBMODULES})

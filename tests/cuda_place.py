@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ternzip import cuda
+from ternzip.ops import cuda
 
 on_device = pytest.mark.cuda
 

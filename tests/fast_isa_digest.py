@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from ternzip.native import core
+from ternzip._core.native import core
 
 digest = hashlib.sha256()
 rng = np.random.default_rng(9)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ternzip.atomic import atomic_file, atomic_path
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
+from ternzip.io.atomic import atomic_file, atomic_path
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and links")
 # Root may write anywhere; permissions bind others only.

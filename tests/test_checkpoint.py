@@ -20,15 +20,15 @@ from samples import ALL_DTYPES, alpha_sign_mask, assert_same, bits, name_of, ran
 from torch import nn
 
 import ternzip
-from ternzip import dtypes
+from ternzip._core import dtypes
+from ternzip._core.errors import TernzipError
 from ternzip.checkpoint.base import Checkpoint
 from ternzip.checkpoint.load import open_checkpoint
 from ternzip.checkpoint.store import write_checkpoint
 from ternzip.checkpoint.ternarize import Ternarization
 from ternzip.checkpoint.verify import check_all, differences
 from ternzip.container.reader import Reader
-from ternzip.errors import TernzipError
-from ternzip.tensors import to_tensors
+from ternzip.io.tensors import to_tensors
 
 formats = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 IN_SAFETENSORS = [d for d in ALL_DTYPES if dtypes.BY_NAME[name_of(d)].safetensors is not None]

@@ -15,9 +15,10 @@ pytest.importorskip("lightning")
 pytest.importorskip("matplotlib")
 
 import ternzip
-from ternzip import TernzipError, demo
+from ternzip import TernzipError
 from ternzip.cli.app import app, main
-from ternzip.recipe import ARCHS, Recipe
+from ternzip.training import demo
+from ternzip.training.recipe import ARCHS, Recipe
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
@@ -103,7 +104,7 @@ def test_help_states_every_option_with_its_choices_and_default() -> None:
 def test_training_without_lightning_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ternzip.training", None)
+    monkeypatch.setitem(sys.modules, "ternzip.training.run", None)
     monkeypatch.delattr(ternzip, "training", raising=False)
     with pytest.raises(TernzipError, match=r"training needs Lightning: pip install 'ternzip\[train\]'"):
         ternzip_command("train", "--out", tmp_path)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ternzip import TernzipError, prepare
-from ternzip.collapse import CollapseWatch
-from ternzip.modules import count_layers, ternary_layers
-from ternzip.quantizers import Delta
+from ternzip.quantization.modules import count_layers, ternary_layers
+from ternzip.quantization.quantizers import Delta
+from ternzip.training.collapse import CollapseWatch
 
 
 def model() -> nn.Module:

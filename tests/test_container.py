@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 import ternzip
 from ternzip import codecs
+from ternzip._core.errors import TernzipError
 from ternzip.codecs.geometry import MAX_CHUNK_SYMBOLS, Geometry
 from ternzip.container.describe import FileInfo, TensorInfo, describe_file
 from ternzip.container.reader import Reader
-from ternzip.errors import TernzipError
 
 CODECS = sorted(codecs.BY_NAME)
 every_dtype = pytest.mark.parametrize("dtype", ALL_DTYPES, ids=name_of)

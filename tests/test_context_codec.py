@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ternzip.native import core
+from ternzip._core.native import core
 
 Geometry = tuple[int, int, int]
 Counts = tuple[int, int, int]

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from samples import TERNARY_DTYPES, alpha_sign_mask, assert_same, trits
 
 import ternzip
-from ternzip import cuda, device_decoding
-from ternzip.native import core
+from ternzip._core.native import core
+from ternzip.io import device_decoding
+from ternzip.ops import cuda
 
 Trits = npt.NDArray[np.int8]
 Counts = tuple[int, int, int]

@@ -8,7 +8,8 @@ from torch import Tensor
 from weight_samples import bits, draw
 
 import ternzip
-from ternzip import cuda, ops
+from ternzip import ops
+from ternzip.ops import cuda
 
 pytestmark = pytest.mark.cuda
 

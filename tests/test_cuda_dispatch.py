@@ -13,8 +13,10 @@ import pytest
 import torch
 
 import ternzip
-from ternzip import composite, cuda, ops
-from ternzip.native import core
+from ternzip import ops
+from ternzip._core.native import core
+from ternzip.ops import _composite as composite
+from ternzip.ops import cuda
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ from cuda_place import Place
 from torch import Tensor
 from weight_samples import FLOATS, LENGTHS, THRESHOLDS, bits, clamped, draw, oracle, rounded
 
-from ternzip import composite, cuda, ops
-from ternzip.native import core
+from ternzip import ops
+from ternzip._core.native import core
+from ternzip.ops import _composite as composite
+from ternzip.ops import cuda
 
 DEVICE_FLOATS = [dtype for dtype in FLOATS if dtype.itemsize <= 4]
 all_floats = pytest.mark.parametrize("dtype", DEVICE_FLOATS, ids=str)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ternzip import TernzipError
-from ternzip.data import Batches, Crop, Split, augment, normalize, open_dataset
+from ternzip.training.data import Batches, Crop, Split, augment, normalize, open_dataset
 
 
 def write_cifar10(folder: Path, records: int = 4) -> None:

@@ -17,7 +17,7 @@ from fast_strategies import densities, encoder_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ternzip.native import core
+from ternzip._core.native import core
 
 Trits = npt.NDArray[np.int8]
 Counts = tuple[int, int, int]

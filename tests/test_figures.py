@@ -11,9 +11,10 @@ import torch
 pytest.importorskip("matplotlib")
 pytest.importorskip("lightning")
 
-from ternzip import TernzipError, plotting
-from ternzip.recipe import Recipe
-from ternzip.runs import Run, read_run_folder
+from ternzip import TernzipError
+from ternzip.training import plotting
+from ternzip.training.recipe import Recipe
+from ternzip.training.runs import Run, read_run_folder
 
 # matplotlib's own use of pyparsing.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -10,9 +10,9 @@ from samples import assert_same, bits, trits
 from torch import nn
 
 import ternzip
+from ternzip._core.errors import TernzipError
 from ternzip.container.reader import Reader
 from ternzip.container.sources import BufferSource
-from ternzip.errors import TernzipError
 
 
 def some_tensors() -> dict[str, torch.Tensor]:
@@ -227,7 +227,7 @@ def test_truncated_files(tmp_path: Path, size: int) -> None:
 
 
 def test_types_that_this_torch_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ternzip import tensors
+    from ternzip.io import tensors
 
     data = ternzip.save({"w": torch.ones(2, dtype=torch.uint16)})
     monkeypatch.delitem(tensors._TORCH_DTYPES, "uint16")

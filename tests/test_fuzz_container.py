@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import fuzz_container
 
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
 
 
 def test_short_run_finds_nothing(tmp_path: Path) -> None:

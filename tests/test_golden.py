@@ -17,9 +17,9 @@ from golden.catalog import INVALID, VALID, invalid_container, invalid_fast, inva
 from golden.valid_codecs import CODECS
 
 import ternzip
+from ternzip._core.errors import TernzipError
+from ternzip._core.tensor import Tie
 from ternzip.container.reader import Reader
-from ternzip.container.tensor import Tie
-from ternzip.errors import TernzipError
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = sorted(path.stem for path in (GOLDEN / "valid").glob("*.tnz"))

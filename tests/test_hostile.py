@@ -42,13 +42,13 @@ from hypothesis import strategies as st
 
 import ternzip
 from ternzip import codecs
+from ternzip._core.dtypes import BY_NAME as DTYPES
+from ternzip._core.errors import TernzipError
+from ternzip._core.tensor import RawTensor, Tie
 from ternzip.codecs.planes import compress_zstd
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
-from ternzip.container.tensor import RawTensor, Tie
 from ternzip.container.writer import write_container
-from ternzip.dtypes import BY_NAME as DTYPES
-from ternzip.errors import TernzipError
 
 CODECS = sorted(codecs.BY_NAME)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ternzip.native import core
+from ternzip._core.native import core
 
 # code: (unsigned numpy type, pattern of -0.0 or None, NaN patterns, negative levels, positive levels)
 FORMATS = {
@@ -306,7 +306,7 @@ def test_unknown_codes_and_instruction_sets_are_refused() -> None:
 
 
 def test_the_environment_can_lower_the_instruction_set() -> None:
-    code = "from ternzip.native import core; print(core.active_isa())"
+    code = "from ternzip._core.native import core; print(core.active_isa())"
     for isa in [*core.available_isas(), "avx1024"]:
         env = {**os.environ, "TERNZIP_ISA": isa}
         run = subprocess.run(

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 import ternzip
-from ternzip import TernzipError, modules, ops
-from ternzip.modules import clip_latent_, count_layers, ternary_layers, ternary_state
-from ternzip.quantizers import TTQ, Delta
+from ternzip import TernzipError, ops
+from ternzip.quantization import modules
+from ternzip.quantization.modules import clip_latent_, count_layers, ternary_layers, ternary_state
+from ternzip.quantization.quantizers import TTQ, Delta
 
 
 def small() -> nn.Sequential:

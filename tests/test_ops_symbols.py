@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ternzip import ops
-from ternzip.symbols import SymbolCounts
+from ternzip._core.symbols import SymbolCounts
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 COUNTABLE = [*FLOATS, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8]
@@ -48,7 +48,7 @@ def test_counts_add_up_beyond_32_bits() -> None:
 
 
 def test_symbols_import_neither_torch_nor_numpy() -> None:
-    code = "import sys, ternzip.symbols; sys.exit(any(m in sys.modules for m in ('torch', 'numpy')))"
+    code = "import sys, ternzip._core.symbols; sys.exit(any(m in sys.modules for m in ('torch', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import ternzip
-from ternzip import composite, dispatch, library, ops
+from ternzip import ops
+from ternzip.ops import _composite as composite
+from ternzip.ops import _dispatch as dispatch
+from ternzip.ops import _operators as library
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 

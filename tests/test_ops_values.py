@@ -23,8 +23,9 @@ from weight_samples import (
     rounded,
 )
 
-from ternzip import composite, ops
-from ternzip.native import core
+from ternzip import ops
+from ternzip._core.native import core
+from ternzip.ops import _composite as composite
 
 all_isas = pytest.mark.parametrize("isa", core.available_isas())
 all_floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)

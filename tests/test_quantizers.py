@@ -9,7 +9,7 @@ import torch
 
 from ternzip import TernzipError
 from ternzip.ops import ternarize_many
-from ternzip.quantizers import EC2T, TTQ, TWN, Binary, Delta, Quantizer, quantizer_named
+from ternzip.quantization.quantizers import EC2T, TTQ, TWN, Binary, Delta, Quantizer, quantizer_named
 
 
 def apply(quantizer: Quantizer, weight: torch.Tensor) -> torch.Tensor:

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import ternzip
+from ternzip._core.errors import TernzipError
 from ternzip.codecs.base import DecodeJob
 from ternzip.codecs.context import ContextCodec
 from ternzip.container import reader as reader_module
 from ternzip.container.reader import Reader
 from ternzip.container.sources import BufferSource
-from ternzip.errors import TernzipError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ternzip import TernzipError
-from ternzip.recipe import PRESETS, Recipe, flag, kind, preset, read_toml
+from ternzip.training.recipe import PRESETS, Recipe, flag, kind, preset, read_toml
 
 
 def test_the_default_is_the_papers_recipe() -> None:

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ternzip import codecs
+from ternzip._core.dtypes import BY_NAME, DType, Kind
+from ternzip._core.errors import TernzipError
+from ternzip._core.tensor import RawTensor, Tie
 from ternzip.container.reader import Reader
-from ternzip.container.tensor import RawTensor, Tie
 from ternzip.container.writer import Options, write_container
-from ternzip.dtypes import BY_NAME, DType, Kind
-from ternzip.errors import TernzipError
 
 Tensors = list[tuple[str, RawTensor | Tie]]
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ternzip import DeltaSchedule, TernzipError, prepare
-from ternzip.modules import ternary_layers
-from ternzip.quantizers import Delta
+from ternzip.quantization.modules import ternary_layers
+from ternzip.quantization.quantizers import Delta
 
 
 @pytest.fixture

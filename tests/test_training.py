@@ -1,4 +1,4 @@
-"""`ternzip.training` on a data set of a few dozen images: what is written, resumed, stopped and refused."""
+"""`ternzip.training.run` on a data set of a few dozen images: what is written, resumed, stopped and refused."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ import torch
 pytest.importorskip("lightning")
 
 import ternzip
-from ternzip import TernzipError, training
-from ternzip.callbacks import LiveBar
-from ternzip.data import Dataset, Split
-from ternzip.learner import Learner, frozen_modules, lr_factor
-from ternzip.recipe import Recipe
-from ternzip.runs import read_run_folder
+from ternzip import TernzipError
+from ternzip.training import run as training
+from ternzip.training.callbacks import LiveBar
+from ternzip.training.data import Dataset, Split
+from ternzip.training.learner import Learner, frozen_modules, lr_factor
+from ternzip.training.recipe import Recipe
+from ternzip.training.runs import read_run_folder
 
 pytestmark = [
     # Lightning's own use of torch, and its advice on logging.

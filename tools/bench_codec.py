@@ -30,13 +30,13 @@ from rich.console import Console
 from rich.table import Table
 from sections import merge_sections
 
+from ternzip._core.symbols import SymbolCounts
+from ternzip._core.tensor import RawTensor
 from ternzip.checkpoint.load import open_checkpoint
 from ternzip.codecs import BY_NAME, DEFAULT_EFFORT, Geometry, TernaryCodec, Trits
 from ternzip.codecs.base import DecodeJob
 from ternzip.codecs.context import EFFORTS, ContextCodec
 from ternzip.codecs.ternary import detect, trits_of
-from ternzip.container.tensor import RawTensor
-from ternzip.symbols import SymbolCounts
 
 # Sizes of synthetic tensors, with their shares of zeros.
 SYNTHETIC = {

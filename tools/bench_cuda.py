@@ -35,7 +35,7 @@ from torch import Tensor
 
 import ternzip
 from ternzip import ops
-from ternzip.backends import backend
+from ternzip.ops.backends import backend
 
 Run = Callable[[], object]
 
@@ -190,7 +190,7 @@ def race_training() -> dict[str, float]:
             loss = torch.nn.functional.cross_entropy(network(x), y)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        ternzip.modules.clip_latent_(model)
+        ternzip.quantization.modules.clip_latent_(model)
 
     whole = wall({"step": step}, 20)["step"]["median"]
     events = on_device(step)

@@ -21,12 +21,12 @@ from typing import Any
 import zstandard
 from machine import provenance
 
-from ternzip.atomic import atomic_file
 from ternzip.checkpoint.load import open_checkpoint
 from ternzip.checkpoint.verify import check_all, differences
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
 from ternzip.container.writer import Options, write_container
+from ternzip.io.atomic import atomic_file
 
 
 def _general_compressors() -> dict[str, Callable[[bytes], bytes]]:

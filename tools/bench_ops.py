@@ -25,7 +25,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ternzip import ops
-from ternzip.backends import backend
+from ternzip.ops.backends import backend
 
 SIZES = (37_000, 461_000, 4_331_760, 1 << 26)
 DELTA = 0.05

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ternzip import ops, prepare
 from ternzip.models import resnet20
-from ternzip.modules import clip_latent_, count_layers, ternary_layers
+from ternzip.quantization.modules import clip_latent_, count_layers, ternary_layers
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:

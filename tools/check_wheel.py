@@ -31,7 +31,7 @@ def check(wheel: Path) -> None:
         [sys.executable, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", str(wheel)],
         check=True,
     )
-    subprocess.run([sys.executable, "-c", "import ternzip.native"], cwd=CHECKOUT, check=True)
+    subprocess.run([sys.executable, "-c", "import ternzip._core.native"], cwd=CHECKOUT, check=True)
     print(f"{wheel.name}: {size:,} bytes, {len(names)} files, imports")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from ternzip.native import core
+from ternzip._core.native import core
 
 Trits = NDArray[np.int8]
 Network = list[Trits]

@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 import zstandard
 
+from ternzip._core.dtypes import BY_NAME as DTYPES
+from ternzip._core.errors import TernzipError
+from ternzip._core.tensor import RawTensor, Tie
 from ternzip.codecs import BY_NAME
 from ternzip.container.reader import Reader
-from ternzip.container.tensor import RawTensor, Tie
 from ternzip.container.writer import Options, write_container
-from ternzip.dtypes import BY_NAME as DTYPES
-from ternzip.errors import TernzipError
 
 SLOW_SECONDS = 5.0
 LARGE_KIBIBYTES = 1 << 20

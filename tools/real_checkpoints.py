@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from machine import provenance
 
-from ternzip.files import load_file, save_file
+from ternzip.io.files import load_file, save_file
 from ternzip.models import read_weights
-from ternzip.recipe import Recipe
-from ternzip.training import evaluate, train
+from ternzip.training.recipe import Recipe
+from ternzip.training.run import evaluate, train
 
 TERNARY = ("ec2t-resnet20-sparsity45.pt", "ec2t-resnet20-sparsity73.pt")
 FULL = "fp32-resnet20.pt"

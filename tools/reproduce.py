@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from machine import provenance
 
-from ternzip.recipe import Recipe
-from ternzip.training import evaluate, train
+from ternzip.training.recipe import Recipe
+from ternzip.training.run import evaluate, train
 
 # A short run hardly moves the weights from where they start (standard deviation 0.06 to 0.12 at inflate 1),
 # so Delta must stay of that size: both growths end near 0.083 after eight epochs.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from ternzip.container.tensor import RawTensor, Tie
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
+from ternzip._core.tensor import RawTensor, Tie
 
 LATENT_MARK = ".parametrizations."
 

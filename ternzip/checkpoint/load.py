@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ternzip._core.errors import TernzipError
 from ternzip.checkpoint.base import Checkpoint
 from ternzip.container.layout import MAGIC
 from ternzip.container.reader import Reader
-from ternzip.errors import TernzipError
 
 STDIN = "-"
 

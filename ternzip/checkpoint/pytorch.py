@@ -14,9 +14,9 @@ from typing import BinaryIO
 import torch
 from torch.nn.parameter import is_lazy
 
+from ternzip._core.errors import TernzipError
 from ternzip.checkpoint.base import Checkpoint, located
-from ternzip.errors import TernzipError
-from ternzip.tensors import with_ties
+from ternzip.io.tensors import with_ties
 
 _MAX_DEPTH = 32  # of dictionaries within dictionaries
 _MAX_DICTIONARIES = 1 << 20  # counted as often as they are referred to

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ternzip._core.errors import TernzipError
+from ternzip._core.tensor import RawTensor, Tie
 from ternzip.checkpoint.base import Checkpoint
 from ternzip.codecs.ternary import detect, is_weight
-from ternzip.container.tensor import RawTensor, Tie
-from ternzip.errors import TernzipError
-from ternzip.tensors import from_raw, to_raw
+from ternzip.io.tensors import from_raw, to_raw
 
 _WIDE = (torch.float64, torch.float32)
 

@@ -11,11 +11,11 @@ from typing import Any
 import safetensors
 import safetensors.torch
 
-from ternzip import dtypes
+from ternzip._core import dtypes
+from ternzip._core.errors import TernzipError
+from ternzip._core.tensor import RawTensor, Tie
 from ternzip.checkpoint.base import Checkpoint
-from ternzip.container.tensor import RawTensor, Tie
-from ternzip.errors import TernzipError
-from ternzip.tensors import to_raw
+from ternzip.io.tensors import to_raw
 
 
 def open_safetensors(path: str | os.PathLike[str], name: str) -> Checkpoint:

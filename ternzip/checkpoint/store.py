@@ -9,9 +9,9 @@ from typing import BinaryIO
 import safetensors.torch
 import torch
 
-from ternzip import dtypes
-from ternzip.atomic import atomic_file, atomic_path
-from ternzip.errors import TernzipError
+from ternzip._core import dtypes
+from ternzip._core.errors import TernzipError
+from ternzip.io.atomic import atomic_file, atomic_path
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 

@@ -9,13 +9,13 @@ from fnmatch import fnmatchcase
 
 import torch
 
+from ternzip._core.errors import TernzipError
+from ternzip._core.symbols import SymbolCounts
+from ternzip._core.tensor import RawTensor, Tie
 from ternzip.checkpoint.base import Checkpoint
 from ternzip.codecs.ternary import detect, is_weight
-from ternzip.container.tensor import RawTensor, Tie
-from ternzip.errors import TernzipError
+from ternzip.io.tensors import from_raw, to_raw
 from ternzip.ops import count_symbols, ternarize
-from ternzip.symbols import SymbolCounts
-from ternzip.tensors import from_raw, to_raw
 
 
 @dataclass

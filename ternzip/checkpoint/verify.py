@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ternzip._core.tensor import RawTensor, Tie
 from ternzip.checkpoint.base import Checkpoint
 from ternzip.container.reader import Reader
-from ternzip.container.tensor import RawTensor, Tie
 
 
 def check_all(reader: Reader, threads: int | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from ternzip.cli.app import app, main
+from ternzip.cli.app import app
+from ternzip.cli.entry import main
 
 __all__ = ["app", "main"]

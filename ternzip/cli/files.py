@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ternzip._core.errors import TernzipError
 from ternzip.cli.app import app
 from ternzip.cli.console import listed, one_line, plural, progress_bar, say
 from ternzip.cli.reports import (
@@ -23,7 +24,6 @@ from ternzip.cli.reports import (
     tensors_json,
     total_json,
 )
-from ternzip.errors import TernzipError
 
 if TYPE_CHECKING:
     from ternzip.checkpoint.base import Checkpoint
@@ -194,10 +194,10 @@ def compress(
 
 
 def _write_tnz(checkpoint: Checkpoint, target: str, options: Options, force: bool) -> FileInfo:
-    from ternzip.atomic import atomic_file
     from ternzip.container.describe import describe_file
     from ternzip.container.reader import Reader
     from ternzip.container.writer import write_container
+    from ternzip.io.atomic import atomic_file
 
     with progress_bar("compress", sum(checkpoint.sizes.values())) as progress:
         if target == STDIO:
@@ -247,7 +247,7 @@ def decompress(
                 f"{target}: expected a name ending in .pt, .pth or .safetensors", param_hint="DST"
             )
         from ternzip.checkpoint.store import write_checkpoint, write_safetensors
-        from ternzip.tensors import to_tensors
+        from ternzip.io.tensors import to_tensors
 
         with progress_bar("decompress", sum(entry.nbytes for entry in reader.entries.values())) as progress:
             tensors = to_tensors(reader.read_all(threads=threads, progress=progress))

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ternzip._core.errors import TernzipError
 from ternzip.cli.app import UsageError, app
-from ternzip.errors import TernzipError
-from ternzip.recipe import PRESETS, Recipe, flag, kind, preset, read_toml
+from ternzip.training.recipe import PRESETS, Recipe, flag, kind, preset, read_toml
 
 if TYPE_CHECKING:
-    from ternzip.training import Stored
+    from ternzip.training.run import Stored
 
 
 def recipe_options(*panels: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -102,14 +102,14 @@ def train(
     """
     recipe = as_usage(preset, preset_name)
     if resume and (out / "last.ckpt").is_file():
-        from ternzip.training import stored_recipe
+        from ternzip.training.run import stored_recipe
 
         recipe = stored_recipe(out / "last.ckpt")
     if config is not None:
         recipe = recipe.with_options(read_toml(config), source=str(config))
     recipe = as_usage(recipe.with_options, options)
     try:
-        from ternzip.training import train as run
+        from ternzip.training.run import train as run
     except ImportError as error:
         raise TernzipError("training needs Lightning: pip install 'ternzip[train]'") from error
     result = run(recipe, out, resume=resume, force=force)
@@ -137,7 +137,7 @@ def evaluate(
     options: dict[str, Any] = {},  # noqa: B006 - read only
 ) -> None:
     """Top-1 accuracy of a checkpoint on a data set's test images."""
-    from ternzip import training
+    from ternzip.training import run as training
 
     score = training.evaluate(file, as_usage(Recipe().with_options, options), device=device)
     if as_json:
@@ -156,8 +156,8 @@ def plot(
     ] = None,
 ) -> None:
     """Draw the paper's figures 1, 3, 4 and 5 from the logs of runs, as PNG and SVG."""
-    from ternzip import plotting
-    from ternzip.runs import read_run_folder
+    from ternzip.training import plotting
+    from ternzip.training.runs import read_run_folder
 
     found = [read_run_folder(folder) for folder in runs]
     for path in plotting.draw(found, out, figure or list(plotting.FIGURES)):
@@ -178,7 +178,7 @@ def demo(
     if path.exists() and not force:
         raise TernzipError(f"{path}: exists already: choose another folder, or --force to replace it")
 
-    from ternzip import demo as story
+    from ternzip.training import demo as story
 
     print(f"{'epoch':>5} {'loss':>7} {'accuracy':>9} {'Delta':>6} {'zeros':>7} {'entropy':>14}")
 

@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs.geometry import Geometry
-from ternzip.symbols import SymbolCounts
 
 Trits = NDArray[np.int8]
 

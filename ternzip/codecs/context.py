@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ternzip._core.native import core
+from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs.base import CorruptPayload, DecodeJob, Trits
 from ternzip.codecs.geometry import Geometry
-from ternzip.native import core
-from ternzip.symbols import SymbolCounts
 
 EFFORTS = (1, 2, 3)
 """How much the model may cost: quick, default, the smallest. Every payload says which it was."""

@@ -8,10 +8,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ternzip._core.native import core
+from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs.base import TernaryCodec, Trits
 from ternzip.codecs.ternary import Ternary
-from ternzip.native import core
-from ternzip.symbols import SymbolCounts
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ternzip._core.native import core
+from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs.base import CorruptPayload, Trits
 from ternzip.codecs.elements import Elements, Put
 from ternzip.codecs.geometry import Geometry
-from ternzip.native import core
-from ternzip.symbols import SymbolCounts
 
 
 class FastCodec:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ternzip._core.native import core
+from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs.base import CorruptPayload, Trits
 from ternzip.codecs.geometry import Geometry
-from ternzip.native import core
-from ternzip.symbols import SymbolCounts
 
 
 def _pair(counts: SymbolCounts) -> tuple[int, int] | None:

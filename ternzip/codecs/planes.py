@@ -14,10 +14,10 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from ternzip._core.errors import TernzipError
+from ternzip._core.native import core
+from ternzip._core.varint import Cursor, encode_varint
 from ternzip.codecs.base import CorruptPayload
-from ternzip.container.varint import Cursor, encode_varint
-from ternzip.errors import TernzipError
-from ternzip.native import core
 
 Bytes = NDArray[np.uint8]
 

@@ -13,9 +13,9 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs.base import CorruptPayload, Trits
 from ternzip.codecs.geometry import Geometry
-from ternzip.symbols import SymbolCounts
 
 PRECISION = 24
 """Probabilities are integers that sum to 2^PRECISION, constriction's fixed precision."""

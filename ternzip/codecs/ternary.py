@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ternzip._core.dtypes import DType, Kind
+from ternzip._core.native import core
+from ternzip._core.symbols import SymbolCounts
+from ternzip._core.tensor import RawTensor
+from ternzip._core.varint import Cursor, encode_varint
 from ternzip.codecs.base import CorruptPayload, TernaryCodec, Trits
 from ternzip.codecs.geometry import Geometry
-from ternzip.container.tensor import RawTensor
-from ternzip.container.varint import Cursor, encode_varint
-from ternzip.dtypes import DType, Kind
-from ternzip.native import core
-from ternzip.symbols import SymbolCounts
 
 Levels = NDArray[np.uint64]
 

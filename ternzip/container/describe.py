@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 
+from ternzip._core.dtypes import DType, Kind
+from ternzip._core.errors import TernzipError
+from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs.ternary import Levels, is_weight
 from ternzip.container.layout import Entry
 from ternzip.container.reader import Reader
-from ternzip.dtypes import DType, Kind
-from ternzip.errors import TernzipError
-from ternzip.symbols import SymbolCounts
 
 
 @dataclass(frozen=True)

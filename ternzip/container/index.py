@@ -11,6 +11,10 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ternzip._core.dtypes import BY_CODE as DTYPES
+from ternzip._core.dtypes import DType
+from ternzip._core.errors import TernzipError
+from ternzip._core.varint import Cursor, encode_varint
 from ternzip.codecs import BY_CODE as CODECS
 from ternzip.codecs import CorruptPayload
 from ternzip.codecs.planes import compress_zstd, decompress_zstd
@@ -26,10 +30,6 @@ from ternzip.container.layout import (
     in_file_order,
     stored_size,
 )
-from ternzip.container.varint import Cursor, encode_varint
-from ternzip.dtypes import BY_CODE as DTYPES
-from ternzip.dtypes import DType
-from ternzip.errors import TernzipError
 
 _STORED, _ZSTD = 0, 1
 # A directory may expand by this much: beyond what names and shapes do, far below what zstd can.

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from ternzip._core.dtypes import BY_CODE, DType
+from ternzip._core.errors import TernzipError
 from ternzip.codecs.planes import MAX_BLOCK_BYTES, Run
 from ternzip.codecs.ternary import Coding, Ternary
-from ternzip.dtypes import BY_CODE, DType
-from ternzip.errors import TernzipError
 
 MAGIC = b"\x89TNZ\x01\r\n\x1a"
 """Eight bytes; the fifth is the major version of the format. The others betray text-mode transfers."""

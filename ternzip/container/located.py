@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from ternzip._core.errors import TernzipError
 from ternzip.codecs.base import CorruptPayload
 from ternzip.container.layout import Entry, Record, SolidBlock
-from ternzip.errors import TernzipError
 
 
 class Located:

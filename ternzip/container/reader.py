@@ -12,6 +12,8 @@ from types import TracebackType
 
 import numpy as np
 
+from ternzip._core.errors import TernzipError
+from ternzip._core.tensor import RawTensor, Tie
 from ternzip.codecs.planes import Bytes, Run, decode_block
 from ternzip.container.batches import Batches
 from ternzip.container.index import Index, decode_index
@@ -20,10 +22,8 @@ from ternzip.container.located import Located
 from ternzip.container.offload import Offload, Offloaded
 from ternzip.container.progress import Progress
 from ternzip.container.sources import BufferSource, FileSource, Source
-from ternzip.container.tensor import RawTensor, Tie
 from ternzip.container.ternary_decoding import TernaryDecoding
 from ternzip.container.workers import Workers
-from ternzip.errors import TernzipError
 
 _AHEAD_BYTES = 256 << 20  # tensors that may be decoded before the caller takes them
 

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import Protocol
 
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
 
 
 class Source(Protocol):

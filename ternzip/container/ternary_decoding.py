@@ -7,6 +7,8 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from ternzip._core.native import core
+from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs import BATCH_DECODERS, ELEMENT_DECODERS
 from ternzip.codecs.base import BatchDecoder, CorruptPayload, DecodeJob, Trits
 from ternzip.codecs.elements import Elements, Put
@@ -16,8 +18,6 @@ from ternzip.container.batches import Batches, BatchItem
 from ternzip.container.layout import Entry, Record
 from ternzip.container.located import Located
 from ternzip.container.workers import Workers
-from ternzip.native import core
-from ternzip.symbols import SymbolCounts
 
 
 class TernaryDecoding:

@@ -13,6 +13,10 @@ from typing import IO
 import numpy as np
 
 from ternzip import codecs
+from ternzip._core.dtypes import Kind
+from ternzip._core.errors import TernzipError
+from ternzip._core.symbols import SymbolCounts
+from ternzip._core.tensor import RawTensor, Tie
 from ternzip.codecs.base import TernaryCodec, Trits
 from ternzip.codecs.geometry import Geometry
 from ternzip.codecs.planes import MAX_BLOCK_BYTES, Bytes, Run, encode_block
@@ -39,11 +43,7 @@ from ternzip.container.layout import (
     stored_size,
 )
 from ternzip.container.progress import Progress
-from ternzip.container.tensor import RawTensor, Tie
 from ternzip.container.workers import Workers
-from ternzip.dtypes import Kind
-from ternzip.errors import TernzipError
-from ternzip.symbols import SymbolCounts
 
 _IN_FLIGHT_BYTES = 64 << 20  # tensors whose compression may be under way beside the one being read
 

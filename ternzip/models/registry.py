@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
 from ternzip.models.fully_connected import fc3
 from ternzip.models.he import he_resnet20, he_resnet32, he_resnet44, he_resnet56
 from ternzip.models.paper import resnet20

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from ternzip._core.errors import TernzipError
 from ternzip.checkpoint.base import LATENT_MARK
 from ternzip.checkpoint.load import open_checkpoint
-from ternzip.errors import TernzipError
-from ternzip.tensors import to_tensors
+from ternzip.io.tensors import to_tensors
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

@@ -6,8 +6,8 @@ import numpy as np
 
 from golden.cases import add
 from golden.invalid_ternary import SIX, P, T, X
+from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs import BY_NAME, Geometry
-from ternzip.symbols import SymbolCounts
 
 ERROR = X + "context payload: .* bytes cannot stand for "
 SMOOTH = [1, 1, 1, 0, 0, -1, -1, -1, 0] * 32  # one filter, 32 times

@@ -9,8 +9,8 @@ import numpy as np
 
 from golden import builder as b
 from golden.cases import add
+from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs import BY_NAME, Geometry
-from ternzip.symbols import SymbolCounts
 
 # --- section 6: parameters ----------------------------------------------------------------------------------
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from golden import builder as b
+from ternzip._core.dtypes import BY_NAME, DType
+from ternzip._core.tensor import RawTensor, Tie
 from ternzip.container.layout import Storage
-from ternzip.container.tensor import RawTensor, Tie
 from ternzip.container.writer import Options, write_container
-from ternzip.dtypes import BY_NAME, DType
 
 STATIC = Options(codec="static", threads=1)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from golden.valid import F32, Expected, Golden, elements, level, noise, saved, symbols
+from ternzip._core.dtypes import BY_NAME
 from ternzip.container.layout import Storage
 from ternzip.container.writer import Options
-from ternzip.dtypes import BY_NAME
 
 # Every codec has a file of its own, and every effort of one that has efforts.
 CODECS = {

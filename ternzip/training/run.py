@@ -17,16 +17,17 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
-from ternzip import data, models
-from ternzip.callbacks import ArmedEarlyStopping, EpochLine, LiveBar, TernaryCallback
+from ternzip import models
+from ternzip._core.errors import TernzipError
 from ternzip.checkpoint.base import LATENT_MARK
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
-from ternzip.errors import TernzipError
-from ternzip.files import save_file
-from ternzip.learner import Learner, normalization
-from ternzip.modules import ternary_state
-from ternzip.recipe import Recipe
+from ternzip.io.files import save_file
+from ternzip.quantization.modules import ternary_state
+from ternzip.training import data
+from ternzip.training.callbacks import ArmedEarlyStopping, EpochLine, LiveBar, TernaryCallback
+from ternzip.training.learner import Learner, normalization
+from ternzip.training.recipe import Recipe
 
 RECIPE_KEY = "ternzip_recipe"
 # What Lightning warns of without need here.

@@ -15,7 +15,7 @@ def backend() -> dict[str, Any]:
     """
     import torch
 
-    from ternzip.native import core
+    from ternzip._core.native import core
 
     return {
         "cpu": {"isa": core.active_isa(), "threads": torch.get_num_threads()},
@@ -26,7 +26,7 @@ def backend() -> dict[str, Any]:
 def _devices() -> list[dict[str, Any]]:
     import torch
 
-    from ternzip.cuda import obstacle
+    from ternzip.ops.cuda import obstacle
 
     used = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     devices = []

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ternzip.errors import TernzipError
-from ternzip.recipe import Recipe
+from ternzip._core.errors import TernzipError
+from ternzip.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Run:
 
     def latent(self) -> tuple[NDArray[np.float32], float]:
         """All latent weights of the last epoch as one array, and their Delta (0 where none was set)."""
-        from ternzip.training import read_run
+        from ternzip.training.run import read_run
 
         state = read_run(self.folder / "last.ckpt")["state_dict"]
         weights = [
@@ -62,7 +62,7 @@ class Run:
 
 def read_run_folder(folder: str | Path) -> Run:
     """The run in a folder that `ternzip train` wrote; TernzipError where there is none."""
-    from ternzip.training import stored_recipe
+    from ternzip.training.run import stored_recipe
 
     folder = Path(folder)
     checkpoint = folder / "last.ckpt"

@@ -1,6 +1,6 @@
 """Derivatives of the operators beyond the first backward pass, in plain aten, so that every further order follows.
 
-The first backward pass is a kernel of its own (`ternzip.library`). It and what stands here agree on one rule: an
+The first backward pass is a kernel of its own (`ternzip.ops._operators`). It and what stands here agree on one rule: an
 estimator scales every element by itself, levels get the sums over the elements that took them, and the weights only
 choose between pieces.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ternzip import composite
+from ternzip.ops import _composite as composite
 
 
 def split_levels(

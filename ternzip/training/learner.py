@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ternzip import data, models
-from ternzip.errors import TernzipError
-from ternzip.modules import prepare
-from ternzip.quantizers import EC2T, TTQ, TWN, Binary, Delta, Quantizer
-from ternzip.recipe import Recipe
-from ternzip.schedules import DeltaSchedule
+from ternzip import models
+from ternzip._core.errors import TernzipError
+from ternzip.quantization.modules import prepare
+from ternzip.quantization.quantizers import EC2T, TTQ, TWN, Binary, Delta, Quantizer
+from ternzip.quantization.schedules import DeltaSchedule
+from ternzip.training import data
+from ternzip.training.recipe import Recipe
 
 PAPER_LR = (
     (220, 0.002),
@@ -30,7 +31,7 @@ NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
 class Learner(lightning.LightningModule):
-    """Trains the network a recipe names on a data set; the callback of ternzip.callbacks makes it ternary.
+    """Trains the network a recipe names on a data set; the callback of ternzip.training.callbacks makes it ternary.
 
     Attributes:
         model: the network, prepared unless the recipe's quantizer is "none".

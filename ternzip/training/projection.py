@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ternzip.files import save
-from ternzip.modules import count_layers, ternary_layers
-from ternzip.symbols import SymbolCounts
+from ternzip._core.symbols import SymbolCounts
+from ternzip.io.files import save
+from ternzip.quantization.modules import count_layers, ternary_layers
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
 
 
 def option(

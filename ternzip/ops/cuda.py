@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from ternzip.native import core
+from ternzip._core.native import core
 
 _served: dict[int, bool] = {}
 _warned: set[str] = set()

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -171,7 +171,7 @@ def open_dataset(name: str, folder: str | Path = "data", *, download: bool = Fal
     except MissingDataError:
         if not download:
             raise
-    from ternzip.download import fetch
+    from ternzip.training.download import fetch
 
     fetch(name, folder)
     return read(folder)

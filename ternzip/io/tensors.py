@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch.nn.parameter import is_lazy
 
-from ternzip import dtypes
+from ternzip._core import dtypes
+from ternzip._core.errors import TernzipError
+from ternzip._core.tensor import RawTensor, Tie
 from ternzip.container.offload import Offloaded
-from ternzip.container.tensor import RawTensor, Tie
-from ternzip.errors import TernzipError
 
 
 def torch_dtype(name: str) -> torch.dtype | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ternzip.dtypes import DType
+from ternzip._core.dtypes import DType
 
 
 @dataclass(frozen=True)

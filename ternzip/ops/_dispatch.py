@@ -1,4 +1,4 @@
-"""Which way a call takes to the operators of `ternzip.library`.
+"""Which way a call takes to the operators of `ternzip.ops._operators`.
 
 - Plain tensors in eager mode: an autograd.Function around the bare kernels. An operator's dispatch is some 36
   Python frames, which the kernel before has just swept from the caches: half a millisecond by CPU clock.
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from ternzip import composite, derivatives, library
+from ternzip.ops import _composite as composite
+from ternzip.ops import _derivatives as derivatives
+from ternzip.ops import _operators as library
 
 
 def is_plain(tensors: Sequence[Tensor]) -> bool:

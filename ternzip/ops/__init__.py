@@ -23,9 +23,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ternzip import dispatch
-from ternzip.library import STE
-from ternzip.symbols import SymbolCounts
+from ternzip._core.symbols import SymbolCounts
+from ternzip.ops import _dispatch as dispatch
+from ternzip.ops._operators import STE
 
 __all__ = [
     "STE",

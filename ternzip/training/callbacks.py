@@ -7,11 +7,11 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 
-from ternzip.collapse import CollapseWatch
-from ternzip.modules import clip_latent_, count_layers, ternary_layers
-from ternzip.projection import project
-from ternzip.schedules import DeltaSchedule
-from ternzip.symbols import SymbolCounts
+from ternzip._core.symbols import SymbolCounts
+from ternzip.quantization.modules import clip_latent_, count_layers, ternary_layers
+from ternzip.quantization.schedules import DeltaSchedule
+from ternzip.training.collapse import CollapseWatch
+from ternzip.training.projection import project
 
 
 class TernaryCallback(Callback):

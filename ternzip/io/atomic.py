@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
 
 
 @contextmanager

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ternzip._core.errors import TernzipError
+from ternzip._core.symbols import SymbolCounts
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
-from ternzip.errors import TernzipError
-from ternzip.files import load_file, save_file
-from ternzip.modules import clip_latent_, convert, count_layers, prepare, ternary_layers
-from ternzip.schedules import DeltaSchedule
-from ternzip.symbols import SymbolCounts
+from ternzip.io.files import load_file, save_file
+from ternzip.quantization.modules import clip_latent_, convert, count_layers, prepare, ternary_layers
+from ternzip.quantization.schedules import DeltaSchedule
 
 TEST_SHARE = 5  # every fifth image is kept for testing
 BATCH = 64
@@ -173,7 +173,7 @@ def tell(model: nn.Module, history: list[Epoch], folder: Path) -> Story:
 
 def draw_weights(model: nn.Module, delta: float, path: Path) -> None:
     """The distribution of the latent weights, cut by Delta into the three symbols, as a picture file."""
-    from ternzip import plotting
+    from ternzip.training import plotting
 
     layers = ternary_layers(model)
     latent = torch.cat([layer.latent.detach().flatten() for layer in layers])

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from ternzip.errors import TernzipError
-from ternzip.modules import ternary_layers
-from ternzip.quantizers import Delta, check_delta
+from ternzip._core.errors import TernzipError
+from ternzip.quantization.modules import ternary_layers
+from ternzip.quantization.quantizers import Delta, check_delta
 
 # exp overflows a float64 beyond 709; any Delta has met its bound long before.
 GROWTHS: dict[str, Callable[[float], float]] = {

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
 
 Scalar = float | Tensor
 

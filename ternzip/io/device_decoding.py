@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ternzip import cuda
+from ternzip._core.native import core
+from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs import BY_NAME, CorruptPayload, Geometry
 from ternzip.codecs.ternary import Coding, Ternary
 from ternzip.container.layout import Entry, Record
-from ternzip.native import core
-from ternzip.symbols import SymbolCounts
-from ternzip.tensors import torch_dtype
+from ternzip.io.tensors import torch_dtype
+from ternzip.ops import cuda
 
 _FAST = BY_NAME["fast"]
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
+from ternzip._core.symbols import SymbolCounts
 from ternzip.ops import clip_, symbol_counts, ternarize_many
-from ternzip.quantizers import Delta, Quantizer, Scalar, quantizer_named
-from ternzip.symbols import SymbolCounts
+from ternzip.quantization.quantizers import Delta, Quantizer, Scalar, quantizer_named
 
 TERNARIZED_TYPES = (
     nn.Conv1d,
@@ -86,7 +86,7 @@ def prepare(
 
     Args:
         model: any module; returned for convenience.
-        quantizer: a `ternzip.quantizers` instance or its name; None is Delta 0.1 with levels +-1.
+        quantizer: a `ternzip.quantization.quantizers` instance or its name; None is Delta 0.1 with levels +-1.
         skip: names of layers to leave in full precision, with shell wildcards ("conv1", "*.shortcut.*").
         overrides: other quantizers for some layers, by name pattern; the first that matches counts.
 

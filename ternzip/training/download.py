@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
 
 # Addresses and sums as the data sets' own pages and torchvision state them.
 CIFAR10 = ("https://www.cs.toronto.edu/~kriz/", "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")
@@ -32,7 +32,7 @@ IDX = {
 
 
 def fetch(name: str, folder: Path) -> None:
-    """Fetch what is missing of a data set into `folder`, where `ternzip.data` looks for it.
+    """Fetch what is missing of a data set into `folder`, where `ternzip.training.data` looks for it.
 
     Raises TernzipError without pooch, without a network, and when an md5 sum is wrong.
     """

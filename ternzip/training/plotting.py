@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
 
 if TYPE_CHECKING:
-    from ternzip.runs import Run
+    from ternzip.training.runs import Run
 
 # One style a curve: black lines told apart by dashes and markers.
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))

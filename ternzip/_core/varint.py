@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ternzip.errors import TernzipError
+from ternzip._core.errors import TernzipError
 
 
 def encode_varint(value: int) -> bytes:

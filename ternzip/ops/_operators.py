@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ternzip import composite, cuda, derivatives
-from ternzip.native import core
+from ternzip._core.native import core
+from ternzip.ops import _composite as composite
+from ternzip.ops import _derivatives as derivatives
+from ternzip.ops import cuda
 
 STE = ("closed", "open", "identity", "scaled")
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ternzip.atomic import atomic_file
 from ternzip.container.describe import TensorInfo, describe
 from ternzip.container.progress import Progress
 from ternzip.container.reader import Reader
 from ternzip.container.writer import Options, write_container
+from ternzip.io.atomic import atomic_file
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ def save_file(
         TernzipError: a tensor the format cannot hold (named), or a path that cannot be written.
         ValueError: an unknown codec or effort, or threads below 1.
     """
-    from ternzip.tensors import with_ties
+    from ternzip.io.tensors import with_ties
 
     options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
     with atomic_file(path) as stream:
@@ -65,7 +65,7 @@ def save(
     merge_zeros: bool = False,
 ) -> bytes:
     """The bytes that save_file would write."""
-    from ternzip.tensors import with_ties
+    from ternzip.io.tensors import with_ties
 
     options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
     stream = io.BytesIO()
@@ -86,8 +86,8 @@ def load_file(
 
     Raises TernzipError for a file that is missing, damaged or hostile.
     """
-    from ternzip.device_decoding import offload_to
-    from ternzip.tensors import to_tensors
+    from ternzip.io.device_decoding import offload_to
+    from ternzip.io.tensors import to_tensors
 
     with Reader.open(path) as reader:
         return to_tensors(
@@ -99,8 +99,8 @@ def load(
     data: bytes | bytearray | memoryview, *, device: str | torch.device = "cpu", threads: int | None = None
 ) -> dict[str, torch.Tensor]:
     """All tensors of the bytes of a .tnz file."""
-    from ternzip.device_decoding import offload_to
-    from ternzip.tensors import to_tensors
+    from ternzip.io.device_decoding import offload_to
+    from ternzip.io.tensors import to_tensors
 
     with Reader.open(data) as reader:
         return to_tensors(reader.read_all_with(offload_to(device), threads=threads), device)
@@ -141,8 +141,8 @@ class safe_open:  # noqa: N801 - the verb of safetensors
 
     def get_tensor(self, name: str) -> torch.Tensor:
         """The tensor of that name; an unknown one raises TernzipError."""
-        from ternzip.device_decoding import offload_to
-        from ternzip.tensors import from_raw
+        from ternzip.io.device_decoding import offload_to
+        from ternzip.io.tensors import from_raw
 
         offload = offload_to(self.device)
         return from_raw(name, self._reader.read_with(offload, name, threads=self.threads), self.device)

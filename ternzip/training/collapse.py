@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ternzip.errors import TernzipError
-from ternzip.modules import ternary_layers
-from ternzip.symbols import SymbolCounts
+from ternzip._core.errors import TernzipError
+from ternzip._core.symbols import SymbolCounts
+from ternzip.quantization.modules import ternary_layers
 
 
 class CollapseWatch:

@@ -1,0 +1,1 @@
+"""Tensors of torch in .tnz files: whole files, bytes, single tensors."""
