@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib")
 
 import ternzip
 from ternzip import TernzipError
-from ternzip.cli.app import app, main
+from ternzip.cli import app, main
 from ternzip.training import demo
 from ternzip.training.recipe import ARCHS, Recipe
 
