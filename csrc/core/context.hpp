@@ -14,6 +14,7 @@ namespace ternzip::context {
 // A chunk of a ternary tensor in C order: out-channels, in-channels, weights of a kernel.
 struct Geometry {
   std::size_t rows = 0, cols = 0, kernel = 0;
+  std::size_t size() const noexcept { return rows * cols * kernel; }
 };
 
 // The rates that the model starts from; a symbol whose count is zero does not occur in any chunk.

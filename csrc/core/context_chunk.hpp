@@ -8,6 +8,7 @@
 
 #include "core/binary_rans.hpp"
 #include "core/context.hpp"
+#include "core/context_bases.hpp"
 #include "core/context_model.hpp"
 #include "core/context_tables.hpp"
 
@@ -24,7 +25,7 @@ inline bool product(const Geometry& g, std::size_t& size) {
   if (g.rows == 0 || g.cols == 0 || g.kernel == 0) return true;
   constexpr std::size_t kLimit = std::numeric_limits<std::size_t>::max() / 64, kRowLimit = 0xFFFFFFFF;
   if (g.cols > kRowLimit / g.kernel || g.rows > kLimit / (g.cols * g.kernel)) return false;
-  size = g.rows * g.cols * g.kernel;
+  size = g.size();
   return true;
 }
 
@@ -33,40 +34,31 @@ inline Geometry plane(const Geometry& g) {
 }
 
 // The mode without learning: two fixed rates.
-struct StaticRates {
-  std::uint32_t nonzero, negative;
-  bool all_nonzero, one_sign;  // these need no flags, or no signs
-  explicit StaticRates(const Counts& c)
-      : nonzero(rate(c.negative + c.positive, c.zero)),
-        negative(rate(c.negative, c.positive)),
-        all_nonzero(c.zero == 0),
-        one_sign(c.negative == 0 || c.positive == 0) {}
-  static std::uint32_t rate(std::uint64_t a, std::uint64_t b) {
-    return squash(log_ratio(2 * a + 1, 2 * b + 1));
-  }
-
-  // What a payload comes to, within a byte.
-  std::uint64_t bytes(const Counts& chunk) const {
-    std::uint64_t bits = 0;  // Q16
-    if (!all_nonzero) {
-      bits = (chunk.negative + chunk.positive) * cost(nonzero) + chunk.zero * cost(kProbOne - nonzero);
-    }
-    if (!one_sign) bits += chunk.negative * cost(negative) + chunk.positive * cost(kProbOne - negative);
-    return 1 + (bits >> 19);
-  }
-  static std::uint64_t cost(std::uint32_t p) { return static_cast<std::uint64_t>((16 << 16) - log2_q16(p)); }
-};
-
 template <class Coder, class Trit>
 void code_static(Coder& coder, const Counts& counts, Trit* trits, std::size_t size) {
   constexpr bool kEncodes = std::is_same_v<Coder, BinaryRansEncoder>;
-  const StaticRates rates(counts);
+  const Bases bases(counts);
+  const std::uint32_t nonzeros = squash(bases.flag), negatives = squash(bases.sign);
   for (std::size_t i = 0; i < size; ++i) {
-    bool nonzero = rates.all_nonzero, negative = counts.positive == 0;
-    if (!rates.all_nonzero) nonzero = coder.code(rates.nonzero, kEncodes && trits[i] != 0);
-    if (nonzero && !rates.one_sign) negative = coder.code(rates.negative, kEncodes && trits[i] < 0);
-    if constexpr (!kEncodes) trits[i] = static_cast<std::int8_t>(nonzero ? (negative ? -1 : 1) : 0);
+    std::uint32_t nonzero = 1;
+    if (!bases.flags_given) nonzero = coder.code(nonzeros, kEncodes && trits[i] != 0);
+    std::int8_t sign = bases.given_trit;
+    if (nonzero && !bases.signs_given) sign = coder.code(negatives, kEncodes && trits[i] < 0) ? -1 : 1;
+    if constexpr (!kEncodes) trits[i] = nonzero ? sign : std::int8_t{0};
   }
+}
+
+// What the payload of that comes to, within a byte.
+inline std::uint64_t static_bytes(const Counts& tensor, const Counts& chunk) {
+  const auto cost = [](std::uint32_t p) { return static_cast<std::uint64_t>((16 << 16) - log2_q16(p)); };
+  const auto bits = [&](std::uint32_t p, std::uint64_t ones, std::uint64_t zeros) {  // Q16
+    return ones * cost(p) + zeros * cost(kProbOne - p);
+  };
+  const Bases bases(tensor);
+  std::uint64_t sum = 0;
+  if (!bases.flags_given) sum += bits(squash(bases.flag), chunk.negative + chunk.positive, chunk.zero);
+  if (!bases.signs_given) sum += bits(squash(bases.sign), chunk.negative, chunk.positive);
+  return 1 + (sum >> 19);
 }
 
 template <class Coder, Shape kShape>
@@ -74,17 +66,25 @@ using QuickModel = Model<Coder, kShape, 32, false>;
 template <class Coder, Shape kShape>
 using MaxModel = Model<Coder, kShape, 128, true>;
 
-template <Shape kShape>
-using OfShape = std::integral_constant<Shape, kShape>;
-
 // Calls `code` with the shape of a kernel as a constant.
 template <class Code>
 void with_shape(std::size_t kernel, const Code& code) {
   switch (shape_of(kernel)) {
-    case Shape::kTree: return code(OfShape<Shape::kTree>{});
-    case Shape::kPlane: return code(OfShape<Shape::kPlane>{});
-    case Shape::kLine: return code(OfShape<Shape::kLine>{});
+    case Shape::kTree: return code(std::integral_constant<Shape, Shape::kTree>{});
+    case Shape::kPlane: return code(std::integral_constant<Shape, Shape::kPlane>{});
+    case Shape::kLine: return code(std::integral_constant<Shape, Shape::kLine>{});
   }
+}
+// Calls `code` with the model of a kernel and an effort, as a std::type_identity.
+template <class Coder, class Code>
+void with_model(std::size_t kernel, Effort effort, const Code& code) {
+  with_shape(kernel, [&](auto shape) {
+    if (effort == Effort::kMax) {
+      code(std::type_identity<MaxModel<Coder, shape()>>{});
+    } else {
+      code(std::type_identity<QuickModel<Coder, shape()>>{});
+    }
+  });
 }
 
 inline bool has_similarity(const Geometry& geometry, Effort effort) {

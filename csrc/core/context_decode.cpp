@@ -52,24 +52,15 @@ struct Body {
 
 void decode_static(DecodeJob& job) {
   BinaryRansDecoder coder(job.payload + 1, job.payload_size - 1);
-  code_static(coder, job.counts, job.out, job.geometry.rows * job.geometry.cols * job.geometry.kernel);
+  code_static(coder, job.counts, job.out, job.geometry.size());
   job.ok = coder.finished();
-}
-
-template <class M>
-void decode_one(DecodeJob& job, const Recipe& recipe) {
-  Body<M> body(job, recipe);
-  while (body.model.more()) body.model.code_row();
 }
 
 void decode_one(DecodeJob& job) {
   const Recipe recipe = Recipe::of_code(job.payload[0]);
-  with_shape(plane(job.geometry).kernel, [&](auto shape) {
-    if (recipe.effort() == Effort::kMax) {
-      decode_one<MaxModel<BinaryRansDecoder, shape()>>(job, recipe);
-    } else {
-      decode_one<QuickModel<BinaryRansDecoder, shape()>>(job, recipe);
-    }
+  with_model<BinaryRansDecoder>(plane(job.geometry).kernel, recipe.effort(), [&](auto type) {
+    Body<typename decltype(type)::type> body(job, recipe);
+    while (body.model.more()) body.model.code_row();
   });
 }
 

@@ -20,7 +20,6 @@ struct Chunk {
   Counts counts;
 
   const Geometry& geometry() const noexcept { return living.left(); }
-  std::size_t size() const noexcept { return geometry().rows * geometry().cols * geometry().kernel; }
 
   // Its first rows, of kTrial weights or a few more; all of them live.
   Chunk head() const {
@@ -30,17 +29,16 @@ struct Chunk {
   }
 
   std::vector<std::uint8_t> encode_static() const {
-    return encode(Recipe::kStatic, [&](auto& coder) { code_static(coder, counts, trits, size()); });
+    return encode(Recipe::kStatic,
+                  [&](auto& coder) { code_static(coder, counts, trits, geometry().size()); });
   }
   std::vector<std::uint8_t> encode_adaptive(const Recipe& recipe) const {
     return encode(recipe.code(), [&](auto& coder) {
       Living(living).code(coder);
-      with_shape(geometry().kernel, [&](auto shape) {
-        if (recipe.effort() == Effort::kMax) {
-          run<MaxModel<BinaryRansEncoder, shape()>>(coder, recipe);
-        } else {
-          run<QuickModel<BinaryRansEncoder, shape()>>(coder, recipe);
-        }
+      with_model<BinaryRansEncoder>(geometry().kernel, recipe.effort(), [&](auto type) {
+        typename decltype(type)::type model(coder, geometry(), counts, recipe.priors(),
+                                            has_similarity(geometry(), recipe.effort()), trits);
+        while (model.more()) model.code_row();
       });
     });
   }
@@ -49,16 +47,11 @@ struct Chunk {
   template <class Code>
   std::vector<std::uint8_t> encode(std::uint8_t recipe, const Code& code) const {
     BinaryRansEncoder coder;
-    coder.reserve(size() + size() / 2);
+    coder.reserve(geometry().size() + geometry().size() / 2);
     code(coder);
     std::vector<std::uint8_t> payload{recipe};
     coder.finish(payload);
     return payload;
-  }
-  template <class M>
-  void run(BinaryRansEncoder& coder, const Recipe& recipe) const {
-    M model(coder, geometry(), counts, recipe.priors(), has_similarity(geometry(), recipe.effort()), trits);
-    while (model.more()) model.code_row();
   }
 };
 
@@ -67,8 +60,11 @@ struct Coded {
   std::vector<std::uint8_t> payload;
 };
 Coded coded(const Chunk& chunk, const Recipe& recipe) { return {recipe, chunk.encode_adaptive(recipe)}; }
-void keep_smaller(Coded& best, Coded other) {
-  if (other.payload.size() < best.payload.size()) best = std::move(other);
+// Returns whether the other is the smaller.
+bool keep_smaller(Coded& best, Coded other) {
+  const bool smaller = other.payload.size() < best.payload.size();
+  if (smaller) best = std::move(other);
+  return smaller;
 }
 
 // Tries other widths of the priors, one after the other. The default effort tries rows and columns together,
@@ -82,13 +78,12 @@ void fit(const Chunk& chunk, Coded& best) {
   const std::size_t count = effort == Effort::kQuick ? 0 : thorough ? kThoroughly.size() : kQuickly.size();
   for (std::size_t group = 0; group < count; ++group) {
     if (groups[group] == 0b0100 && !has_similarity(chunk.geometry(), effort)) continue;
-    const Recipe before = best.recipe;
-    for (std::uint8_t width = 1; width < Recipe::kWidths && best.recipe.code() == before.code(); ++width) {
-      Recipe other = before;
+    for (std::uint8_t width = 1; width < Recipe::kWidths; ++width) {
+      Recipe other = best.recipe;
       for (std::size_t i = 0; i < Priors::kCount; ++i) {
         if ((groups[group] >> i & 1) != 0) other.width(i) = width;
       }
-      keep_smaller(best, coded(chunk, other));
+      if (keep_smaller(best, coded(chunk, other))) break;
     }
   }
 }
@@ -130,21 +125,17 @@ std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& tenso
   const Living living(plane(tensor), trits);
   std::vector<std::int8_t> left;
   if (!living.all()) {
-    left.resize(living.left().rows * living.left().cols * living.left().kernel);
+    left.resize(living.left().size());
     living.gather(trits, left.data());
   }
   const Chunk without{left.data(), living, living.counts(counts)};
 
   const Chunk* chunk = &whole;
   Coded best = coded(whole, Recipe(effort));
-  if (!living.all()) {
-    const std::size_t size_of_whole = best.payload.size();
-    keep_smaller(best, coded(without, Recipe(effort)));
-    if (best.payload.size() < size_of_whole) chunk = &without;
-  }
-  chunk->size() <= kTrial ? fit(*chunk, best) : fit_by_head(*chunk, best);
+  if (!living.all() && keep_smaller(best, coded(without, Recipe(effort)))) chunk = &without;
+  chunk->geometry().size() <= kTrial ? fit(*chunk, best) : fit_by_head(*chunk, best);
 
-  if (StaticRates(counts).bytes(here) >= best.payload.size()) return best.payload;
+  if (static_bytes(counts, here) >= best.payload.size()) return best.payload;
   std::vector<std::uint8_t> payload = whole.encode_static();
   return payload.size() < best.payload.size() ? payload : best.payload;
 }

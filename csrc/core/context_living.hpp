@@ -36,13 +36,13 @@ class Living {
   // Of a tensor's counts, those that its living part is likely to have: exact if the tensor is one chunk.
   Counts counts(const Counts& tensor) const noexcept {
     if (all() || tensor.zero == 0) return tensor;
-    const std::size_t size = whole_.rows * whole_.cols * whole_.kernel;
-    const std::size_t dead = size - left_.rows * left_.cols * left_.kernel;
-    const std::uint64_t chunks = (tensor.negative + tensor.zero + tensor.positive) / size;
+    const std::size_t dead = whole_.size() - left_.size();
+    const std::uint64_t chunks = (tensor.negative + tensor.zero + tensor.positive) / whole_.size();
     const std::uint64_t zeros = tensor.zero - std::min(tensor.zero, dead * chunks);
     return {tensor.negative, std::max<std::uint64_t>(zeros, 1), tensor.positive};
   }
 
+  // Names the dead, in a decoder those that its payload names.
   template <class Coder>
   void code(Coder& coder) {
     if (!coder.code(kSomeDead, !all())) return;
@@ -65,7 +65,7 @@ class Living {
     if (all()) return;
     const std::vector<Run> runs = living_columns();
     const std::size_t width = whole_.cols * whole_.kernel;
-    std::int8_t* part = trits + left_.rows * left_.cols * left_.kernel;
+    std::int8_t* part = trits + left_.size();
     for (std::size_t row = whole_.rows; row-- > 0;) {
       std::int8_t* const out = trits + row * width;
       std::int8_t* written = out + width;

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -17,6 +16,7 @@
 #include "core/binary_rans.hpp"
 #include "core/compiler.hpp"
 #include "core/context.hpp"
+#include "core/context_bases.hpp"
 #include "core/context_flags.hpp"
 #include "core/context_neighbours.hpp"
 #include "core/context_recipe.hpp"
@@ -30,10 +30,13 @@ namespace ternzip::context {
 template <class Coder, Shape kShape, std::size_t kLanes, bool kMagnitude>
 class Model {
   static constexpr bool kEncodes = std::is_same_v<Coder, BinaryRansEncoder>;
+  using FlagModel = Flags<kShape, kMagnitude>;
+  using SignModel = Signs<kShape, kMagnitude>;
+  using SignRow = typename SignModel::Row;
+  using Alike = Similarity<kLanes>;
 
  public:
   using Trit = std::conditional_t<kEncodes, const std::int8_t, std::int8_t>;
-  using Alike = Similarity<kLanes>;
 
   // The decoder's `trits` are all zero to begin with.
   Model(Coder& coder, const Geometry& geometry, const Counts& counts, const Priors& priors, bool similarity,
@@ -41,16 +44,12 @@ class Model {
       : coder_(&coder),
         geometry_(geometry),
         row_(trits),
-        flags_given_(counts.zero == 0),
-        signs_given_(counts.negative == 0 || counts.positive == 0),
-        given_(counts.negative == 0 ? 1 : -1),
+        bases_(counts),
         neighbours_(geometry),
-        flag_base_(log_ratio(2 * (counts.negative + counts.positive) + 1, 2 * counts.zero + 1)),
-        flags_(geometry, neighbours_, priors, flag_base_, squash(flag_base_)),
-        signs_(geometry, neighbours_, priors, log_ratio(2 * counts.negative + 1, 2 * counts.positive + 1),
-               squash(flag_base_) / 8),
+        flags_(geometry, neighbours_, priors, bases_.flag, bases_.density()),
+        signs_(geometry, neighbours_, priors, bases_.sign, bases_.density() / 8),
         found_(geometry.cols * geometry.kernel + 1) {
-    if (similarity) similarity_.emplace(geometry, priors.similar, squash(flag_base_) / 8);
+    if (similarity) similarity_.emplace(geometry, priors.similar, bases_.density() / 8);
   }
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
@@ -60,11 +59,11 @@ class Model {
   // Codes a row, or a row of each of two models side by side: their chains of dependent instructions overlap
   // in the processor.
   void code_row() {
-    if (kMagnitude && !flags_given_ && !signs_given_) {
+    if (kMagnitude && !bases_.flags_given && !bases_.signs_given) {
       similarity_ ? code_weights<true>() : code_weights<false>();
     } else {
-      flags_given_ ? find_all() : code_flags();
-      if (signs_given_) {
+      bases_.flags_given ? find_all() : code_flags();
+      if (bases_.signs_given) {
         give_signs();
       } else {
         similarity_ ? code_signs<true>() : code_signs<false>();
@@ -73,7 +72,7 @@ class Model {
     end_row();
   }
   static void code_rows(Model& a, Model& b) {
-    if (a.flags_given_ || a.signs_given_ || b.flags_given_ || b.signs_given_ ||
+    if (a.bases_.flags_given || a.bases_.signs_given || b.bases_.flags_given || b.bases_.signs_given ||
         a.similarity_.has_value() != b.similarity_.has_value()) {
       a.code_row();
       b.code_row();
@@ -90,7 +89,7 @@ class Model {
   struct FlagPass {
     Model& m;
     Coder coder;
-    typename Flags<kShape, kMagnitude>::Row row;
+    typename FlagModel::Row row;
     std::size_t column = 0;
 
     TERNZIP_INLINE explicit FlagPass(Model& model)
@@ -126,20 +125,11 @@ class Model {
   struct SignPass {
     Model& m;
     Coder coder;
-    typename Signs<kShape, kMagnitude>::Row row;
+    SignRow row;
 
     TERNZIP_INLINE explicit SignPass(Model& model)
         : m(model), coder(std::move(*model.coder_)), row(model.signs_) {}
-    TERNZIP_INLINE void code(Position at) {
-      const auto look = row.look(at);
-      const std::size_t column = at.column(), place = place_of(at);
-      Trit& trit = m.weight(column, place);
-      typename Alike::Look alike{};
-      if constexpr (kSimilar) alike = m.similarity_->look(column, place);
-      const std::int32_t g = row.code(coder, look, alike.prediction, kEncodes && trit < 0);
-      if constexpr (!kEncodes) trit = g > 0 ? -1 : 1;
-      m.template learn<kSimilar>(column, alike, g);
-    }
+    TERNZIP_INLINE void code(Position at) { m.code_sign(row, coder, m.template look<kSimilar>(row, at)); }
     TERNZIP_INLINE void rest(const Position* from) {
       for (; from != m.found_end_; ++from) code(*from);
       *m.coder_ = std::move(coder);
@@ -180,37 +170,45 @@ class Model {
     b.rest(j);
   }
 
+  // Flags and signs in turn.
   template <bool kSimilar>
   void code_weights() {
-    Coder coder = std::move(*coder_);
-    typename Flags<kShape, kMagnitude>::Row flags(flags_, found_.data());
-    typename Signs<kShape, kMagnitude>::Row signs(signs_);
-    for (std::size_t column = 0; column < geometry_.cols;) {
-      const std::size_t size = group_size(column);
-      flags.begin_group(column);
+    FlagPass flags(*this);
+    SignRow signs(signs_);
+    while (flags.more()) {
+      const std::size_t size = flags.begin();
       for (std::size_t k = 0; k < size; ++k) {
-        const Position at = flags.position(k);
-        const auto look = signs.look(at);
-        Trit& trit = weight(column, k);
-        typename Alike::Look alike{};
-        if constexpr (kSimilar) alike = similarity_->look(at.column(), place_of(at));
-        const std::size_t magnitude =
-            Flags<kShape, kMagnitude>::magnitude(look.prediction + alike.prediction);
-        if (!flags.template code<true>(coder, k, kEncodes && trit != 0, magnitude)) continue;
-        const std::int32_t g = signs.code(coder, look, alike.prediction, kEncodes && trit < 0);
-        if constexpr (!kEncodes) trit = g > 0 ? -1 : 1;
-        learn<kSimilar>(at.column(), alike, g);
+        const auto sign = look<kSimilar>(signs, flags.row.position(k));
+        const std::size_t magnitude = FlagModel::magnitude(sign.prediction());
+        if (flags.row.template code<true>(flags.coder, k, kEncodes && *sign.trit != 0, magnitude)) {
+          code_sign(signs, flags.coder, sign);
+        }
       }
-      flags.end_group(size);
-      column += kShape == Shape::kLine ? size : 1;
+      flags.end(size);
     }
-    *coder_ = std::move(coder);
+    flags.land();
   }
 
-  // After a sign.
+  // A sign that is to be coded, and what is known of it.
   template <bool kSimilar>
-  TERNZIP_INLINE void learn(std::size_t column, const typename Alike::Look& alike, std::int32_t gradient) {
-    if constexpr (kSimilar) similarity_->learn(column, alike, gradient);
+  struct Sign {
+    Trit* trit;
+    std::size_t column;
+    typename SignModel::Look look;
+    typename Alike::Look alike{};  // with kSimilar
+    std::int32_t prediction() const noexcept { return look.prediction + alike.prediction; }
+  };
+  template <bool kSimilar>
+  TERNZIP_INLINE Sign<kSimilar> look(SignRow& row, Position at) {
+    Sign<kSimilar> sign{&weight(at), at.column(), row.look(at)};
+    if constexpr (kSimilar) sign.alike = similarity_->look(at.column(), place_in_kernel<kShape>(at));
+    return sign;
+  }
+  template <bool kSimilar>
+  TERNZIP_INLINE void code_sign(SignRow& row, Coder& coder, const Sign<kSimilar>& sign) {
+    const std::int32_t g = row.code(coder, sign.look, sign.prediction(), kEncodes && *sign.trit < 0);
+    if constexpr (!kEncodes) *sign.trit = g > 0 ? -1 : 1;
+    if constexpr (kSimilar) similarity_->learn(sign.column, sign.alike, g);
     if (!signs_.due()) [[likely]]
       return;
     signs_.learn();
@@ -229,7 +227,7 @@ class Model {
   void give_signs() {
     if constexpr (!kEncodes) {
       for (const Position* at = found_.data(); at != found_end_; ++at) {
-        weight(at->column(), place_of(*at)) = given_;
+        weight(*at) = bases_.given_trit;
       }
     }
   }
@@ -239,31 +237,27 @@ class Model {
       neighbours_.nonzero.end_row(row_, [](std::int8_t trit) { return trit != 0; });
       neighbours_.negative.end_row(row_, [](std::int8_t trit) { return trit < 0; });
     }
-    if (similarity_ && !signs_given_) similarity_->end_row(row_number_, row_);
+    if (similarity_ && !bases_.signs_given) similarity_->end_row(row_number_, row_);
     row_ += geometry_.cols * geometry_.kernel;
     ++row_number_;
   }
 
-  static std::size_t place_of(Position at) noexcept {
-    return kShape == Shape::kTree ? static_cast<std::size_t>(std::bit_width(at.place())) - 1 : at.place();
-  }
   std::size_t group_size(std::size_t column) const noexcept {
     return kShape == Shape::kLine ? std::min(kLineGroup, geometry_.cols - column) : geometry_.kernel;
   }
   Trit& weight(std::size_t column, std::size_t k) const noexcept {
     return row_[column * geometry_.kernel + k];
   }
+  Trit& weight(Position at) const noexcept { return weight(at.column(), place_in_kernel<kShape>(at)); }
 
   Coder* coder_;
   Geometry geometry_;
   Trit* row_;
   std::size_t row_number_ = 0;
-  bool flags_given_, signs_given_;
-  std::int8_t given_;
+  Bases bases_;
   Neighbours neighbours_;
-  std::int32_t flag_base_;
-  Flags<kShape, kMagnitude> flags_;
-  Signs<kShape, kMagnitude> signs_;
+  FlagModel flags_;
+  SignModel signs_;
   std::optional<Alike> similarity_;
   std::vector<Position> found_;  // the row's nonzeros
   Position* found_end_ = nullptr;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -37,6 +38,11 @@ class Position {
  private:
   std::uint64_t packed_;
 };
+
+template <Shape kShape>
+inline std::uint32_t place_in_kernel(Position at) noexcept {
+  return kShape == Shape::kTree ? static_cast<std::uint32_t>(std::bit_width(at.place())) - 1 : at.place();
+}
 
 // The window's lanes that are set, one bit each.
 struct Pattern {

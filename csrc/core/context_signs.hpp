@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -64,7 +63,7 @@ class Signs {
           look.negative = m.neighbours_->kernel.pattern(negative_, at.place());
           look.positive = m.neighbours_->kernel.pattern(nonzero_, at.place()) ^ look.negative;
         } else {  // the negatives are kept as in a node, with the kernel's last place in bit 0
-          const auto k = static_cast<unsigned>(std::bit_width(at.place())) - 1;
+          const std::uint32_t k = place_in_kernel<kShape>(at);
           look.after = static_cast<std::uint32_t>(m.group_) - k - 1;
           const auto negative = static_cast<std::uint32_t>(negative_ >> (look.after + 1));
           look.negative.near = negative | 1U << k;
@@ -76,10 +75,11 @@ class Signs {
       return look;
     }
 
-    // Codes the sign of the weight last looked at. Returns the gradient, which is positive if it is negative.
+    // Codes the sign of the weight last looked at, by what all that is known of it predicts. Returns the
+    // gradient, which is positive if it is negative.
     template <class Coder>
-    TERNZIP_INLINE std::int32_t code(Coder& coder, const Look& look, std::int32_t similar, bool negative) {
-      const std::uint32_t p = squash(m.base_ + look.prediction + similar);
+    TERNZIP_INLINE std::int32_t code(Coder& coder, const Look& look, std::int32_t prediction, bool negative) {
+      const std::uint32_t p = squash(m.base_ + prediction);
       const std::uint32_t bit = coder.code(p, negative);
       const auto g = static_cast<std::int32_t>((bit << 16) - p);
       m.sums_.add(look.negative, g);
