@@ -8,7 +8,7 @@
 #include <string>
 
 #include "bindings/registry.hpp"
-#include "core/element_sink.hpp"
+#include "core/tensor/element_sink.hpp"
 
 namespace ternzip::bindings {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "bindings/registry.hpp"
-#include "core/context.hpp"
+#include "core/codecs/context/context.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;

@@ -9,9 +9,9 @@
 
 #include "bindings/registry.hpp"
 #include "bindings/weight_jobs.hpp"
-#include "cuda/cuda_fast_plan.hpp"
-#include "cuda/cuda_target.hpp"
-#include "cuda/cuda_weights.hpp"
+#include "cuda/fast/plan.hpp"
+#include "cuda/target.hpp"
+#include "cuda/weights/weights.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;

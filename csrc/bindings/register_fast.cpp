@@ -4,7 +4,7 @@
 
 #include "bindings/elements.hpp"
 #include "bindings/registry.hpp"
-#include "core/fast.hpp"
+#include "core/codecs/fast/fast.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;

@@ -1,7 +1,7 @@
 #include <stdexcept>
 
 #include "bindings/registry.hpp"
-#include "core/planes.hpp"
+#include "core/codecs/planes/planes.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;

@@ -1,7 +1,7 @@
 #include "bindings/elements.hpp"
 #include "bindings/registry.hpp"
-#include "core/ternary_tensor.hpp"
-#include "core/trit_pack.hpp"
+#include "core/codecs/packed/packed.hpp"
+#include "core/tensor/ternary_tensor.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;

@@ -1,7 +1,7 @@
 // Any payload of the `context` codec, alone and beside another one, and round trips of any geometry.
 #include <algorithm>
 
-#include "core/context.hpp"
+#include "core/codecs/context/context.hpp"
 #include "fuzz/input.hpp"
 
 namespace ternzip::fuzz {

@@ -1,6 +1,6 @@
 // The CUDA decoder, emulated on the CPU, against the CPU's own: any payload, and damaged ones of every kind.
-#include "core/fast.hpp"
-#include "cuda/cuda_fast_plan.hpp"
+#include "core/codecs/fast/fast.hpp"
+#include "cuda/fast/plan.hpp"
 #include "fuzz/input.hpp"
 
 namespace ternzip::fuzz {

@@ -1,7 +1,7 @@
 // Any payload of the `fast` codec. Both ways of decoding and all instruction sets must agree on every payload
 // that one of them accepts.
-#include "core/fast.hpp"
-#include "core/isa.hpp"
+#include "core/codecs/fast/fast.hpp"
+#include "core/simd/isa.hpp"
 #include "fuzz/input.hpp"
 
 namespace ternzip::fuzz {

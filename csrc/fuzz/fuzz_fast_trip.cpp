@@ -1,6 +1,6 @@
 // Round trips of the `fast` codec with any options: apart from fuzz_fast, because an encoder's run takes as
 // long as many decoders'.
-#include "core/fast.hpp"
+#include "core/codecs/fast/fast.hpp"
 #include "fuzz/input.hpp"
 
 namespace ternzip::fuzz {

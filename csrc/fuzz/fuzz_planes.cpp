@@ -1,5 +1,5 @@
 // Byte planes: merging undoes splitting and the other way round, at every width and alignment.
-#include "core/planes.hpp"
+#include "core/codecs/planes/planes.hpp"
 #include "fuzz/input.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
