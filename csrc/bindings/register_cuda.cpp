@@ -109,8 +109,9 @@ void register_fast_cuda(py::module_& module) {
         }
         if (!accepted) return std::nullopt;
         const std::size_t size = upload->size(), scratch = upload->scratch_size();
-        const py::capsule capsule(upload.release(), kUploadName,
+        const py::capsule capsule(upload.get(), kUploadName,
                                   [](void* held) { delete static_cast<cuda::FastUpload*>(held); });
+        (void)upload.release();  // the capsule's from here on
         return std::make_tuple(capsule, size, scratch);
       },
       py::arg("chunks"), py::arg("negative"), py::arg("zero"), py::arg("positive"));

@@ -43,18 +43,18 @@ void decode_anything(Input& input) {
     jobs[i].payload = payloads[i].data();
     jobs[i].payload_size = payloads[i].size();
   }
-  context::decode(jobs, count);
+  bool accepted[2] = {};
+  context::decode_many(jobs, count, accepted);
   for (std::size_t i = 0; i < count; ++i) {
     for (const std::int8_t trit : trits[i]) {
-      require(!jobs[i].ok || (trit >= -1 && trit <= 1), "decoded trits are trits");
+      require(!accepted[i] || (trit >= -1 && trit <= 1), "decoded trits are trits");
     }
     // Alone, a payload is decoded to the same.
     std::vector<std::int8_t> again(trits[i].size(), 2);
     DecodeJob alone = jobs[i];
     alone.out = again.data();
-    alone.ok = false;
-    context::decode(&alone, 1);
-    require(alone.ok == jobs[i].ok && (!alone.ok || again == trits[i]), "lockstep changes nothing");
+    const bool alone_accepted = context::decode(alone);
+    require(alone_accepted == accepted[i] && (!accepted[i] || again == trits[i]), "lockstep changes nothing");
   }
 }
 
@@ -68,9 +68,8 @@ void round_trip(Input& input) {
   }
   const std::vector<std::uint8_t> payload = context::encode(trits.data(), shape, counts, chosen);
   std::vector<std::int8_t> decoded(trits.size(), 2);
-  DecodeJob job{payload.data(), payload.size(), shape, counts, decoded.data(), false};
-  context::decode(&job, 1);
-  require(job.ok, "what is encoded can be decoded");
+  const DecodeJob job{payload.data(), payload.size(), shape, counts, decoded.data()};
+  require(context::decode(job), "what is encoded can be decoded");
   require(decoded == trits, "what is decoded is what was encoded");
 }
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -12,9 +11,9 @@ namespace ternzip {
 
 // Calls body(begin, end, part) for consecutive parts of [0, count), each but the last a multiple of
 // `grain` long, on at most `threads` threads, and returns when all are done. Parts are numbered in order from
-// 0; there are at most max(threads, 1). `body` must not throw.
+// 0; there are at most max(threads, 1). Throws nothing; `body` must not throw.
 template <class Body>
-void parallel_for(std::size_t count, std::size_t grain, unsigned threads, const Body& body) {
+void parallel_for(std::size_t count, std::size_t grain, unsigned threads, const Body& body) noexcept {
   const std::size_t grains = count / grain + (count % grain != 0 ? 1 : 0);
   const std::size_t parts = std::max<std::size_t>(1, std::min<std::size_t>(threads, grains));
   const auto run = [&](std::size_t part) {
@@ -25,12 +24,13 @@ void parallel_for(std::size_t count, std::size_t grain, unsigned threads, const 
     body(bound(part), bound(part + 1), part);
   };
   std::vector<std::thread> workers;
-  workers.reserve(parts - 1);
   std::size_t started = 1;
   try {
+    workers.reserve(parts - 1);
     for (; started < parts; ++started) workers.emplace_back(run, started);
-  } catch (const std::system_error&) {
-    // No more threads to be had: the caller does the rest.
+  } catch (...) {
+    // No more threads to be had, or no memory for one: the caller does the rest. Nothing may leave here while
+    // a worker runs, since a thread that is not joined ends the process.
   }
   run(0);
   for (std::size_t part = started; part < parts; ++part) run(part);

@@ -78,11 +78,11 @@ void with_shape(std::size_t kernel, const Code& code) {
 // Calls `code` with the model of a kernel and an effort, as a std::type_identity.
 template <class Coder, class Code>
 void with_model(std::size_t kernel, Effort effort, const Code& code) {
-  with_shape(kernel, [&](auto shape) {
+  with_shape(kernel, [&]<Shape kShape>(std::integral_constant<Shape, kShape>) {
     if (effort == Effort::kMax) {
-      code(std::type_identity<MaxModel<Coder, shape()>>{});
+      code(std::type_identity<MaxModel<Coder, kShape>>{});
     } else {
-      code(std::type_identity<QuickModel<Coder, shape()>>{});
+      code(std::type_identity<QuickModel<Coder, kShape>>{});
     }
   });
 }

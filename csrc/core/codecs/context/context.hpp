@@ -35,12 +35,15 @@ struct DecodeJob {
   Geometry geometry;
   Counts counts;
   std::int8_t* out = nullptr;  // rows * cols * kernel trits
-  bool ok = false;             // set by decode: whether the payload was one that encode can have written
 };
 
-// Decodes several chunks, two at a time in one thread: their chains of dependent instructions overlap.
-// A damaged payload ends in bounded time with ok == false or, rarely, with wrong trits; memory stays below
-// 40 bytes for every trit plus a constant.
-void decode(DecodeJob* jobs, std::size_t count);
+// Decodes a chunk. False if the payload is not one that encode can have written (what `out` then holds is
+// unspecified). A damaged payload ends in bounded time with false or, rarely, with wrong trits; memory stays
+// below 40 bytes for every trit plus a constant, and std::bad_alloc says where that is not to be had.
+bool decode(const DecodeJob& job);
+
+// Decodes several, two at a time in one thread: their chains of dependent instructions overlap. What decode
+// would return of each goes to accepted[count].
+void decode_many(const DecodeJob* jobs, std::size_t count, bool* accepted);
 
 }  // namespace ternzip::context

@@ -7,9 +7,9 @@
 namespace ternzip::context {
 namespace {
 
-// Whether the payload has a body to decode; else sets `job.ok` and the output.
-bool begin(DecodeJob& job) {
-  job.ok = false;
+// Whether the payload has a body to decode; else `accepted` and the output are final.
+bool begin(const DecodeJob& job, bool& accepted) {
+  accepted = false;
   std::size_t size = 0;
   if (!product(job.geometry, size)) return false;
   std::fill_n(job.out, size, std::int8_t{0});
@@ -17,61 +17,67 @@ bool begin(DecodeJob& job) {
   if (trivial(counts, size)) {
     const int only = counts.positive != 0 ? 1 : counts.negative != 0 ? -1 : 0;
     std::fill_n(job.out, size, static_cast<std::int8_t>(only));
-    job.ok = job.payload_size == 0;
+    accepted = job.payload_size == 0;
     return false;
   }
   return job.payload_size != 0 && job.payload[0] < Recipe::kEnd;
 }
 
-// A body on its way; coder and model stay where they are, for they point at each other.
+// A chunk that is being decoded; coder and model stay where they are, for they point at each other.
 template <class M>
-struct Body {
-  DecodeJob& job;
+struct ChunkDecoder {
   BinaryRansDecoder coder;
   Living living;
   M model;
-  Body(DecodeJob& j, const Recipe& recipe)
-      : job(j),
-        coder(j.payload + 1, j.payload_size - 1),
-        living(survivors(coder, plane(j.geometry))),
-        model(coder, living.left(), living.counts(j.counts), recipe.priors(),
-              has_similarity(living.left(), recipe.effort()), j.out) {}
-  Body(const Body&) = delete;
-  Body& operator=(const Body&) = delete;
-  ~Body() {
-    job.ok = coder.finished();
-    living.scatter(job.out);
-  }
+  std::int8_t* out;
+
+  explicit ChunkDecoder(const DecodeJob& job) : ChunkDecoder(job, Recipe::of_code(job.payload[0])) {}
+  ChunkDecoder(const DecodeJob& job, const Recipe& recipe)
+      : coder(job.payload + 1, job.payload_size - 1),
+        living(survivors(coder, plane(job.geometry))),
+        model(coder, living.left(), living.counts(job.counts), recipe.priors(),
+              has_similarity(living.left(), recipe.effort()), job.out),
+        out(job.out) {}
+  ChunkDecoder(const ChunkDecoder&) = delete;
+  ChunkDecoder& operator=(const ChunkDecoder&) = delete;
 
   static Living survivors(BinaryRansDecoder& coder, const Geometry& geometry) {
     Living living(geometry);
     living.code(coder);
     return living;
   }
+
+  // Decodes what rows are left, puts all weights in their places and says whether the payload ended well. Not
+  // in a destructor: this allocates.
+  bool finish() {
+    while (model.more()) model.code_row();
+    living.scatter(out);
+    return coder.finished();
+  }
 };
 
-void decode_static(DecodeJob& job) {
+bool decode_static(const DecodeJob& job) {
   BinaryRansDecoder coder(job.payload + 1, job.payload_size - 1);
   code_static(coder, job.counts, job.out, job.geometry.size());
-  job.ok = coder.finished();
+  return coder.finished();
 }
 
-void decode_one(DecodeJob& job) {
-  const Recipe recipe = Recipe::of_code(job.payload[0]);
-  with_model<BinaryRansDecoder>(plane(job.geometry).kernel, recipe.effort(), [&](auto type) {
-    Body<typename decltype(type)::type> body(job, recipe);
-    while (body.model.more()) body.model.code_row();
-  });
+bool decode_one(const DecodeJob& job) {
+  bool accepted = false;
+  with_model<BinaryRansDecoder>(
+      plane(job.geometry).kernel, Recipe::of_code(job.payload[0]).effort(),
+      [&]<class M>(std::type_identity<M>) { accepted = ChunkDecoder<M>(job).finish(); });
+  return accepted;
 }
 
 // Two of the same shape.
-void decode_two(DecodeJob& one, DecodeJob& two) {
-  with_shape(plane(one.geometry).kernel, [&](auto shape) {
-    using M = QuickModel<BinaryRansDecoder, shape()>;
-    Body<M> first(one, Recipe::of_code(one.payload[0])), second(two, Recipe::of_code(two.payload[0]));
+void decode_two(const DecodeJob& one, const DecodeJob& two, bool& one_accepted, bool& two_accepted) {
+  with_shape(plane(one.geometry).kernel, [&]<Shape kShape>(std::integral_constant<Shape, kShape>) {
+    using M = QuickModel<BinaryRansDecoder, kShape>;
+    ChunkDecoder<M> first(one), second(two);
     while (first.model.more() && second.model.more()) M::code_rows(first.model, second.model);
-    while (first.model.more()) first.model.code_row();
-    while (second.model.more()) second.model.code_row();
+    one_accepted = first.finish();
+    two_accepted = second.finish();
   });
 }
 
@@ -80,26 +86,34 @@ bool pairs(const DecodeJob& job) { return Recipe::of_code(job.payload[0]).effort
 
 }  // namespace
 
-void decode(DecodeJob* jobs, std::size_t count) {
-  DecodeJob* waiting[3] = {};  // for a partner of the same shape
-  for (DecodeJob* job = jobs; job != jobs + count; ++job) {
-    if (!begin(*job)) continue;
-    if (job->payload[0] == Recipe::kStatic) {
-      decode_static(*job);
+bool decode(const DecodeJob& job) {
+  bool accepted = false;
+  decode_many(&job, 1, &accepted);
+  return accepted;
+}
+
+void decode_many(const DecodeJob* jobs, std::size_t count, bool* accepted) {
+  constexpr std::size_t kNone = ~std::size_t{0};
+  std::size_t waiting[kShapes] = {kNone, kNone, kNone};  // of each shape, a job without a partner
+  for (std::size_t i = 0; i < count; ++i) {
+    const DecodeJob& job = jobs[i];
+    if (!begin(job, accepted[i])) continue;
+    if (job.payload[0] == Recipe::kStatic) {
+      accepted[i] = decode_static(job);
       continue;
     }
-    DecodeJob*& partner = waiting[static_cast<std::size_t>(shape_of(plane(job->geometry).kernel))];
-    if (!pairs(*job)) {
-      decode_one(*job);
-    } else if (partner == nullptr) {
-      partner = job;
+    std::size_t& partner = waiting[static_cast<std::size_t>(shape_of(plane(job.geometry).kernel))];
+    if (!pairs(job)) {
+      accepted[i] = decode_one(job);
+    } else if (partner == kNone) {
+      partner = i;
     } else {
-      decode_two(*partner, *job);
-      partner = nullptr;
+      decode_two(jobs[partner], job, accepted[partner], accepted[i]);
+      partner = kNone;
     }
   }
-  for (DecodeJob* job : waiting) {
-    if (job != nullptr) decode_one(*job);
+  for (const std::size_t i : waiting) {
+    if (i != kNone) accepted[i] = decode_one(jobs[i]);
   }
 }
 

@@ -35,9 +35,9 @@ struct Chunk {
   std::vector<std::uint8_t> encode_adaptive(const Recipe& recipe) const {
     return encode(recipe.code(), [&](auto& coder) {
       Living(living).code(coder);
-      with_model<BinaryRansEncoder>(geometry().kernel, recipe.effort(), [&](auto type) {
-        typename decltype(type)::type model(coder, geometry(), counts, recipe.priors(),
-                                            has_similarity(geometry(), recipe.effort()), trits);
+      with_model<BinaryRansEncoder>(geometry().kernel, recipe.effort(), [&]<class M>(std::type_identity<M>) {
+        M model(coder, geometry(), counts, recipe.priors(), has_similarity(geometry(), recipe.effort()),
+                trits);
         while (model.more()) model.code_row();
       });
     });

@@ -16,6 +16,7 @@ namespace ternzip::context {
 // How a weight's earlier neighbours are looked up. A kernel of up to nine weights has one pattern for every
 // place and history (a binary tree); a larger one a near and a far pattern; a matrix is a plane itself.
 enum class Shape { kTree, kPlane, kLine };
+inline constexpr std::size_t kShapes = 3;
 inline constexpr std::size_t kTreeKernel = 9;
 inline Shape shape_of(std::size_t kernel) noexcept {
   return kernel == 1 ? Shape::kLine : kernel <= kTreeKernel ? Shape::kTree : Shape::kPlane;
