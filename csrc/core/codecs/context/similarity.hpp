@@ -16,9 +16,7 @@ namespace ternzip::context {
 // The learned factor of a prediction y (Q12): how far it can be trusted.
 class Gain {
  public:
-  std::int32_t apply(std::int32_t y) const noexcept {
-    return static_cast<std::int32_t>((std::int64_t{factor_.mean} * y) >> 16);
-  }
+  std::int64_t apply(std::int32_t y) const noexcept { return (std::int64_t{factor_.mean} * y) >> 16; }
   void add(std::int32_t gradient, std::int32_t y) noexcept {
     gradient_ += (std::int64_t{gradient} * y) >> kLogitBits;
     curvature_ += static_cast<std::uint64_t>(std::int64_t{y} * y) >> 10;  // y^2 / 4 in Q16
@@ -66,7 +64,7 @@ class Similarity {
     look.column_weights = column_weights_.data() + column * kLanes;
     look.by_row = dot(row_weights_.data(), look.rows);
     look.by_column = dot(look.column_weights, look.columns);
-    look.prediction = row_gain_.apply(look.by_row) + column_gain_.apply(look.by_column);
+    look.prediction = limited(row_gain_.apply(look.by_row) + column_gain_.apply(look.by_column));
     return look;
   }
 
@@ -99,6 +97,21 @@ class Similarity {
   }
 
  private:
+  // A payload can drive a term to 256 nats times 8 a lane, and the sum of two beyond 32 bits. Beyond the
+  // limit a sum decides alone, whatever is added to it: the logit ends as that of a sure bit and the
+  // magnitude as the largest, so no bit depends on what is cut off. A branch that is never taken costs less
+  // than a clamp.
+  static constexpr std::int64_t kLargestTerm =
+      (kCoefficientLimit * static_cast<std::int64_t>(kLanes << 15)) >> 16;
+  static constexpr std::int64_t kLimit = std::int64_t{1} << 28;
+  static_assert(kLimit >= kSquashLimit + kOtherTermsLimit);
+  static constexpr std::int32_t limited(std::int64_t logit) noexcept {
+    if (logit > kLimit || logit < -kLimit) [[unlikely]]
+      return static_cast<std::int32_t>(logit > 0 ? kLimit : -kLimit);
+    return static_cast<std::int32_t>(logit);
+  }
+  static_assert(limited(2 * kLargestTerm) == kLimit && limited(-2 * kLargestTerm) == -kLimit);
+
   static std::int32_t dot(const std::int16_t* weights, const std::int16_t* lanes) noexcept {
     std::int32_t sum = 0;
     for (std::size_t j = 0; j < kLanes; ++j) sum += std::int32_t{weights[j]} * lanes[j];

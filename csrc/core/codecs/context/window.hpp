@@ -24,11 +24,12 @@ inline void grow(std::uint32_t& precision, std::uint64_t curvature) noexcept {
   precision = static_cast<std::uint32_t>(std::min<std::uint64_t>(precision + curvature, kPrecisionLimit));
 }
 
-// A coefficient (Q16 nats), kept within 256 nats so that sums fit 32 bits whatever a payload makes of it.
+// A coefficient (Q16 nats), kept within 256 nats so that sums of a window fit 32 bits whatever a payload
+// makes of it.
+inline constexpr std::int64_t kCoefficientLimit = 1 << 24;
 inline void move(std::int32_t& mean, std::int64_t gradient, std::uint32_t precision) noexcept {
-  constexpr std::int64_t kLimit = 1 << 24;
   const std::int64_t moved = mean + ((gradient * reciprocal(precision)) >> 16);
-  mean = static_cast<std::int32_t>(std::clamp<std::int64_t>(moved, -kLimit, kLimit));
+  mean = static_cast<std::int32_t>(std::clamp(moved, -kCoefficientLimit, kCoefficientLimit));
 }
 
 struct Scalar {
@@ -43,6 +44,12 @@ struct Scalar {
 // The window of earlier neighbours: 1 and 2 back, then the row above from x + 2 to x - 2, then the row above
 // that. One coefficient for each, shared by all places.
 inline constexpr std::size_t kNear = 7, kFar = 5, kWindowLanes = kNear + kFar;
+
+// What a sign's logit (Q12) is at most without similarity: two patterns of all lanes, in a tree with a pair's
+// coefficient on each, and the base, which is the logarithm of a ratio of 64-bit counts.
+inline constexpr std::int64_t kOtherTermsLimit =
+    2 * 2 * static_cast<std::int64_t>(kWindowLanes) * (kCoefficientLimit >> (16 - kLogitBits)) +
+    (45 << kLogitBits);
 
 using WindowGradients = std::array<std::int64_t, kWindowLanes + 1>;  // the last: of no lane
 
