@@ -39,8 +39,12 @@ class BinaryRansEncoder {
         words.push_back(static_cast<std::uint32_t>(state));
         state >>= 32;
       }
-      const std::uint64_t quotient = divide(state, frequency);
-      state = (quotient << 16) + (state - quotient * frequency) + (bit ? p0 : 0);
+      std::uint64_t quotient = multiply_high(state, ~std::uint64_t{0} / frequency);
+      std::uint64_t remainder = state - quotient * frequency;
+      const std::uint64_t one_less = remainder >= frequency ? 1 : 0;  // see below
+      quotient += one_less;
+      remainder -= frequency & (0 - one_less);
+      state = (quotient << 16) + remainder + (bit ? p0 : 0);
     }
     for (; state != 0; state >>= 8) out.push_back(static_cast<std::uint8_t>(state));
     for (std::size_t i = words.size(); i-- > 0;) {
@@ -51,14 +55,21 @@ class BinaryRansEncoder {
   }
 
  private:
-  // state / frequency, exactly, where that is below 2^48: doubles are within one of it, and many processors
-  // divide 64-bit integers several times slower.
-  static std::uint64_t divide(std::uint64_t state, std::uint64_t frequency) noexcept {
-    const double half = static_cast<double>(static_cast<std::int64_t>(state >> 1));
-    const auto guess = static_cast<std::int64_t>(half * (2.0 / static_cast<double>(frequency)));
-    const auto rest = static_cast<std::int64_t>(state - static_cast<std::uint64_t>(guess) * frequency);
-    const auto divisor = static_cast<std::int64_t>(frequency);
-    return static_cast<std::uint64_t>(guess + (rest >= divisor) - (rest < 0));
+  // Every state waits for the one before it, and a division for nothing but its operands: the division that
+  // finish makes does not depend on the state, so that processors do it ahead. With f the frequency and
+  // r = floor((2^64 - 1) / f), 2^64 = r f + e for some 1 <= e <= f, so that
+  //   state r / 2^64 = state / f - (state / 2^64) (e / f),  which is less than 1 below state / f:
+  // its floor is the quotient or one less, and in the latter case the remainder is f too large.
+  static std::uint64_t multiply_high(std::uint64_t a, std::uint64_t b) noexcept {
+#if defined(__SIZEOF_INT128__)
+    __extension__ using Wide = unsigned __int128;
+    return static_cast<std::uint64_t>((Wide{a} * b) >> 64);
+#else
+    const std::uint64_t a0 = a & 0xFFFFFFFF, a1 = a >> 32, b0 = b & 0xFFFFFFFF, b1 = b >> 32;
+    const std::uint64_t low = a1 * b0 + (a0 * b0 >> 32);  // below 2^64, as is the sum that follows
+    const std::uint64_t middle = a0 * b1 + (low & 0xFFFFFFFF);
+    return a1 * b1 + (low >> 32) + (middle >> 32);
+#endif
   }
 
   std::vector<std::uint32_t> record_;
