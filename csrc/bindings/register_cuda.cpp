@@ -17,7 +17,7 @@ namespace ternzip::bindings {
 namespace py = pybind11;
 namespace {
 
-// (address or 0, value, each) of lo, hi, neg and pos.
+// (address or 0, value, each) of lo, hi, negative and positive.
 using DeviceScalars = std::vector<std::tuple<std::uintptr_t, double, bool>>;
 
 cuda::Scalars device_scalars(const DeviceScalars& given) {

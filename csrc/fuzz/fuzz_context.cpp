@@ -7,7 +7,6 @@
 namespace ternzip::fuzz {
 namespace {
 
-using context::Counts;
 using context::DecodeJob;
 using context::Effort;
 using context::Geometry;
@@ -62,7 +61,7 @@ void round_trip(Input& input) {
   const Geometry shape = geometry(input);
   const Effort chosen = effort(input);
   const std::vector<std::int8_t> trits = input.trits(size_of(shape));
-  Counts counts{input.count() / 2, input.count() / 2, input.count() / 2};  // of the rest of the tensor
+  TritCounts counts{input.count() / 2, input.count() / 2, input.count() / 2};  // of the rest of the tensor
   for (const std::int8_t trit : trits) {
     ++(trit < 0 ? counts.negative : trit > 0 ? counts.positive : counts.zero);
   }

@@ -53,21 +53,19 @@ int main() {
   for (const context::Geometry shape : {context::Geometry{40, 12, 9}, {24, 10, 25}, {60, 70, 1}, {3, 2, 4}}) {
     for (const unsigned zeros : {40u, 150u, 240u}) {
       const std::vector<std::int8_t> trits = made(shape, zeros);
-      TensorCounts counts;
+      TritCounts counts;
       for (const std::int8_t trit : trits) {
         ++(trit < 0 ? counts.negative : trit > 0 ? counts.positive : counts.zero);
       }
       for (const int effort : {1, 2, 3}) {
         digest.add(context::encode(trits.data(), shape, counts, static_cast<context::Effort>(effort)));
       }
-      std::vector<std::uint8_t> payload;
       for (const unsigned lanes : {0u, 8u, 64u}) {
-        fast_encode(trits.data(), trits.size(), counts, {lanes, 10, 0, 0}, payload);
-        digest.add(payload);
+        digest.add(fast::encode(trits.data(), trits.size(), counts, {lanes, 10, 0, 0}));
       }
-      payload.resize(packed_size(trits.size()));
-      pack_trits(trits.data(), trits.size(), payload.data());
-      digest.add(payload);
+      std::vector<std::uint8_t> packed(packed_size(trits.size()));
+      pack_trits(trits.data(), trits.size(), packed.data());
+      digest.add(packed);
     }
   }
   if (digest.value() == kExpected) return 0;

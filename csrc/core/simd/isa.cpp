@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstdlib>
 
-#if defined(TERNZIP_X86) && defined(_MSC_VER) && !defined(__clang__)
+#if defined(TERNZIP_X86) && defined(_MSC_VER)
 #include <immintrin.h>
 #include <intrin.h>
 #endif
@@ -13,7 +13,10 @@ namespace ternzip {
 namespace {
 
 #if defined(TERNZIP_X86)
-#if defined(_MSC_VER) && !defined(__clang__)
+#if defined(_MSC_VER)  // clang-cl too: it does not link what __builtin_cpu_supports reads
+#if defined(__clang__)
+__attribute__((target("xsave")))  // for _xgetbv; called only where the processor has it
+#endif
 // Leaf 7's EBX where the operating system saves the wide registers, else 0.
 unsigned leaf7(unsigned long long xcr0_mask) noexcept {
   int info[4];

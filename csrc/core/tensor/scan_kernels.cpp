@@ -17,48 +17,48 @@ struct Counter<std::uint8_t> {
 };
 
 template <class UInt>
-LevelCounts match(const void* src, std::size_t n, std::uint64_t neg_bits, std::uint64_t pos_bits,
-                  std::uint64_t negative_zero_bits) {
+PatternCounts match(const void* src, std::size_t n, std::uint64_t negative_bits, std::uint64_t positive_bits,
+                    std::uint64_t negative_zero_bits) {
   using Count = typename Counter<UInt>::type;
   const auto* x = static_cast<const unaligned_t<UInt>*>(src);
-  const auto neg = static_cast<UInt>(neg_bits);
-  const auto pos = static_cast<UInt>(pos_bits);
-  const auto minus = static_cast<UInt>(negative_zero_bits);
-  Count n_neg = 0, n_pos = 0, n_zero = 0, n_minus = 0;
+  const auto negative = static_cast<UInt>(negative_bits);
+  const auto positive = static_cast<UInt>(positive_bits);
+  const auto negative_zero = static_cast<UInt>(negative_zero_bits);
+  Count n_negative = 0, n_positive = 0, n_zero = 0, n_negative_zero = 0;
   for (std::size_t i = 0; i < n; ++i) {
     const UInt bits = x[i];
-    n_neg = static_cast<Count>(n_neg + (bits == neg ? 1 : 0));
-    n_pos = static_cast<Count>(n_pos + (bits == pos ? 1 : 0));
+    n_negative = static_cast<Count>(n_negative + (bits == negative ? 1 : 0));
+    n_positive = static_cast<Count>(n_positive + (bits == positive ? 1 : 0));
     n_zero = static_cast<Count>(n_zero + (bits == 0 ? 1 : 0));
-    n_minus = static_cast<Count>(n_minus + (bits == minus ? 1 : 0));
+    n_negative_zero = static_cast<Count>(n_negative_zero + (bits == negative_zero ? 1 : 0));
   }
-  return {static_cast<std::uint32_t>(n_neg), static_cast<std::uint32_t>(n_pos),
-          static_cast<std::uint32_t>(n_zero), static_cast<std::uint32_t>(n_minus)};
+  return {static_cast<std::uint32_t>(n_negative), static_cast<std::uint32_t>(n_positive),
+          static_cast<std::uint32_t>(n_zero), static_cast<std::uint32_t>(n_negative_zero)};
 }
 
 template <class UInt>
 void extract(const void* src, std::size_t n, std::uint64_t negative_zero_bits, std::int8_t* trits) {
   const auto* x = static_cast<const unaligned_t<UInt>*>(src);
-  const auto minus = static_cast<UInt>(negative_zero_bits);
+  const auto negative_zero = static_cast<UInt>(negative_zero_bits);
   constexpr UInt kTop = static_cast<UInt>(UInt{1} << (8 * sizeof(UInt) - 1));
   for (std::size_t i = 0; i < n; ++i) {
     const UInt bits = x[i];
     const int sign = (bits & kTop) != 0 ? -1 : 1;
-    const int kept = bits == minus ? 0 : sign;
+    const int kept = bits == negative_zero ? 0 : sign;
     trits[i] = static_cast<std::int8_t>(bits == 0 ? 0 : kept);
   }
 }
 
 template <class UInt>
-void expand(const std::int8_t* trits, std::size_t n, std::uint64_t neg_bits, std::uint64_t pos_bits,
+void expand(const std::int8_t* trits, std::size_t n, std::uint64_t negative_bits, std::uint64_t positive_bits,
             void* dst) {
   auto* y = static_cast<unaligned_t<UInt>*>(dst);
-  const auto neg = static_cast<UInt>(neg_bits);
-  const auto pos = static_cast<UInt>(pos_bits);
+  const auto negative = static_cast<UInt>(negative_bits);
+  const auto positive = static_cast<UInt>(positive_bits);
   for (std::size_t i = 0; i < n; ++i) {
     const std::int8_t trit = trits[i];
-    const UInt below = trit < 0 ? neg : UInt{0};
-    y[i] = trit > 0 ? pos : below;
+    const UInt level = trit < 0 ? negative : UInt{0};
+    y[i] = trit > 0 ? positive : level;
   }
 }
 
@@ -66,11 +66,11 @@ template <class UInt>
 std::uint32_t zeros(const void* src, std::size_t n, std::uint64_t negative_zero_bits) {
   using Count = typename Counter<UInt>::type;
   const auto* x = static_cast<const unaligned_t<UInt>*>(src);
-  const auto minus = static_cast<UInt>(negative_zero_bits);
+  const auto negative_zero = static_cast<UInt>(negative_zero_bits);
   Count count = 0;
   for (std::size_t i = 0; i < n; ++i) {
     const UInt bits = x[i];
-    count = static_cast<Count>(count + ((bits == 0 || bits == minus) ? 1 : 0));
+    count = static_cast<Count>(count + ((bits == 0 || bits == negative_zero) ? 1 : 0));
   }
   return static_cast<std::uint32_t>(count);
 }

@@ -49,11 +49,18 @@ bool learn_levels(const void* src, std::size_t n, const Format& format, TernaryL
     const std::uint64_t bits = load(src, i, format.width);
     if (bits == 0 || bits == format.negative_zero) continue;
     if (is_nan(format, bits)) return false;
-    std::uint64_t& level = is_negative(format, bits) ? levels.neg_bits : levels.pos_bits;
+    std::uint64_t& level = is_negative(format, bits) ? levels.negative_bits : levels.positive_bits;
     if (level == 0) level = bits;
     if (level != bits) return false;
   }
   return true;
+}
+
+void add(TernaryLevels& to, const TritCounts& counts, std::uint64_t negative_zeros) noexcept {
+  to.counts.negative += counts.negative;
+  to.counts.zero += counts.zero;
+  to.counts.positive += counts.positive;
+  to.negative_zeros += negative_zeros;
 }
 
 // Adds a range to `levels`, whose patterns it may extend. `stop` ends the work early.
@@ -65,24 +72,22 @@ bool scan(const void* src, std::size_t n, const Format& format, TernaryLevels& l
     const std::size_t size = std::min(kScanBlock, n - start);
     const void* block = at(src, start, format.width);
     // An absent pattern is searched as 0, and what it then finds is not counted.
-    const auto counted = [&](std::uint64_t& neg, std::uint64_t& pos, std::uint64_t& zero,
-                             std::uint64_t& minus) {
-      const LevelCounts found = match(block, size, levels.neg_bits, levels.pos_bits, format.negative_zero);
-      neg = levels.neg_bits != 0 ? found.neg : 0;
-      pos = levels.pos_bits != 0 ? found.pos : 0;
-      minus = format.negative_zero != 0 ? found.negative_zero : 0;
-      zero = found.zero + minus;
-      return neg + pos + zero == size;
+    TritCounts counts;
+    std::uint64_t negative_zeros = 0;
+    const auto all_counted = [&] {
+      const PatternCounts found =
+          match(block, size, levels.negative_bits, levels.positive_bits, format.negative_zero);
+      negative_zeros = format.negative_zero != 0 ? found.negative_zero : 0;
+      counts.negative = levels.negative_bits != 0 ? found.negative : 0;
+      counts.zero = found.zero + negative_zeros;
+      counts.positive = levels.positive_bits != 0 ? found.positive : 0;
+      return counts.negative + counts.zero + counts.positive == size;
     };
-    std::uint64_t neg, pos, zero, minus;
-    if (!counted(neg, pos, zero, minus)) {
+    if (!all_counted()) {
       if (!learn_levels(block, size, format, levels)) return false;
-      counted(neg, pos, zero, minus);
+      all_counted();
     }
-    levels.n_neg += neg;
-    levels.n_pos += pos;
-    levels.n_zero += zero;
-    levels.n_neg_zero += minus;
+    add(levels, counts, negative_zeros);
   }
   return true;
 }
@@ -93,12 +98,9 @@ bool merge(TernaryLevels& into, const TernaryLevels& from) noexcept {
     if (a == 0) a = b;
     return b == 0 || a == b;
   };
-  into.n_neg += from.n_neg;
-  into.n_pos += from.n_pos;
-  into.n_zero += from.n_zero;
-  into.n_neg_zero += from.n_neg_zero;
-  const bool neg = join(into.neg_bits, from.neg_bits);
-  return join(into.pos_bits, from.pos_bits) && neg;
+  add(into, from.counts, from.negative_zeros);
+  const bool negative = join(into.negative_bits, from.negative_bits);
+  return join(into.positive_bits, from.positive_bits) && negative;
 }
 
 }  // namespace
@@ -114,8 +116,8 @@ TernaryLevels detect_levels(const void* src, std::size_t n, const Format& format
   const void* tail = at(src, head, format.width);
   parallel_for(n - head, kParallelGrain, std::min<unsigned>(threads, kMaxParts),
                [&](std::size_t begin, std::size_t end, std::size_t part) {
-                 parts[part].neg_bits = levels.neg_bits;
-                 parts[part].pos_bits = levels.pos_bits;
+                 parts[part].negative_bits = levels.negative_bits;
+                 parts[part].positive_bits = levels.positive_bits;
                  if (!scan(at(tail, begin, format.width), end - begin, format, parts[part], &stop))
                    stop = true;
                });
@@ -128,14 +130,14 @@ TernaryLevels detect_levels(const void* src, std::size_t n, const Format& format
 }
 
 TernaryLevels detect_row_levels(const void* src, std::size_t rows, std::size_t cols, const Format& format,
-                                std::uint64_t* neg_bits, std::uint64_t* pos_bits) noexcept {
+                                std::uint64_t* negative_bits, std::uint64_t* positive_bits) noexcept {
   TernaryLevels total;
   for (std::size_t row = 0; row < rows; ++row) {
     TernaryLevels levels;
     if (!scan(at(src, row * cols, format.width), cols, format, levels, nullptr)) return {};
-    neg_bits[row] = levels.neg_bits;
-    pos_bits[row] = levels.pos_bits;
-    levels.neg_bits = levels.pos_bits = 0;
+    negative_bits[row] = levels.negative_bits;
+    positive_bits[row] = levels.positive_bits;
+    levels.negative_bits = levels.positive_bits = 0;
     merge(total, levels);
   }
   total.is_ternary = true;
@@ -221,16 +223,16 @@ bool apply_zero_signs(void* dst, std::size_t n, const Format& format, const std:
   return true;
 }
 
-TritCounts count_trits(const std::int8_t* trits, std::size_t n) noexcept {
+CheckedTritCounts count_trits(const std::int8_t* trits, std::size_t n) noexcept {
   const auto match = scan_kernels().match[0];
-  TritCounts counts;
+  CheckedTritCounts counts;
   for (std::size_t start = 0; start < n; start += kScanBlock) {
-    const LevelCounts found = match(trits + start, std::min(kScanBlock, n - start), 0xff, 1, 0);
-    counts.neg += found.neg;
+    const PatternCounts found = match(trits + start, std::min(kScanBlock, n - start), 0xff, 1, 0);
+    counts.negative += found.negative;
     counts.zero += found.zero;
-    counts.pos += found.pos;
+    counts.positive += found.positive;
   }
-  counts.invalid = n - counts.neg - counts.zero - counts.pos;
+  counts.invalid = n - counts.negative - counts.zero - counts.positive;
   return counts;
 }
 

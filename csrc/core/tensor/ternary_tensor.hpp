@@ -1,5 +1,5 @@
 // Ternary tensors by bit pattern: is this one, which are its levels, and its elements as trits
-// (core/tensor/element_sink.hpp leads back).
+// (core/tensor/element_writer.hpp leads back).
 //
 // A tensor is ternary if its elements take at most the patterns {a, 0, b} with a < 0 < b; for
 // floating-point types that have one, -0.0 is a zero too. A NaN is no level; an infinity may be one. Source
@@ -9,18 +9,17 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/base/trit_counts.hpp"
 #include "core/tensor/dtype.hpp"
 
 namespace ternzip {
 
 struct TernaryLevels {
   bool is_ternary = false;
-  std::uint64_t neg_bits = 0;  // raw pattern; 0 where the level does not occur
-  std::uint64_t pos_bits = 0;
-  std::uint64_t n_neg = 0;
-  std::uint64_t n_zero = 0;  // zeros of both signs
-  std::uint64_t n_pos = 0;
-  std::uint64_t n_neg_zero = 0;  // of which negative
+  std::uint64_t negative_bits = 0;  // raw pattern; 0 where the level does not occur
+  std::uint64_t positive_bits = 0;
+  TritCounts counts;                 // zeros of both signs
+  std::uint64_t negative_zeros = 0;  // of which negative
 };
 
 // Reads no further than the first block that shows the tensor is not ternary (counts are then 0).
@@ -29,14 +28,14 @@ TernaryLevels detect_levels(const void* src, std::size_t n, const Format& format
 // One pair of levels for each row, written to neg_bits[rows] and pos_bits[rows]; counts are of all rows,
 // and the pair in the result stays 0. What is written is meaningless where the result is not ternary.
 TernaryLevels detect_row_levels(const void* src, std::size_t rows, std::size_t cols, const Format& format,
-                                std::uint64_t* neg_bits, std::uint64_t* pos_bits) noexcept;
+                                std::uint64_t* negative_bits, std::uint64_t* positive_bits) noexcept;
 
 // Trits by sign: 0 for zeros, else -1 or +1.
 void extract_trits(const void* src, std::size_t n, const Format& format, std::int8_t* trits,
                    unsigned threads) noexcept;
 
 // Writes -1 for every negative zero and +1 for every positive one, in order; returns how many. `signs`
-// must hold that many (n_zero of detect_levels).
+// must hold that many (the zeros that detect_levels counts).
 std::size_t extract_zero_signs(const void* src, std::size_t n, const Format& format,
                                std::int8_t* signs) noexcept;
 
@@ -45,11 +44,7 @@ std::size_t extract_zero_signs(const void* src, std::size_t n, const Format& for
 bool apply_zero_signs(void* dst, std::size_t n, const Format& format, const std::int8_t* signs,
                       std::size_t n_signs) noexcept;
 
-struct TritCounts {
-  std::uint64_t neg = 0, zero = 0, pos = 0, invalid = 0;
-};
-
 // Counts of -1, 0, +1 and of every other value.
-TritCounts count_trits(const std::int8_t* trits, std::size_t n) noexcept;
+CheckedTritCounts count_trits(const std::int8_t* trits, std::size_t n) noexcept;
 
 }  // namespace ternzip

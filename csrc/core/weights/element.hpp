@@ -33,21 +33,21 @@ struct SignedOf<std::uint64_t> {
   using type = std::int64_t;
 };
 
-// One ternarizer for elements of one width. Made by make_ternarizer (weights.cpp), which turns +0 into
+// One ternarizer for elements of one width. Made by make_ternarizer (ternarizer.hpp), which turns +0 into
 // the key of -0 for `lo`, the reverse for `hi`, and a NaN threshold into one that nothing passes.
 template <class UInt>
 struct Ternarizer {
   using Key = typename SignedOf<UInt>::type;
-  Key lo, hi;     // keys of the thresholds
-  UInt neg, pos;  // patterns of the levels
-  UInt mask;      // of the magnitude; 0 for integers
-  UInt largest;   // magnitude of infinity; what lies above is NaN
+  Key lo, hi;               // keys of the thresholds
+  UInt negative, positive;  // patterns of the levels
+  UInt mask;                // of the magnitude; 0 for integers
+  UInt largest;             // magnitude of infinity; what lies above is NaN
 };
 
 // At most one of the three is all ones, the others are 0: masks, because compilers vectorize them everywhere.
 template <class UInt>
 struct Symbol {
-  UInt below, above, invalid;
+  UInt negative, positive, invalid;
 };
 
 template <class UInt>
@@ -66,20 +66,21 @@ template <class UInt>
 TERNZIP_ELEMENT Symbol<UInt> classify(UInt bits, const Ternarizer<UInt>& t) {
   const typename SignedOf<UInt>::type key = order_key<UInt>(bits, t.mask);
   const UInt invalid = mask_if<UInt>(static_cast<UInt>(bits & t.mask) > t.largest);
-  const auto above = static_cast<UInt>(mask_if<UInt>(key > t.hi) & ~invalid);
-  const auto below = static_cast<UInt>(mask_if<UInt>(key < t.lo) & ~invalid & ~above);
-  return {below, above, invalid};
+  const auto positive = static_cast<UInt>(mask_if<UInt>(key > t.hi) & ~invalid);
+  const auto negative = static_cast<UInt>(mask_if<UInt>(key < t.lo) & ~invalid & ~positive);
+  return {negative, positive, invalid};
 }
 
 // A NaN is handed through with its payload.
 template <class UInt>
 TERNZIP_ELEMENT UInt level_of(UInt bits, const Symbol<UInt>& symbol, const Ternarizer<UInt>& t) {
-  return static_cast<UInt>((t.neg & symbol.below) | (t.pos & symbol.above) | (bits & symbol.invalid));
+  return static_cast<UInt>((t.negative & symbol.negative) | (t.positive & symbol.positive) |
+                           (bits & symbol.invalid));
 }
 
 template <class UInt>
 TERNZIP_ELEMENT std::int8_t trit_of(const Symbol<UInt>& symbol) {
-  return static_cast<std::int8_t>(static_cast<std::uint8_t>(symbol.below | (symbol.above & 1u)));
+  return static_cast<std::int8_t>(static_cast<std::uint8_t>(symbol.negative | (symbol.positive & 1u)));
 }
 
 // All ones where |w| exceeds the bound; a NaN does not.
@@ -120,9 +121,9 @@ template <class Float, class UInt>
 TERNZIP_ELEMENT UInt scaled(UInt grad, UInt bits, const Ternarizer<UInt>& t) {
   const Symbol<UInt> symbol = classify<UInt>(bits, t);
   const Float value = as_float<Float>(grad);
-  const UInt low = as_bits<UInt>(value * -as_float<Float>(t.neg)) & symbol.below;
-  const UInt high = as_bits<UInt>(value * as_float<Float>(t.pos)) & symbol.above;
-  return low | high | (grad & ~(symbol.below | symbol.above | symbol.invalid));
+  const UInt low = as_bits<UInt>(value * -as_float<Float>(t.negative)) & symbol.negative;
+  const UInt high = as_bits<UInt>(value * as_float<Float>(t.positive)) & symbol.positive;
+  return low | high | (grad & ~(symbol.negative | symbol.positive | symbol.invalid));
 }
 
 // Elements to double, exactly, by dtype. Functions of a tag: those of a class would not be static.
@@ -157,7 +158,7 @@ TERNZIP_ELEMENT double widen(Float16, std::uint16_t bits) {
 
 // Sums of gradients over the elements at each level.
 struct LevelSums {
-  double neg, pos;
+  double negative, positive;
 };
 
 // The sums are part of the result, so their order is fixed: this many elements a block, dealt to the lanes in
@@ -170,8 +171,8 @@ TERNZIP_ELEMENT void add_level(LevelSums& sums, typename Type::UInt grad, typena
                                const Ternarizer<typename Type::UInt>& t) {
   const Symbol<typename Type::UInt> symbol = classify<typename Type::UInt>(bits, t);
   const double value = widen(Type{}, grad);
-  sums.neg += symbol.below != 0 ? value : 0.0;
-  sums.pos += symbol.above != 0 ? value : 0.0;
+  sums.negative += symbol.negative != 0 ? value : 0.0;
+  sums.positive += symbol.positive != 0 ? value : 0.0;
 }
 
 }  // namespace ternzip

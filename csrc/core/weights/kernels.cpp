@@ -22,17 +22,17 @@ struct Counter<U8> {
 };
 
 template <class UInt>
-struct Tally {
+struct WeightCounter {
   using Count = typename Counter<UInt>::type;
   using Int = typename SignedOf<UInt>::type;  // a mask is -1
-  Count below = 0, above = 0, invalid = 0;
+  Count negative = 0, positive = 0, invalid = 0;
   void add(const Symbol<UInt>& symbol) {
-    below = static_cast<Count>(below - static_cast<Count>(static_cast<Int>(symbol.below)));
-    above = static_cast<Count>(above - static_cast<Count>(static_cast<Int>(symbol.above)));
+    negative = static_cast<Count>(negative - static_cast<Count>(static_cast<Int>(symbol.negative)));
+    positive = static_cast<Count>(positive - static_cast<Count>(static_cast<Int>(symbol.positive)));
     invalid = static_cast<Count>(invalid - static_cast<Count>(static_cast<Int>(symbol.invalid)));
   }
-  BlockCounts counts() const {
-    return {static_cast<U32>(below), static_cast<U32>(above), static_cast<U32>(invalid)};
+  WeightCounts counts() const {
+    return {static_cast<U32>(negative), static_cast<U32>(positive), static_cast<U32>(invalid)};
   }
 };
 
@@ -64,40 +64,40 @@ void for_each(const unaligned_t<UInt>* x, std::size_t n, const Step& step) {
 }
 
 template <class UInt>
-BlockCounts ternarize(const void* w, std::size_t n, const Ternarizer<UInt>& ternarizer, void* out) {
+WeightCounts ternarize(const void* w, std::size_t n, const Ternarizer<UInt>& ternarizer, void* out) {
   const Ternarizer<UInt> t = ternarizer;  // a copy cannot alias the output
   const auto* x = static_cast<const unaligned_t<UInt>*>(w);
   auto* y = static_cast<unaligned_t<UInt>*>(out);
-  Tally<UInt> tally;
+  WeightCounter<UInt> counter;
   for_each<UInt>(x, n, [&](std::size_t i) {
     const UInt bits = x[i];
     const Symbol<UInt> symbol = classify<UInt>(bits, t);
     y[i] = level_of<UInt>(bits, symbol, t);
-    tally.add(symbol);
+    counter.add(symbol);
   });
-  return tally.counts();
+  return counter.counts();
 }
 
 template <class UInt>
-BlockCounts ternarize_trits(const void* w, std::size_t n, const Ternarizer<UInt>& ternarizer,
-                            std::int8_t* out) {
+WeightCounts ternarize_trits(const void* w, std::size_t n, const Ternarizer<UInt>& ternarizer,
+                             std::int8_t* out) {
   const Ternarizer<UInt> t = ternarizer;
   const auto* x = static_cast<const unaligned_t<UInt>*>(w);
-  Tally<UInt> tally;
+  WeightCounter<UInt> counter;
   for_each<UInt>(x, n, [&](std::size_t i) {
     const Symbol<UInt> symbol = classify<UInt>(x[i], t);
     out[i] = trit_of(symbol);
-    tally.add(symbol);
+    counter.add(symbol);
   });
-  return tally.counts();
+  return counter.counts();
 }
 
 template <class UInt>
-BlockCounts count(const void* w, std::size_t n, const Ternarizer<UInt>& t) {
+WeightCounts count(const void* w, std::size_t n, const Ternarizer<UInt>& t) {
   const auto* x = static_cast<const unaligned_t<UInt>*>(w);
-  Tally<UInt> tally;
-  for_each<UInt>(x, n, [&](std::size_t i) { tally.add(classify<UInt>(x[i], t)); });
-  return tally.counts();
+  WeightCounter<UInt> counter;
+  for_each<UInt>(x, n, [&](std::size_t i) { counter.add(classify<UInt>(x[i], t)); });
+  return counter.counts();
 }
 
 template <class UInt>
@@ -152,8 +152,8 @@ LevelSums level_sums(const void* grad, const void* w, std::size_t n, const void*
   for (std::size_t lane = 0; i < n; ++i, ++lane) add_level<Type>(lanes[lane], g[i], x[i], t);
   LevelSums sums{0.0, 0.0};
   for (const LevelSums& lane : lanes) {
-    sums.neg += lane.neg;
-    sums.pos += lane.pos;
+    sums.negative += lane.negative;
+    sums.positive += lane.positive;
   }
   return sums;
 }

@@ -1,7 +1,7 @@
 // The inner loops over weights: ternarize, count, clip, straight-through gradient. One table per
 // instruction set, filled by kernels.cpp.
 //
-// Arrays come by element width: index 0..3 for 1, 2, 4, 8 bytes. Pointers need no alignment; in and out do
+// Functions come by element width, in the members w16, w32 and w64. Pointers need no alignment; in and out do
 // not overlap unless they are equal.
 #pragma once
 
@@ -16,15 +16,15 @@ namespace ternzip {
 // gradients of levels are summed.
 inline constexpr std::size_t kWeightBlock = kLevelBlock;
 
-struct BlockCounts {
-  std::uint32_t below, above, invalid;
+struct WeightCounts {
+  std::uint32_t negative, positive, invalid;
 };
 
 template <class UInt>
 struct WeightKernelsOf {
-  BlockCounts (*ternarize)(const void* w, std::size_t n, const Ternarizer<UInt>& t, void* out);
-  BlockCounts (*ternarize_trits)(const void* w, std::size_t n, const Ternarizer<UInt>& t, std::int8_t* out);
-  BlockCounts (*count)(const void* w, std::size_t n, const Ternarizer<UInt>& t);
+  WeightCounts (*ternarize)(const void* w, std::size_t n, const Ternarizer<UInt>& t, void* out);
+  WeightCounts (*ternarize_trits)(const void* w, std::size_t n, const Ternarizer<UInt>& t, std::int8_t* out);
+  WeightCounts (*count)(const void* w, std::size_t n, const Ternarizer<UInt>& t);
   // Writes nothing where nothing exceeds the bound, so that the cache line stays clean.
   void (*clip)(void* w, std::size_t n, UInt bound, UInt mask, UInt largest);
   void (*backward)(const void* grad, const void* w, std::size_t n, UInt mask,
@@ -35,13 +35,14 @@ struct WeightKernels {
   WeightKernelsOf<std::uint16_t> w16;
   WeightKernelsOf<std::uint32_t> w32;
   WeightKernelsOf<std::uint64_t> w64;
-  BlockCounts (*count8)(const void* w, std::size_t n, const Ternarizer<std::uint8_t>& t);
+  WeightCounts (*count8)(const void* w, std::size_t n, const Ternarizer<std::uint8_t>& t);
   // grad times the magnitude of the level taken, 0 at a NaN.
   void (*backward_scaled32)(const void* grad, const void* w, std::size_t n,
                             const Ternarizer<std::uint32_t>& t, void* out);
   void (*backward_scaled64)(const void* grad, const void* w, std::size_t n,
                             const Ternarizer<std::uint64_t>& t, void* out);
-  // Sums of grad over the elements at each level, in an order that depends on n alone. By dtype code 0..3.
+  // Sums of grad over the elements at each level, in an order that depends on n alone. By dtype code 0..3,
+  // with its Ternarizer.
   LevelSums (*level_sums[4])(const void* grad, const void* w, std::size_t n, const void* ternarizer);
 };
 

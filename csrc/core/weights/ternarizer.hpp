@@ -9,9 +9,9 @@
 
 namespace ternzip {
 
-// One ternarizer: q = pos if w > hi, neg if w < lo, w itself if it is a NaN, else +0.
+// One ternarizer: q = positive if w > hi, negative if w < lo, w itself if it is a NaN, else +0.
 struct Quantizer {
-  double lo, hi, neg, pos;
+  double lo, hi, negative, positive;
 };
 
 // The straight-through estimators.
@@ -86,8 +86,8 @@ TERNZIP_ELEMENT Ternarizer<UInt> make_ternarizer(const Quantizer& q, DType dtype
   t.largest = static_cast<UInt>(format.largest);
   t.lo = threshold_key<UInt>(q.lo, dtype, true);
   t.hi = threshold_key<UInt>(q.hi, dtype, false);
-  t.neg = static_cast<UInt>(rounded_bits(q.neg, dtype));
-  t.pos = static_cast<UInt>(rounded_bits(q.pos, dtype));
+  t.negative = static_cast<UInt>(rounded_bits(q.negative, dtype));
+  t.positive = static_cast<UInt>(rounded_bits(q.positive, dtype));
   return t;
 }
 

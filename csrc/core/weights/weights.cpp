@@ -68,9 +68,9 @@ T* offset(T* base, std::size_t elements, std::size_t width) noexcept {
 }
 
 // Several threads may hold a share of one tensor.
-void add_counts(std::mutex& mutex, std::int64_t* counts, std::size_t n, std::uint64_t below,
-                std::uint64_t above, std::uint64_t invalid) noexcept {
-  const std::array<std::uint64_t, 4> found = {below, n - below - above - invalid, above, invalid};
+void add_counts(std::mutex& mutex, std::int64_t* counts, std::size_t n, std::uint64_t negative,
+                std::uint64_t positive, std::uint64_t invalid) noexcept {
+  const std::array<std::uint64_t, 4> found = {negative, n - negative - positive - invalid, positive, invalid};
   const std::lock_guard lock(mutex);
   for (std::size_t i = 0; i < found.size(); ++i) counts[i] += static_cast<std::int64_t>(found[i]);
 }
@@ -87,11 +87,11 @@ void ternarize_range(const WeightJob& job, std::size_t first, std::size_t last, 
   const WeightKernelsOf<UInt>& kernels = kernels_of<UInt>();
   const auto t = make_ternarizer<UInt>(job.quantizer, job.dtype);
   const auto limit = static_cast<UInt>(rounded_bits(bound, job.dtype));
-  std::uint64_t below = 0, above = 0, invalid = 0;
+  std::uint64_t negative = 0, positive = 0, invalid = 0;
   for_each_block(first, last, [&](std::size_t start, std::size_t size) {
     void* w = offset(job.w, start, sizeof(UInt));
     if (clip) kernels.clip(w, size, limit, t.mask, t.largest);
-    BlockCounts found{};
+    WeightCounts found{};
     if (job.out == nullptr) {
       found = kernels.count(w, size, t);
     } else if (job.trits) {
@@ -99,11 +99,11 @@ void ternarize_range(const WeightJob& job, std::size_t first, std::size_t last, 
     } else {
       found = kernels.ternarize(w, size, t, offset(job.out, start, sizeof(UInt)));
     }
-    below += found.below;
-    above += found.above;
+    negative += found.negative;
+    positive += found.positive;
     invalid += found.invalid;
   });
-  add_counts(mutex, counts, last - first, below, above, invalid);
+  add_counts(mutex, counts, last - first, negative, positive, invalid);
 }
 
 template <class UInt>
@@ -182,13 +182,13 @@ void count_many(const std::vector<WeightJob>& jobs, unsigned threads, std::int64
   std::fill_n(counts, 4 * jobs.size(), std::int64_t{0});
   std::mutex mutex;
   for_each_range(jobs, threads, [&](std::size_t j, std::size_t first, std::size_t last) {
-    std::uint64_t below = 0, above = 0, invalid = 0;
+    std::uint64_t negative = 0, positive = 0, invalid = 0;
     const auto run = [&](std::size_t width, const auto& kernel) {
       for (std::size_t i = first; i < last; i += kWeightBlock) {
-        const BlockCounts found =
+        const WeightCounts found =
             kernel(offset(static_cast<const void*>(jobs[j].w), i, width), std::min(kWeightBlock, last - i));
-        below += found.below;
-        above += found.above;
+        negative += found.negative;
+        positive += found.positive;
         invalid += found.invalid;
       }
     };
@@ -207,7 +207,7 @@ void count_many(const std::vector<WeightJob>& jobs, unsigned threads, std::int64
       case 4: by_width(std::uint32_t{}); break;
       default: by_width(std::uint64_t{}); break;
     }
-    add_counts(mutex, counts + 4 * j, last - first, below, above, invalid);
+    add_counts(mutex, counts + 4 * j, last - first, negative, positive, invalid);
   });
 }
 
@@ -225,13 +225,13 @@ void backward_many(const std::vector<GradientJob>& jobs, Ste ste, double bound, 
     });
   });
   for (std::size_t j = 0; level_grads != nullptr && j < jobs.size(); ++j) {
-    double neg = 0, pos = 0;
+    double negative = 0, positive = 0;
     for (const LevelSums& block : sums[j]) {
-      neg += block.neg;
-      pos += block.pos;
+      negative += block.negative;
+      positive += block.positive;
     }
-    level_grads[2 * j] = neg;
-    level_grads[2 * j + 1] = pos;
+    level_grads[2 * j] = negative;
+    level_grads[2 * j + 1] = positive;
   }
 }
 

@@ -1,9 +1,9 @@
 // Ternarize, clip, count and differentiate the weights of a whole model in one call.
 //
-// q = pos if w > hi, neg if w < lo, w itself if it is a NaN, else +0. Thresholds, levels and bounds are
-// given as doubles and rounded to the weight's dtype first, through float for the 16-bit types, as aten does.
-// Results are the same bits for every instruction set and number of threads. Pointers need no alignment;
-// w, grad and out do not overlap, except that out may equal w or grad.
+// q = positive if w > hi, negative if w < lo, w itself if it is a NaN, else +0. Thresholds, levels and bounds
+// are given as doubles and rounded to the weight's dtype first, through float for the 16-bit types, as aten
+// does. Results are the same bits for every instruction set and number of threads. Pointers need no
+// alignment; w, grad and out do not overlap, except that out may equal w or grad.
 #pragma once
 
 #include <cstddef>
@@ -50,7 +50,7 @@ void clip_many(const std::vector<WeightJob>& jobs, double bound, unsigned thread
 void count_many(const std::vector<WeightJob>& jobs, unsigned threads, std::int64_t* counts);
 
 // out = the gradient that the estimator lets through; 0 at a NaN weight. Where level_grads is not null, it
-// gets for each job the sums of grad over the elements at neg and at pos.
+// gets for each job the sums of grad over the elements at negative and at positive.
 void backward_many(const std::vector<GradientJob>& jobs, Ste ste, double bound, unsigned threads,
                    double* level_grads);
 

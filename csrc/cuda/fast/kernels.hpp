@@ -47,7 +47,7 @@ struct FastShared {
   std::uint32_t range[kFastSymbols];
   FastInfo info[4];
   FastStep steps[2][kSteps];
-  std::uint32_t tally[2];
+  std::uint32_t counts[2];
   std::uint32_t refused;
   std::uint16_t words[kRingWords];
   std::uint16_t tail[kFastMaxLanes];
@@ -344,9 +344,9 @@ TERNZIP_KERNEL void expand(const Warp& warp, const FastBlock& block, std::uint32
 
 // --- stage 3: elements ------------------------------------------------------------------------------------
 
-struct FastTally {
+struct ElementCounter {
   std::uint32_t negative = 0, positive = 0;
-  bool lacking = false;  // a symbol of a row without a level for it
+  bool lacks_level = false;  // a symbol of a row without a level for it
 };
 
 // The patterns of an element's row.
@@ -368,17 +368,17 @@ TERNZIP_KERNEL FastLevels levels_at(const FastBatch& batch, std::uint64_t elemen
 
 template <class Element>
 TERNZIP_KERNEL Element element_of(std::int8_t trit, const FastLevels& levels, std::uint64_t zero,
-                                  FastTally& tally) {
-  tally.negative += trit < 0 ? 1 : 0;
-  tally.positive += trit > 0 ? 1 : 0;
+                                  ElementCounter& counter) {
+  counter.negative += trit < 0 ? 1 : 0;
+  counter.positive += trit > 0 ? 1 : 0;
   const std::uint64_t level = trit < 0 ? levels.negative : levels.positive;
-  tally.lacking = tally.lacking || (trit != 0 && level == 0);
+  counter.lacks_level = counter.lacks_level || (trit != 0 && level == 0);
   return static_cast<Element>(trit != 0 ? level : zero);
 }
 
 template <class Element, class Warp>
 TERNZIP_KERNEL void flush(const Warp& warp, const FastBatch& batch, const FastBlock& block,
-                          std::uint32_t index, FastShared& shared, PerThread<FastTally>& tallies) {
+                          std::uint32_t index, FastShared& shared, PerThread<ElementCounter>& counters) {
   constexpr unsigned kSize = Vector<Element>::kSize;
   struct alignas(kSize) Trits {
     std::int8_t lane[kSize];
@@ -393,7 +393,7 @@ TERNZIP_KERNEL void flush(const Warp& warp, const FastBatch& batch, const FastBl
   const bool aligned = reinterpret_cast<std::uintptr_t>(batch.out) % kVectorBytes == 0;
   warp.each_lane([&](unsigned lane) {
     const unsigned thread = (warp.index - 1 - kExpandWarps) * kLanes + lane;
-    FastTally& tally = tallies[warp.index * kLanes + lane];
+    ElementCounter& counter = counters[warp.index * kLanes + lane];
     TERNZIP_UNROLL_NONE
     for (std::uint32_t at = shift / kSize * kSize + thread * kSize; at < end; at += kFlushThreads * kSize) {
       FastLevels levels = levels_at(batch, base + at);
@@ -402,7 +402,7 @@ TERNZIP_KERNEL void flush(const Warp& warp, const FastBatch& batch, const FastBl
         Vector<Element> elements;
         TERNZIP_UNROLL_ALL
         for (unsigned k = 0; k < kSize; ++k) {
-          elements.lane[k] = element_of<Element>(trits.lane[k], levels, batch.zero, tally);
+          elements.lane[k] = element_of<Element>(trits.lane[k], levels, batch.zero, counter);
         }
         store_aligned(out + at, elements);
       } else {
@@ -410,7 +410,7 @@ TERNZIP_KERNEL void flush(const Warp& warp, const FastBatch& batch, const FastBl
         for (unsigned k = 0; k < kSize && at + k < end; ++k, --levels.left) {
           if (levels.left == 0) levels = levels_of_row(batch, levels.row + 1, 0);
           if (at + k < shift) continue;
-          out[at + k] = element_of<Element>(stage[at + k], levels, batch.zero, tally);
+          out[at + k] = element_of<Element>(stage[at + k], levels, batch.zero, counter);
         }
       }
       store_aligned(stage + at, Trits{});
@@ -420,12 +420,12 @@ TERNZIP_KERNEL void flush(const Warp& warp, const FastBatch& batch, const FastBl
 
 template <class Warp>
 TERNZIP_KERNEL void flush(const Warp& warp, const FastBatch& batch, const FastBlock& block,
-                          std::uint32_t index, FastShared& shared, PerThread<FastTally>& tallies) {
+                          std::uint32_t index, FastShared& shared, PerThread<ElementCounter>& counters) {
   switch (batch.element_size) {
-    case 1: flush<std::uint8_t>(warp, batch, block, index, shared, tallies); break;
-    case 2: flush<std::uint16_t>(warp, batch, block, index, shared, tallies); break;
-    case 4: flush<std::uint32_t>(warp, batch, block, index, shared, tallies); break;
-    default: flush<std::uint64_t>(warp, batch, block, index, shared, tallies); break;
+    case 1: flush<std::uint8_t>(warp, batch, block, index, shared, counters); break;
+    case 2: flush<std::uint16_t>(warp, batch, block, index, shared, counters); break;
+    case 4: flush<std::uint32_t>(warp, batch, block, index, shared, counters); break;
+    default: flush<std::uint64_t>(warp, batch, block, index, shared, counters); break;
   }
 }
 
@@ -448,35 +448,35 @@ TERNZIP_KERNEL void open_shared(const FastTable& table, const Block& block, Fast
   });
   block.leader([&] {
     shared.refused = 0;
-    shared.tally[0] = 0;
-    shared.tally[1] = 0;
+    shared.counts[0] = 0;
+    shared.counts[1] = 0;
   });
 }
 
 template <class Block>
 TERNZIP_KERNEL void add_counts(const FastBatch& batch, const FastBlock& job, const Block& block,
-                               FastShared& shared, PerThread<FastTally>& tallies) {
+                               FastShared& shared, PerThread<ElementCounter>& counters) {
   block.each_warp([&](const typename Block::Warp& warp) {
     PerLane<std::uint32_t> negative, positive;
-    PerLane<bool> lacking;
+    PerLane<bool> lacks_level;
     warp.each_lane([&](unsigned lane) {
-      const FastTally& tally = tallies[warp.index * kLanes + lane];
-      negative[lane] = tally.negative;
-      positive[lane] = tally.positive;
-      lacking[lane] = tally.lacking;
+      const ElementCounter& counter = counters[warp.index * kLanes + lane];
+      negative[lane] = counter.negative;
+      positive[lane] = counter.positive;
+      lacks_level[lane] = counter.lacks_level;
     });
     const std::uint32_t found[2] = {warp.sum(negative), warp.sum(positive)};
-    const bool refused = warp.ballot(lacking) != 0;
+    const bool refused = warp.ballot(lacks_level) != 0;
     warp.leader([&] {
-      block.add_shared(&shared.tally[0], found[0]);
-      block.add_shared(&shared.tally[1], found[1]);
+      block.add_shared(&shared.counts[0], found[0]);
+      block.add_shared(&shared.counts[1], found[1]);
       block.add_shared(&shared.refused, refused ? 1 : 0);
     });
   });
   block.sync();
   block.leader([&] {
     std::int64_t* const counts = batch.counts + std::size_t{4} * job.table;
-    const std::uint32_t negative = shared.tally[0], positive = shared.tally[1];
+    const std::uint32_t negative = shared.counts[0], positive = shared.counts[1];
     block.add(counts, negative);
     block.add(counts + 1, job.trits - negative - positive);
     block.add(counts + 2, positive);
@@ -497,7 +497,7 @@ TERNZIP_KERNEL void decode_block(const FastBatch& batch, const Block& block, Fas
   open_shared(table, block, shared);
   block.sync();
   SymbolStage<Warp> symbols(job, table, slots);
-  PerThread<FastTally> tallies;
+  PerThread<ElementCounter> counters;
   block.each_warp([&](const Warp& warp) {
     if (warp.index == 0) symbols.start(warp, states, shared);
     refill(warp, words, 0, words_present(job, 0), 0, shared);
@@ -514,14 +514,14 @@ TERNZIP_KERNEL void decode_block(const FastBatch& batch, const Block& block, Fas
         if (i >= 1) expand(warp, job, i - 1, shared);
       } else {
         refill(warp, words, present, wanted, kFirstFlush, shared);
-        if (i >= 2) flush(warp, batch, job, i - 2, shared, tallies);
+        if (i >= 2) flush(warp, batch, job, i - 2, shared, counters);
       }
     });
     present = wanted;
     block.sync();
     if (i >= 2 && shared.info[(i - 2) % 4].last) break;
   }
-  add_counts(batch, job, block, shared, tallies);
+  add_counts(batch, job, block, shared, counters);
 }
 
 }  // namespace ternzip::cuda

@@ -38,13 +38,13 @@ FastTable table_of(const fast::Layout& layout) {
 
 }  // namespace
 
-bool FastUpload::read(std::vector<FastChunk> chunks, const TensorCounts& counts) {
+bool FastUpload::read(std::vector<FastChunk> chunks, const TritCounts& counts) {
   chunks_ = std::move(chunks);
   return std::all_of(chunks_.begin(), chunks_.end(),
                      [&](const FastChunk& chunk) { return read_chunk(chunk, counts); });
 }
 
-bool FastUpload::read_chunk(const FastChunk& chunk, const TensorCounts& counts) {
+bool FastUpload::read_chunk(const FastChunk& chunk, const TritCounts& counts) {
   fast::Layout layout;
   if (chunk.n == 0 || !fast::read_layout(chunk.payload, chunk.size, chunk.n, counts, layout)) return false;
   const auto index = static_cast<std::uint32_t>(tables_.size());

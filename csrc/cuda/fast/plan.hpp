@@ -35,7 +35,7 @@ class FastUpload {
  public:
   // False if the CPU's decoder would refuse a chunk for what its headers say; then nothing else may be
   // called.
-  bool read(std::vector<FastChunk> chunks, const TensorCounts& counts);
+  bool read(std::vector<FastChunk> chunks, const TritCounts& counts);
 
   std::size_t size() const noexcept { return payload_begin() + payload_size_; }
   // Bytes that decoding needs on the device beside these.
@@ -51,7 +51,7 @@ class FastUpload {
               std::int64_t* counts, const Target& target) const;
 
  private:
-  bool read_chunk(const FastChunk& chunk, const TensorCounts& counts);
+  bool read_chunk(const FastChunk& chunk, const TritCounts& counts);
   std::size_t payload_begin() const noexcept {
     return tables_.size() * sizeof(FastTable) + blocks_.size() * sizeof(FastBlock);
   }

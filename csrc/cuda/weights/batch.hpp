@@ -10,7 +10,7 @@
 
 namespace ternzip::cuda {
 
-// One of lo, hi, neg, pos: a value, or doubles on the device, one for all weights or one for each.
+// One of lo, hi, negative, positive: a value, or doubles on the device, one for all weights or one for each.
 struct Scalar {
   const double* address = nullptr;  // null: `value`
   double value = 0;
@@ -33,7 +33,7 @@ struct WeightTask {
 inline constexpr unsigned kMaxTasks = 96;
 
 struct WeightBatch {
-  Scalar scalars[4];     // lo, hi, neg, pos, from the first weight of the batch on
+  Scalar scalars[4];     // lo, hi, negative, positive, from the first weight of the batch on
   std::int64_t* counts;  // null, or four a weight from the first of the batch on; added to
   double* level_grads;   // null, or two a weight likewise
   double* level_sums;    // null, or two a tile of kLevelBlock elements: where level_grads are summed up

@@ -7,13 +7,13 @@
 
 namespace ternzip::cuda {
 
-struct Tally {
-  std::uint32_t below = 0, above = 0, invalid = 0;
+struct WeightCounter {
+  std::uint32_t negative = 0, positive = 0, invalid = 0;
 
   template <class UInt>
   TERNZIP_KERNEL void add(const Symbol<UInt>& symbol) {
-    below += symbol.below & 1u;
-    above += symbol.above & 1u;
+    negative += symbol.negative & 1u;
+    positive += symbol.positive & 1u;
     invalid += symbol.invalid & 1u;
   }
 };
@@ -119,7 +119,7 @@ TERNZIP_KERNEL Ternarizer<UInt> ternarizer_of(const WeightBatch& batch, const We
 
 template <class UInt>
 TERNZIP_KERNEL void forward_tile(const WeightTask& task, const Ternarizer<UInt>& t, bool clip, UInt bound,
-                                 const Tile& tile, unsigned thread, Tally& tally) {
+                                 const Tile& tile, unsigned thread, WeightCounter& counter) {
   auto* const w = static_cast<UInt*>(task.w);
   using In = Vector<UInt>;
   struct alignas(In::kSize) Trits {
@@ -148,7 +148,7 @@ TERNZIP_KERNEL void forward_tile(const WeightTask& task, const Ternarizer<UInt>&
           const Symbol<UInt> symbol = classify<UInt>(x.lane[i], t);
           x.lane[i] = level_of<UInt>(x.lane[i], symbol, t);
           trits.lane[i] = trit_of(symbol);
-          tally.add(symbol);
+          counter.add(symbol);
         }
         if (task.output == Output::kElements) {
           store_aligned(static_cast<UInt*>(task.out) + at, x);
@@ -168,56 +168,56 @@ TERNZIP_KERNEL void forward_tile(const WeightTask& task, const Ternarizer<UInt>&
         } else if (task.output == Output::kTrits) {
           static_cast<std::int8_t*>(task.out)[at] = trit_of(symbol);
         }
-        tally.add(symbol);
+        counter.add(symbol);
       });
 }
 
 // Memory of one block.
 struct ForwardShared {
-  std::uint32_t tally[3];
+  std::uint32_t counts[3];
 };
 
 // Consecutive tiles of one task are counted together: one addition a symbol, block and task.
 template <class UInt, class Block>
 TERNZIP_KERNEL std::uint32_t forward_task(const WeightBatch& batch, const WeightTask& task,
                                           std::uint32_t tile, std::uint32_t end, const Block& block,
-                                          PerThread<Tally>& tallies, std::uint64_t& elements) {
+                                          PerThread<WeightCounter>& counters, std::uint64_t& elements) {
   const Ternarizer<UInt> t = ternarizer_of<UInt>(batch, task);
   const UInt bound = rounded_as<UInt>(batch.bound, float_dtype<UInt>(task));
   for (; tile < end; tile += block.count()) {
     const Tile range = tile_of<UInt>(task, tile - task.first_tile);
     elements += range.last - range.first;
     block.each_thread([&](unsigned thread) {
-      forward_tile<UInt>(task, t, batch.clip, bound, range, thread, tallies[thread]);
+      forward_tile<UInt>(task, t, batch.clip, bound, range, thread, counters[thread]);
     });
   }
   return tile;
 }
 
 template <class Block>
-TERNZIP_KERNEL void add_counts(const Block& block, PerThread<Tally>& tallies, std::uint64_t elements,
+TERNZIP_KERNEL void add_counts(const Block& block, PerThread<WeightCounter>& counters, std::uint64_t elements,
                                ForwardShared& shared, std::int64_t* counts) {
   block.leader([&] { shared = {}; });
   block.sync();
   block.each_warp([&](const typename Block::Warp& warp) {
-    PerLane<std::uint32_t> below, above, invalid;
+    PerLane<std::uint32_t> negative, positive, invalid;
     warp.each_lane([&](unsigned lane) {
-      const Tally& tally = tallies[warp.index * kLanes + lane];
-      below[lane] = tally.below;
-      above[lane] = tally.above;
-      invalid[lane] = tally.invalid;
+      const WeightCounter& counter = counters[warp.index * kLanes + lane];
+      negative[lane] = counter.negative;
+      positive[lane] = counter.positive;
+      invalid[lane] = counter.invalid;
     });
-    const std::uint32_t found[3] = {warp.sum(below), warp.sum(above), warp.sum(invalid)};
+    const std::uint32_t found[3] = {warp.sum(negative), warp.sum(positive), warp.sum(invalid)};
     warp.leader([&] {
-      for (unsigned i = 0; i < 3; ++i) block.add_shared(&shared.tally[i], found[i]);
+      for (unsigned i = 0; i < 3; ++i) block.add_shared(&shared.counts[i], found[i]);
     });
   });
   block.sync();
   block.leader([&] {
-    const std::uint64_t below = shared.tally[0], above = shared.tally[1], invalid = shared.tally[2];
-    block.add(counts, below);
-    block.add(counts + 1, elements - below - above - invalid);
-    block.add(counts + 2, above);
+    const std::uint64_t negative = shared.counts[0], positive = shared.counts[1], invalid = shared.counts[2];
+    block.add(counts, negative);
+    block.add(counts + 1, elements - negative - positive - invalid);
+    block.add(counts + 2, positive);
     block.add(counts + 3, invalid);
   });
   block.sync();
@@ -230,15 +230,15 @@ TERNZIP_KERNEL void forward(const WeightBatch& batch, const Block& block, Forwar
     const WeightTask& task = batch.task[k];
     const std::uint32_t end = k + 1 < batch.tasks ? batch.task[k + 1].first_tile : batch.tiles;
     if (tile >= end) continue;
-    PerThread<Tally> tallies;
+    PerThread<WeightCounter> counters;
     std::uint64_t elements = 0;
     switch (format_of(static_cast<DType>(task.dtype)).width) {
-      case 1: tile = forward_task<std::uint8_t>(batch, task, tile, end, block, tallies, elements); break;
-      case 2: tile = forward_task<std::uint16_t>(batch, task, tile, end, block, tallies, elements); break;
-      default: tile = forward_task<std::uint32_t>(batch, task, tile, end, block, tallies, elements); break;
+      case 1: tile = forward_task<std::uint8_t>(batch, task, tile, end, block, counters, elements); break;
+      case 2: tile = forward_task<std::uint16_t>(batch, task, tile, end, block, counters, elements); break;
+      default: tile = forward_task<std::uint32_t>(batch, task, tile, end, block, counters, elements); break;
     }
     if (batch.counts != nullptr) {
-      add_counts(block, tallies, elements, shared, batch.counts + std::size_t{4} * task.index);
+      add_counts(block, counters, elements, shared, batch.counts + std::size_t{4} * task.index);
     }
   }
 }
@@ -362,15 +362,15 @@ TERNZIP_KERNEL void level_sums(const WeightBatch& batch, const Block& block, Lev
     if (thread >= kLevelTiles || tile >= batch.tiles) return;
     LevelSums sums{0.0, 0.0};
     for (unsigned lane = 0; lane < kLevelLanes; ++lane) {
-      sums.neg += shared.lanes[thread * kLevelLanes + lane].neg;
-      sums.pos += shared.lanes[thread * kLevelLanes + lane].pos;
+      sums.negative += shared.lanes[thread * kLevelLanes + lane].negative;
+      sums.positive += shared.lanes[thread * kLevelLanes + lane].positive;
     }
-    batch.level_sums[std::size_t{2} * tile] = sums.neg;
-    batch.level_sums[std::size_t{2} * tile + 1] = sums.pos;
+    batch.level_sums[std::size_t{2} * tile] = sums.negative;
+    batch.level_sums[std::size_t{2} * tile + 1] = sums.positive;
   });
 }
 
-// The blocks' sums in order; a block of threads a task, of which one thread takes neg and one pos.
+// The blocks' sums in order; a block of threads a task, of which one thread takes negative and one positive.
 template <class Block>
 TERNZIP_KERNEL void level_totals(const WeightBatch& batch, const Block& block) {
   const WeightTask& task = batch.task[block.index()];

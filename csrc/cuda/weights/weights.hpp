@@ -16,7 +16,7 @@
 
 namespace ternzip::cuda {
 
-using Scalars = std::vector<Scalar>;  // lo, hi, neg, pos; instead of the jobs' quantizers
+using Scalars = std::vector<Scalar>;  // lo, hi, negative, positive; instead of the jobs' quantizers
 
 // counts: four a job on the device, or null: not counted.
 void ternarize_many(const std::vector<WeightJob>& jobs, const Scalars& scalars, std::optional<double> bound,

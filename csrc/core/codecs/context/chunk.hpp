@@ -6,7 +6,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "core/codecs/context/bases.hpp"
+#include "core/codecs/context/base_rates.hpp"
 #include "core/codecs/context/binary_rans.hpp"
 #include "core/codecs/context/context.hpp"
 #include "core/codecs/context/model.hpp"
@@ -35,29 +35,30 @@ inline Geometry plane(const Geometry& g) {
 
 // The mode without learning: two fixed rates.
 template <class Coder, class Trit>
-void code_static(Coder& coder, const Counts& counts, Trit* trits, std::size_t size) {
+void code_static(Coder& coder, const TritCounts& counts, Trit* trits, std::size_t size) {
   constexpr bool kEncodes = std::is_same_v<Coder, BinaryRansEncoder>;
-  const Bases bases(counts);
-  const std::uint32_t nonzeros = squash(bases.flag), negatives = squash(bases.sign);
+  const BaseRates base_rates(counts);
+  const std::uint32_t nonzeros = squash(base_rates.flag), negatives = squash(base_rates.sign);
   for (std::size_t i = 0; i < size; ++i) {
     std::uint32_t nonzero = 1;
-    if (!bases.flags_given) nonzero = coder.code(nonzeros, kEncodes && trits[i] != 0);
-    std::int8_t sign = bases.given_trit;
-    if (nonzero && !bases.signs_given) sign = coder.code(negatives, kEncodes && trits[i] < 0) ? -1 : 1;
+    if (!base_rates.flags_given) nonzero = coder.code(nonzeros, kEncodes && trits[i] != 0);
+    std::int8_t sign = base_rates.given_trit;
+    if (nonzero && !base_rates.signs_given) sign = coder.code(negatives, kEncodes && trits[i] < 0) ? -1 : 1;
     if constexpr (!kEncodes) trits[i] = nonzero ? sign : std::int8_t{0};
   }
 }
 
 // What the payload of that comes to, within a byte.
-inline std::uint64_t static_bytes(const Counts& tensor, const Counts& chunk) {
+inline std::uint64_t static_bytes(const TritCounts& tensor, const TritCounts& chunk) {
   const auto cost = [](std::uint32_t p) { return static_cast<std::uint64_t>((16 << 16) - log2_q16(p)); };
   const auto bits = [&](std::uint32_t p, std::uint64_t ones, std::uint64_t zeros) {  // Q16
     return ones * cost(p) + zeros * cost(kProbOne - p);
   };
-  const Bases bases(tensor);
+  const BaseRates base_rates(tensor);
   std::uint64_t sum = 0;
-  if (!bases.flags_given) sum += bits(squash(bases.flag), chunk.negative + chunk.positive, chunk.zero);
-  if (!bases.signs_given) sum += bits(squash(bases.sign), chunk.negative, chunk.positive);
+  if (!base_rates.flags_given)
+    sum += bits(squash(base_rates.flag), chunk.negative + chunk.positive, chunk.zero);
+  if (!base_rates.signs_given) sum += bits(squash(base_rates.sign), chunk.negative, chunk.positive);
   return 1 + (sum >> 19);
 }
 
@@ -92,7 +93,7 @@ inline bool has_similarity(const Geometry& geometry, Effort effort) {
 }
 
 // Whether the counts say it all.
-inline bool trivial(const Counts& counts, std::size_t size) {
+inline bool trivial(const TritCounts& counts, std::size_t size) {
   return size == 0 || (counts.negative == 0) + (counts.zero == 0) + (counts.positive == 0) >= 2;
 }
 

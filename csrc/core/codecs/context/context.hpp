@@ -19,21 +19,20 @@ struct Geometry {
 };
 
 // The rates that the model starts from; a symbol whose count is zero does not occur in any chunk.
-using Counts = TensorCounts;
 
 // How much the model may cost. The payload says which it was.
 enum class Effort : std::uint8_t { kQuick = 1, kDefault = 2, kMax = 3 };
 
 // Encodes rows * cols * kernel trits (-1, 0, +1). Throws std::invalid_argument if a trit is none of these or
 // of a symbol whose count is zero, or if the product overflows, or cols * kernel does 32 bits.
-std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& geometry, const Counts& counts,
+std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& geometry, const TritCounts& counts,
                                  Effort effort);
 
 struct DecodeJob {
   const std::uint8_t* payload = nullptr;
   std::size_t payload_size = 0;
   Geometry geometry;
-  Counts counts;
+  TritCounts counts;
   std::int8_t* out = nullptr;  // rows * cols * kernel trits
 };
 

@@ -13,7 +13,7 @@ bool begin(const DecodeJob& job, bool& accepted) {
   std::size_t size = 0;
   if (!product(job.geometry, size)) return false;
   std::fill_n(job.out, size, std::int8_t{0});
-  const Counts& counts = job.counts;
+  const TritCounts& counts = job.counts;
   if (trivial(counts, size)) {
     const int only = counts.positive != 0 ? 1 : counts.negative != 0 ? -1 : 0;
     std::fill_n(job.out, size, static_cast<std::int8_t>(only));

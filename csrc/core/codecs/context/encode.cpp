@@ -17,7 +17,7 @@ constexpr std::size_t kTrial = std::size_t{1} << 18;
 struct Chunk {
   const std::int8_t* trits;
   Living living;
-  Counts counts;
+  TritCounts counts;
 
   const Geometry& geometry() const noexcept { return living.left(); }
 
@@ -98,8 +98,8 @@ void fit_by_head(const Chunk& chunk, Coded& best) {
 }
 
 // Throws if a trit is not one of the tensor's; returns the counts of the chunk.
-Counts checked(const std::int8_t* trits, std::size_t size, const Counts& tensor) {
-  Counts chunk;
+TritCounts checked(const std::int8_t* trits, std::size_t size, const TritCounts& tensor) {
+  TritCounts chunk;
   for (const std::int8_t* trit = trits; trit != trits + size; ++trit) {
     ++(*trit < 0 ? chunk.negative : *trit > 0 ? chunk.positive : chunk.zero);
     const auto counted = *trit < 0 ? tensor.negative : *trit > 0 ? tensor.positive : tensor.zero;
@@ -112,13 +112,13 @@ Counts checked(const std::int8_t* trits, std::size_t size, const Counts& tensor)
 
 }  // namespace
 
-std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& tensor, const Counts& counts,
+std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& tensor, const TritCounts& counts,
                                  Effort effort) {
   std::size_t size = 0;
   if (!product(tensor, size)) {
     throw std::invalid_argument("context_encode: rows * cols * kernel overflows, or a row has 2^32 weights");
   }
-  const Counts here = checked(trits, size, counts);
+  const TritCounts chunk_counts = checked(trits, size, counts);
   if (trivial(counts, size)) return {};
 
   const Chunk whole{trits, Living(plane(tensor)), counts};
@@ -128,14 +128,14 @@ std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& tenso
     left.resize(living.left().size());
     living.gather(trits, left.data());
   }
-  const Chunk without{left.data(), living, living.counts(counts)};
+  const Chunk without_dead{left.data(), living, living.counts(counts)};
 
   const Chunk* chunk = &whole;
   Coded best = coded(whole, Recipe(effort));
-  if (!living.all() && keep_smaller(best, coded(without, Recipe(effort)))) chunk = &without;
+  if (!living.all() && keep_smaller(best, coded(without_dead, Recipe(effort)))) chunk = &without_dead;
   chunk->geometry().size() <= kTrial ? fit(*chunk, best) : fit_by_head(*chunk, best);
 
-  if (static_bytes(counts, here) >= best.payload.size()) return best.payload;
+  if (static_bytes(counts, chunk_counts) >= best.payload.size()) return best.payload;
   std::vector<std::uint8_t> payload = whole.encode_static();
   return payload.size() < best.payload.size() ? payload : best.payload;
 }

@@ -56,21 +56,21 @@ class Flags {
   // One row's flags. What its loop needs is kept here, in registers.
   class Row {
    public:
-    // The nonzeros are listed at `found`, which has room for one more than the row has weights.
-    TERNZIP_INLINE Row(Flags& flags, Position* found) : m(flags), found_(found) {
-      m.bias_ = Scalar{0, m.row_prior_};
+    // The nonzeros are listed at `nonzeros`, which has room for one more than the row has weights.
+    TERNZIP_INLINE Row(Flags& flags, Position* nonzeros) : flags_(flags), nonzeros_end_(nonzeros) {
+      flags_.bias_ = Scalar{0, flags_.row_prior_};
     }
 
     TERNZIP_INLINE void begin_group(std::size_t column) {
       column_ = column;
-      first_ = found_;
+      group_begin_ = nonzeros_end_;
       guesses_ = 0;
-      logit_ = m.base_ + (m.bias_.mean >> 4);
-      rate_ = reciprocal(m.bias_.precision);
+      logit_ = flags_.base_ + (flags_.bias_.mean >> 4);
+      rate_ = reciprocal(flags_.bias_.precision);
       if constexpr (!kLine) {
         history_ = kShape == Shape::kTree ? 1 : 0;
-        logit_ += m.columns_[column].mean >> 4;
-        rate_ += kKernelRate + reciprocal(m.columns_[column].precision);
+        logit_ += flags_.columns_[column].mean >> 4;
+        rate_ += kKernelRate + reciprocal(flags_.columns_[column].precision);
       }
     }
 
@@ -82,56 +82,58 @@ class Flags {
     // Codes a flag; with kKnown, given the bin of its magnitude.
     template <bool kKnown, class Coder>
     TERNZIP_INLINE std::uint32_t code(Coder& coder, std::size_t k, bool nonzero, std::size_t magnitude = 0) {
-      const Pattern pattern = look(k);
-      std::int32_t logit = logit_ + m.sums_.sum(pattern);
-      if constexpr (kKnown) logit += m.magnitudes_[magnitude].mean >> 4;
-      if constexpr (kShape == Shape::kPlane) logit += m.places_[k] >> 4;
-      if constexpr (kLine) logit += m.columns_[column_ + k].mean >> 4;
+      const Pattern before = pattern_before(k);
+      std::int32_t logit = logit_ + flags_.sums_.sum(before);
+      if constexpr (kKnown) logit += flags_.magnitudes_[magnitude].mean >> 4;
+      if constexpr (kShape == Shape::kPlane) logit += flags_.places_[k] >> 4;
+      if constexpr (kLine) logit += flags_.columns_[column_ + k].mean >> 4;
       const std::uint32_t index = squash_index(logit);
       const std::uint32_t guess = kSquash[index >> kSquashShift];
-      std::uint32_t& refined = m.refinement_.rate(index);
+      std::uint32_t& refined = flags_.refinement_.rate(index);
       std::uint32_t p = Refinement::average(guess, refined);
-      std::uint32_t& refined_too = m.magnitude_refinements_[magnitude].rate(index);
+      std::uint32_t& refined_too = flags_.magnitude_refinements_[magnitude].rate(index);
       if constexpr (kKnown) p = Refinement::average(p, refined_too);
       const std::uint32_t bit = coder.code(p, nonzero);
       Refinement::learn(refined, bit);
       const auto g = static_cast<std::int32_t>((bit << 16) - guess);
       if constexpr (kKnown) {
         Refinement::learn(refined_too, bit);
-        m.magnitudes_[magnitude].step(g, variance(guess));
+        flags_.magnitudes_[magnitude].step(g, variance(guess));
       }
       guesses_ += guess;
       logit_ += static_cast<std::int32_t>((std::int64_t{g} * rate_) >> 20);
-      m.sums_.add(pattern, g);
-      if constexpr (kShape == Shape::kPlane) m.place_gradients_[k] += g;
-      if constexpr (kLine) m.columns_[column_ + k].step(g, variance(guess));
-      *found_ = position(k);
-      found_ += bit;
+      flags_.sums_.add(before, g);
+      if constexpr (kShape == Shape::kPlane) flags_.place_gradients_[k] += g;
+      if constexpr (kLine) flags_.columns_[column_ + k].step(g, variance(guess));
+      *nonzeros_end_ = position(k);
+      nonzeros_end_ += bit;
       history_ = kShape == Shape::kTree ? 2 * history_ + bit : (history_ | bit) << 1;
       return bit;
     }
 
     TERNZIP_INLINE void end_group(std::size_t size) {
-      const auto gradient = static_cast<std::int32_t>(((found_ - first_) << 16) - std::int64_t{guesses_});
+      const auto gradient =
+          static_cast<std::int32_t>(((nonzeros_end_ - group_begin_) << 16) - std::int64_t{guesses_});
       // what the sum of the variances were if all guesses were alike
       const std::uint64_t square = std::uint64_t{guesses_} * guesses_;
-      const auto curvature = guesses_ - static_cast<std::uint32_t>((square * m.inverse(size)) >> 32);
-      m.bias_.step(gradient, curvature);
-      if constexpr (!kLine) m.columns_[column_].step(gradient, curvature);
-      m.learn(size, curvature);
+      const auto curvature = guesses_ - static_cast<std::uint32_t>((square * flags_.inverse(size)) >> 32);
+      flags_.bias_.step(gradient, curvature);
+      if constexpr (!kLine) flags_.columns_[column_].step(gradient, curvature);
+      flags_.learn(size, curvature);
     }
 
-    TERNZIP_INLINE Position* end() const { return found_; }
+    TERNZIP_INLINE Position* nonzeros_end() const { return nonzeros_end_; }
 
    private:
-    TERNZIP_INLINE Pattern look(std::size_t k) const {
+    TERNZIP_INLINE Pattern pattern_before(std::size_t k) const {
       if constexpr (kShape == Shape::kTree) return {static_cast<std::uint32_t>(history_), 0};
-      if constexpr (kLine) return m.neighbours_->nonzero.pattern(history_, column_ + k);
-      return m.neighbours_->kernel.pattern(history_, k);
+      if constexpr (kLine) return flags_.neighbours_->nonzero.pattern(history_, column_ + k);
+      return flags_.neighbours_->kernel.pattern(history_, k);
     }
 
-    Flags& m;
-    Position *found_, *first_ = nullptr;
+    Flags& flags_;
+    Position* nonzeros_end_;
+    Position* group_begin_ = nullptr;  // the group's first nonzero
     std::size_t column_ = 0;
     std::uint64_t history_ = 0;
     std::int32_t logit_ = 0, rate_ = 0;

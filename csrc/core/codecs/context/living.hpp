@@ -15,7 +15,7 @@ class Living {
  public:
   // Everything lives.
   explicit Living(const Geometry& whole) : whole_(whole), rows_(whole.rows), columns_(whole.cols) {
-    take_stock();
+    count_left();
   }
   // What of a chunk does.
   Living(const Geometry& whole, const std::int8_t* trits) : Living(whole) {
@@ -27,14 +27,14 @@ class Living {
         rows_[row] = columns_[column] = kAlive;
       }
     }
-    take_stock();
+    count_left();
   }
 
   bool all() const noexcept { return left_.rows == whole_.rows && left_.cols == whole_.cols; }
   const Geometry& left() const noexcept { return left_; }
 
   // Of a tensor's counts, those that its living part is likely to have: exact if the tensor is one chunk.
-  Counts counts(const Counts& tensor) const noexcept {
+  TritCounts counts(const TritCounts& tensor) const noexcept {
     if (all() || tensor.zero == 0) return tensor;
     const std::size_t dead = whole_.size() - left_.size();
     const std::uint64_t chunks = (tensor.negative + tensor.zero + tensor.positive) / whole_.size();
@@ -48,7 +48,7 @@ class Living {
     if (!coder.code(kSomeDead, !all())) return;
     code(coder, rows_);
     code(coder, columns_);
-    take_stock();
+    count_left();
   }
 
   // `part` has room for what is left.
@@ -114,7 +114,7 @@ class Living {
     return runs;
   }
 
-  void take_stock() {
+  void count_left() {
     const auto count = [](const std::vector<std::uint8_t>& lives) {
       return static_cast<std::size_t>(std::count(lives.begin(), lives.end(), kAlive));
     };

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "core/base/compiler.hpp"
-#include "core/codecs/context/bases.hpp"
+#include "core/codecs/context/base_rates.hpp"
 #include "core/codecs/context/binary_rans.hpp"
 #include "core/codecs/context/context.hpp"
 #include "core/codecs/context/flags.hpp"
@@ -33,23 +33,23 @@ class Model {
   using FlagModel = Flags<kShape, kMagnitude>;
   using SignModel = Signs<kShape, kMagnitude>;
   using SignRow = typename SignModel::Row;
-  using Alike = Similarity<kLanes>;
+  using SimilarityModel = Similarity<kLanes>;
 
  public:
   using Trit = std::conditional_t<kEncodes, const std::int8_t, std::int8_t>;
 
   // The decoder's `trits` are all zero to begin with.
-  Model(Coder& coder, const Geometry& geometry, const Counts& counts, const Priors& priors, bool similarity,
-        Trit* trits)
+  Model(Coder& coder, const Geometry& geometry, const TritCounts& counts, const Priors& priors,
+        bool similarity, Trit* trits)
       : coder_(&coder),
         geometry_(geometry),
         row_(trits),
-        bases_(counts),
+        base_rates_(counts),
         neighbours_(geometry),
-        flags_(geometry, neighbours_, priors, bases_.flag, bases_.density()),
-        signs_(geometry, neighbours_, priors, bases_.sign, bases_.density() / 8),
-        found_(geometry.cols * geometry.kernel + 1) {
-    if (similarity) similarity_.emplace(geometry, priors.similar, bases_.density() / 8);
+        flags_(geometry, neighbours_, priors, base_rates_.flag, base_rates_.density()),
+        signs_(geometry, neighbours_, priors, base_rates_.sign, base_rates_.density() / 8),
+        nonzeros_(geometry.cols * geometry.kernel + 1) {
+    if (similarity) similarity_.emplace(geometry, priors.similar, base_rates_.density() / 8);
   }
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
@@ -59,11 +59,11 @@ class Model {
   // Codes a row, or a row of each of two models side by side: their chains of dependent instructions overlap
   // in the processor.
   void code_row() {
-    if (kMagnitude && !bases_.flags_given && !bases_.signs_given) {
+    if (kMagnitude && !base_rates_.flags_given && !base_rates_.signs_given) {
       similarity_ ? code_weights<true>() : code_weights<false>();
     } else {
-      bases_.flags_given ? find_all() : code_flags();
-      if (bases_.signs_given) {
+      base_rates_.flags_given ? list_all() : code_flags();
+      if (base_rates_.signs_given) {
         give_signs();
       } else {
         similarity_ ? code_signs<true>() : code_signs<false>();
@@ -72,8 +72,8 @@ class Model {
     end_row();
   }
   static void code_rows(Model& a, Model& b) {
-    if (a.bases_.flags_given || a.bases_.signs_given || b.bases_.flags_given || b.bases_.signs_given ||
-        a.similarity_.has_value() != b.similarity_.has_value()) {
+    if (a.base_rates_.flags_given || a.base_rates_.signs_given || b.base_rates_.flags_given ||
+        b.base_rates_.signs_given || a.similarity_.has_value() != b.similarity_.has_value()) {
       a.code_row();
       b.code_row();
       return;
@@ -87,56 +87,58 @@ class Model {
  private:
   // A pass over the flags of a row. The coder is here, and not in the model, to be kept in registers.
   struct FlagPass {
-    Model& m;
+    Model& model;
     Coder coder;
     typename FlagModel::Row row;
     std::size_t column = 0;
 
-    TERNZIP_INLINE explicit FlagPass(Model& model)
-        : m(model), coder(std::move(*model.coder_)), row(model.flags_, model.found_.data()) {}
-    TERNZIP_INLINE bool more() const { return column < m.geometry_.cols; }
+    TERNZIP_INLINE explicit FlagPass(Model& owner)
+        : model(owner), coder(std::move(*owner.coder_)), row(owner.flags_, owner.nonzeros_.data()) {}
+    TERNZIP_INLINE bool more() const { return column < model.geometry_.cols; }
     TERNZIP_INLINE std::size_t begin() {
       row.begin_group(column);
-      return m.group_size(column);
+      return model.group_size(column);
     }
     TERNZIP_INLINE void code(std::size_t k) {
-      row.template code<false>(coder, k, kEncodes && m.weight(column, k) != 0);
+      row.template code<false>(coder, k, kEncodes && model.weight(column, k) != 0);
     }
     TERNZIP_INLINE void end(std::size_t size) {
       row.end_group(size);
       column += kShape == Shape::kLine ? size : 1;
     }
-    TERNZIP_INLINE void land() {
-      m.found_end_ = row.end();
-      *m.coder_ = std::move(coder);
+    TERNZIP_INLINE void finish() {
+      model.nonzeros_end_ = row.nonzeros_end();
+      *model.coder_ = std::move(coder);
     }
-    TERNZIP_INLINE void rest() {
+    TERNZIP_INLINE void code_rest() {
       while (more()) {
         const std::size_t size = begin();
         for (std::size_t k = 0; k < size; ++k) code(k);
         end(size);
       }
-      land();
+      finish();
     }
   };
 
   // One over its signs.
   template <bool kSimilar>
   struct SignPass {
-    Model& m;
+    Model& model;
     Coder coder;
     SignRow row;
 
-    TERNZIP_INLINE explicit SignPass(Model& model)
-        : m(model), coder(std::move(*model.coder_)), row(model.signs_) {}
-    TERNZIP_INLINE void code(Position at) { m.code_sign(row, coder, m.template look<kSimilar>(row, at)); }
-    TERNZIP_INLINE void rest(const Position* from) {
-      for (; from != m.found_end_; ++from) code(*from);
-      *m.coder_ = std::move(coder);
+    TERNZIP_INLINE explicit SignPass(Model& owner)
+        : model(owner), coder(std::move(*owner.coder_)), row(owner.signs_) {}
+    TERNZIP_INLINE void code(Position at) {
+      model.code_sign(row, coder, model.template sign_at<kSimilar>(row, at));
+    }
+    TERNZIP_INLINE void code_rest(const Position* from) {
+      for (; from != model.nonzeros_end_; ++from) code(*from);
+      *model.coder_ = std::move(coder);
     }
   };
 
-  TERNZIP_INLINE void code_flags() { FlagPass(*this).rest(); }
+  TERNZIP_INLINE void code_flags() { FlagPass(*this).code_rest(); }
   static void code_flags(Model& first, Model& second) {
     FlagPass a(first), b(second);
     while (a.more() && b.more()) {
@@ -150,24 +152,24 @@ class Model {
       a.end(size_a);
       b.end(size_b);
     }
-    a.rest();
-    b.rest();
+    a.code_rest();
+    b.code_rest();
   }
 
   template <bool kSimilar>
   void code_signs() {
-    SignPass<kSimilar>(*this).rest(found_.data());
+    SignPass<kSimilar>(*this).code_rest(nonzeros_.data());
   }
   template <bool kSimilar>
   static void code_signs(Model& first, Model& second) {
     SignPass<kSimilar> a(first), b(second);
-    const Position *i = first.found_.data(), *j = second.found_.data();
-    for (; i != first.found_end_ && j != second.found_end_; ++i, ++j) {
+    const Position *i = first.nonzeros_.data(), *j = second.nonzeros_.data();
+    for (; i != first.nonzeros_end_ && j != second.nonzeros_end_; ++i, ++j) {
       a.code(*i);
       b.code(*j);
     }
-    a.rest(i);
-    b.rest(j);
+    a.code_rest(i);
+    b.code_rest(j);
   }
 
   // Flags and signs in turn.
@@ -178,7 +180,7 @@ class Model {
     while (flags.more()) {
       const std::size_t size = flags.begin();
       for (std::size_t k = 0; k < size; ++k) {
-        const auto sign = look<kSimilar>(signs, flags.row.position(k));
+        const auto sign = sign_at<kSimilar>(signs, flags.row.position(k));
         const std::size_t magnitude = FlagModel::magnitude(sign.prediction());
         if (flags.row.template code<true>(flags.coder, k, kEncodes && *sign.trit != 0, magnitude)) {
           code_sign(signs, flags.coder, sign);
@@ -186,48 +188,49 @@ class Model {
       }
       flags.end(size);
     }
-    flags.land();
+    flags.finish();
   }
 
-  // A sign that is to be coded, and what is known of it.
+  // A sign that is to be coded, and what is known before it is.
   template <bool kSimilar>
   struct Sign {
     Trit* trit;
     std::size_t column;
-    typename SignModel::Look look;
-    typename Alike::Look alike{};  // with kSimilar
-    std::int32_t prediction() const noexcept { return look.prediction + alike.prediction; }
+    typename SignModel::Context context;
+    typename SimilarityModel::Context similar{};  // with kSimilar
+    std::int32_t prediction() const noexcept { return context.prediction + similar.prediction; }
   };
   template <bool kSimilar>
-  TERNZIP_INLINE Sign<kSimilar> look(SignRow& row, Position at) {
-    Sign<kSimilar> sign{&weight(at), at.column(), row.look(at)};
-    if constexpr (kSimilar) sign.alike = similarity_->look(at.column(), place_in_kernel<kShape>(at));
+  TERNZIP_INLINE Sign<kSimilar> sign_at(SignRow& row, Position at) {
+    Sign<kSimilar> sign{&weight(at), at.column(), row.context(at)};
+    if constexpr (kSimilar) sign.similar = similarity_->context(at.column(), place_in_kernel<kShape>(at));
     return sign;
   }
   template <bool kSimilar>
   TERNZIP_INLINE void code_sign(SignRow& row, Coder& coder, const Sign<kSimilar>& sign) {
-    const std::int32_t g = row.code(coder, sign.look, sign.prediction(), kEncodes && *sign.trit < 0);
+    const std::int32_t g = row.code(coder, sign.context, sign.prediction(), kEncodes && *sign.trit < 0);
     if constexpr (!kEncodes) *sign.trit = g > 0 ? -1 : 1;
-    if constexpr (kSimilar) similarity_->learn(sign.column, sign.alike, g);
+    if constexpr (kSimilar) similarity_->learn(sign.column, sign.similar, g);
     if (!signs_.due()) [[likely]]
       return;
     signs_.learn();
     if constexpr (kSimilar) similarity_->learn_gains();
   }
 
-  // What the counts already say needs no bits.
-  void find_all() {
-    found_end_ = found_.data();
+  // Where the counts say that no weight is zero: lists all weights as nonzeros.
+  void list_all() {
+    nonzeros_end_ = nonzeros_.data();
     for (std::size_t column = 0; column < geometry_.cols; ++column) {
       for (std::size_t k = 0; k < geometry_.kernel; ++k) {
-        *found_end_++ = Position(column, kShape == Shape::kTree ? (std::uint64_t{2} << k) - 1 : k);
+        *nonzeros_end_++ = Position(column, kShape == Shape::kTree ? (std::uint64_t{2} << k) - 1 : k);
       }
     }
   }
+  // Where the counts say that all nonzeros are alike: needs no bits.
   void give_signs() {
     if constexpr (!kEncodes) {
-      for (const Position* at = found_.data(); at != found_end_; ++at) {
-        weight(*at) = bases_.given_trit;
+      for (const Position* at = nonzeros_.data(); at != nonzeros_end_; ++at) {
+        weight(*at) = base_rates_.given_trit;
       }
     }
   }
@@ -237,7 +240,7 @@ class Model {
       neighbours_.nonzero.end_row(row_, [](std::int8_t trit) { return trit != 0; });
       neighbours_.negative.end_row(row_, [](std::int8_t trit) { return trit < 0; });
     }
-    if (similarity_ && !bases_.signs_given) similarity_->end_row(row_number_, row_);
+    if (similarity_ && !base_rates_.signs_given) similarity_->end_row(row_number_, row_);
     row_ += geometry_.cols * geometry_.kernel;
     ++row_number_;
   }
@@ -254,13 +257,13 @@ class Model {
   Geometry geometry_;
   Trit* row_;
   std::size_t row_number_ = 0;
-  Bases bases_;
+  BaseRates base_rates_;
   Neighbours neighbours_;
   FlagModel flags_;
   SignModel signs_;
-  std::optional<Alike> similarity_;
-  std::vector<Position> found_;  // the row's nonzeros
-  Position* found_end_ = nullptr;
+  std::optional<SimilarityModel> similarity_;
+  std::vector<Position> nonzeros_;  // of the row, up to nonzeros_end_
+  Position* nonzeros_end_ = nullptr;
 };
 
 }  // namespace ternzip::context

@@ -47,8 +47,10 @@ inline std::uint32_t place_in_kernel(Position at) noexcept {
 
 // The window's lanes that are set, one bit each.
 struct Pattern {
-  std::uint32_t near = 0, far = 0;
-  friend Pattern operator^(Pattern a, Pattern b) noexcept { return {a.near ^ b.near, a.far ^ b.far}; }
+  std::uint32_t near_lanes = 0, far_lanes = 0;
+  friend Pattern operator^(Pattern a, Pattern b) noexcept {
+    return {a.near_lanes ^ b.near_lanes, a.far_lanes ^ b.far_lanes};
+  }
 };
 
 // The lanes inside a kernel. Squares and cubes of up to 30 have a plane of that width; any other is one row.
@@ -136,14 +138,14 @@ struct Neighbours {
 };
 
 // Sums of a window's lanes for every pattern, and the gradients met under each: a weight costs look-ups, and
-// the coefficients move once in a while. The pattern of a tree is a node, in `near`.
+// the coefficients move once in a while. The pattern of a tree is a node, in `near_lanes`.
 template <Shape kShape>
 class WindowSums {
  public:
-  std::int32_t sum(Pattern p) const noexcept { return near_.sum(p.near) + far_.sum(p.far); }
+  std::int32_t sum(Pattern p) const noexcept { return near_.sum(p.near_lanes) + far_.sum(p.far_lanes); }
   void add(Pattern p, std::int32_t gradient) noexcept {
-    near_.add(p.near, gradient);
-    far_.add(p.far, gradient);
+    near_.add(p.near_lanes, gradient);
+    far_.add(p.far_lanes, gradient);
   }
   void fill(const Window& window) noexcept {
     near_.fill(0, kNear, 0, [&](std::size_t b) { return window.lane(b); });
@@ -162,8 +164,8 @@ class WindowSums {
 template <>
 class WindowSums<Shape::kTree> {
  public:
-  std::int32_t sum(Pattern p) const noexcept { return tree_.sum(p.near); }
-  void add(Pattern p, std::int32_t gradient) noexcept { tree_.add(p.near, gradient); }
+  std::int32_t sum(Pattern p) const noexcept { return tree_.sum(p.near_lanes); }
+  void add(Pattern p, std::int32_t gradient) noexcept { tree_.add(p.near_lanes, gradient); }
 
   // Place k starts with start(k); its bit b, which stands for place k - 1 - b, adds more(k, b) to its lane.
   template <class Start, class More>

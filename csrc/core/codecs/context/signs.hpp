@@ -33,8 +33,8 @@ class Signs {
     tabulate();
   }
 
-  // What a sign was predicted from.
-  struct Look {
+  // What a sign is predicted from.
+  struct Context {
     Pattern negative, positive;
     std::uint32_t after = 0;  // in a tree: how many places of the kernel follow
     std::int32_t prediction = 0;
@@ -43,16 +43,16 @@ class Signs {
   // One row's signs. What its loop needs is kept here, in registers.
   class Row {
    public:
-    TERNZIP_INLINE explicit Row(Signs& signs) : m(signs) {}
+    TERNZIP_INLINE explicit Row(Signs& signs) : signs_(signs) {}
 
     // The prediction for a weight, as a logit; positions come in order.
-    TERNZIP_INLINE Look look(Position at) {
-      Look look;
+    TERNZIP_INLINE Context context(Position at) {
+      Context context;
       if constexpr (kLine) {
         move_on(at.column() - last_.column());
         last_ = at;
-        look.negative = m.neighbours_->negative.pattern(negative_, at.column());
-        look.positive = m.neighbours_->nonzero.pattern(nonzero_, at.column()) ^ look.negative;
+        context.negative = signs_.neighbours_->negative.pattern(negative_, at.column());
+        context.positive = signs_.neighbours_->nonzero.pattern(nonzero_, at.column()) ^ context.negative;
       } else {
         if (at.column() != last_.column()) {
           nonzero_ = negative_ = 0;
@@ -60,33 +60,34 @@ class Signs {
         }
         if constexpr (kShape == Shape::kPlane) {
           move_on(at.place() - last_.place());
-          look.negative = m.neighbours_->kernel.pattern(negative_, at.place());
-          look.positive = m.neighbours_->kernel.pattern(nonzero_, at.place()) ^ look.negative;
+          context.negative = signs_.neighbours_->kernel.pattern(negative_, at.place());
+          context.positive = signs_.neighbours_->kernel.pattern(nonzero_, at.place()) ^ context.negative;
         } else {  // the negatives are kept as in a node, with the kernel's last place in bit 0
           const std::uint32_t k = place_in_kernel<kShape>(at);
-          look.after = static_cast<std::uint32_t>(m.group_) - k - 1;
-          const auto negative = static_cast<std::uint32_t>(negative_ >> (look.after + 1));
-          look.negative.near = negative | 1U << k;
-          look.positive.near = at.place() ^ negative;
+          context.after = static_cast<std::uint32_t>(signs_.group_) - k - 1;
+          const auto negative = static_cast<std::uint32_t>(negative_ >> (context.after + 1));
+          context.negative.near_lanes = negative | 1U << k;
+          context.positive.near_lanes = at.place() ^ negative;
         }
         last_ = at;
       }
-      look.prediction = m.sums_.sum(look.negative) - m.sums_.sum(look.positive);
-      return look;
+      context.prediction = signs_.sums_.sum(context.negative) - signs_.sums_.sum(context.positive);
+      return context;
     }
 
-    // Codes the sign of the weight last looked at, by what all that is known of it predicts. Returns the
-    // gradient, which is positive if it is negative.
+    // Codes the sign of the weight whose context came last, by what all that is known of it predicts. Returns
+    // the gradient, which is positive if it is negative.
     template <class Coder>
-    TERNZIP_INLINE std::int32_t code(Coder& coder, const Look& look, std::int32_t prediction, bool negative) {
-      const std::uint32_t p = squash(m.base_ + prediction);
+    TERNZIP_INLINE std::int32_t code(Coder& coder, const Context& context, std::int32_t prediction,
+                                     bool negative) {
+      const std::uint32_t p = squash(signs_.base_ + prediction);
       const std::uint32_t bit = coder.code(p, negative);
       const auto g = static_cast<std::int32_t>((bit << 16) - p);
-      m.sums_.add(look.negative, g);
-      m.sums_.add(look.positive, -g);
+      signs_.sums_.add(context.negative, g);
+      signs_.sums_.add(context.positive, -g);
       nonzero_ |= 1;
-      negative_ |= std::uint64_t{bit} << (kShape == Shape::kTree ? look.after : 0);
-      ++m.since_;
+      negative_ |= std::uint64_t{bit} << (kShape == Shape::kTree ? context.after : 0);
+      ++signs_.since_;
       return g;
     }
 
@@ -96,7 +97,7 @@ class Signs {
       negative_ = places < 64 ? negative_ << places : 0;
     }
 
-    Signs& m;
+    Signs& signs_;
     Position last_{0, 0};
     std::uint64_t nonzero_ = 0, negative_ = 0;
   };

@@ -33,13 +33,25 @@ class Gain {
   std::uint64_t curvature_ = 0;
 };
 
+// A payload can drive a sum of two terms beyond 32 bits. Beyond this limit a sum decides alone, whatever is
+// added to it: the logit ends as that of a sure bit and the magnitude as the largest, so no bit depends on
+// what is cut off. A branch that is never taken costs less than a clamp.
+inline constexpr std::int64_t kPredictionLimit = std::int64_t{1} << 28;
+static_assert(kPredictionLimit >= kSquashLimit + kOtherTermsLimit);
+constexpr std::int32_t limited_prediction(std::int64_t logit) noexcept {
+  if (logit > kPredictionLimit || logit < -kPredictionLimit) [[unlikely]]
+    return static_cast<std::int32_t>(logit > 0 ? kPredictionLimit : -kPredictionLimit);
+  return static_cast<std::int32_t>(logit);
+}
+
 // Lanes and their Q12 coefficients are both of 16 bits: what processors multiply and add up fastest. The sums
 // wrap around, on purpose: no payload can make them overflow, and no real tensor comes near.
 template <std::size_t kLanes>
 class Similarity {
  public:
-  // A negative weight counts as 1, a positive one as -1.
-  struct Look {
+  // What a sign is predicted from: the weight's lanes, in which a negative weight counts as 1 and a positive
+  // one as -1.
+  struct Context {
     std::int16_t *rows, *columns, *column_weights;
     std::int32_t by_row, by_column, prediction;  // Q12
   };
@@ -57,26 +69,27 @@ class Similarity {
         columns_before_(geometry.kernel * stride_) {}
 
   // The prediction for a weight of the row.
-  Look look(std::size_t column, std::size_t place) noexcept {
-    Look look;
-    look.rows = rows_before_.data() + (column * kernel_ + place) * kLanes;
-    look.columns = columns_before_.data() + place * stride_ + column;
-    look.column_weights = column_weights_.data() + column * kLanes;
-    look.by_row = dot(row_weights_.data(), look.rows);
-    look.by_column = dot(look.column_weights, look.columns);
-    look.prediction = limited(row_gain_.apply(look.by_row) + column_gain_.apply(look.by_column));
-    return look;
+  Context context(std::size_t column, std::size_t place) noexcept {
+    Context context;
+    context.rows = rows_before_.data() + (column * kernel_ + place) * kLanes;
+    context.columns = columns_before_.data() + place * stride_ + column;
+    context.column_weights = column_weights_.data() + column * kLanes;
+    context.by_row = dot(row_weights_.data(), context.rows);
+    context.by_column = dot(context.column_weights, context.columns);
+    context.prediction =
+        limited_prediction(row_gain_.apply(context.by_row) + column_gain_.apply(context.by_column));
+    return context;
   }
 
   // Learns from its sign, given the gradient.
-  void learn(std::size_t column, const Look& look, std::int32_t gradient) noexcept {
-    row_gain_.add(gradient, look.by_row);
-    column_gain_.add(gradient, look.by_column);
-    adapt(row_weights_.data(), look.rows, gradient, reciprocal(row_precision_));
-    adapt(look.column_weights, look.columns, gradient, reciprocal(column_precisions_[column]));
+  void learn(std::size_t column, const Context& context, std::int32_t gradient) noexcept {
+    row_gain_.add(gradient, context.by_row);
+    column_gain_.add(gradient, context.by_column);
+    adapt(row_weights_.data(), context.rows, gradient, reciprocal(row_precision_));
+    adapt(context.column_weights, context.columns, gradient, reciprocal(column_precisions_[column]));
     grow(row_precision_, curvature_);
     grow(column_precisions_[column], curvature_);
-    look.columns[kLanes] = gradient > 0 ? 1 : -1;
+    context.columns[kLanes] = gradient > 0 ? 1 : -1;
   }
 
   // Once in a while.
@@ -97,20 +110,11 @@ class Similarity {
   }
 
  private:
-  // A payload can drive a term to 256 nats times 8 a lane, and the sum of two beyond 32 bits. Beyond the
-  // limit a sum decides alone, whatever is added to it: the logit ends as that of a sure bit and the
-  // magnitude as the largest, so no bit depends on what is cut off. A branch that is never taken costs less
-  // than a clamp.
+  // The largest term: a gain of 256 nats, every lane at its largest weight.
   static constexpr std::int64_t kLargestTerm =
       (kCoefficientLimit * static_cast<std::int64_t>(kLanes << 15)) >> 16;
-  static constexpr std::int64_t kLimit = std::int64_t{1} << 28;
-  static_assert(kLimit >= kSquashLimit + kOtherTermsLimit);
-  static constexpr std::int32_t limited(std::int64_t logit) noexcept {
-    if (logit > kLimit || logit < -kLimit) [[unlikely]]
-      return static_cast<std::int32_t>(logit > 0 ? kLimit : -kLimit);
-    return static_cast<std::int32_t>(logit);
-  }
-  static_assert(limited(2 * kLargestTerm) == kLimit && limited(-2 * kLargestTerm) == -kLimit);
+  static_assert(limited_prediction(2 * kLargestTerm) == kPredictionLimit);
+  static_assert(limited_prediction(-2 * kLargestTerm) == -kPredictionLimit);
 
   static std::int32_t dot(const std::int16_t* weights, const std::int16_t* lanes) noexcept {
     std::int32_t sum = 0;

@@ -12,8 +12,7 @@
 #include "core/codecs/fast/model.hpp"
 #include "core/simd/isa.hpp"
 
-namespace ternzip {
-namespace fast {
+namespace ternzip::fast {
 namespace {
 
 // Trits on their way into elements: small enough to stay in the first cache level.
@@ -45,7 +44,7 @@ class SymbolDecoder {
         std::uint32_t* const slots = tables_->slots + start;
         for (std::uint32_t offset = 0; offset < frequency; ++offset) slots[offset] = slot | offset << 12;
       } else {
-        std::fill_n(slot_symbol_.begin() + start, frequency, static_cast<std::uint8_t>(symbol));
+        std::fill_n(slot_symbol_.data() + start, frequency, static_cast<std::uint8_t>(symbol));
       }
       frequency_[symbol] = frequency;
       start_[symbol] = start;
@@ -96,11 +95,11 @@ class SymbolDecoder {
 class Output {
  public:
   explicit Output(std::int8_t* trits) : begin_(trits), next_(trits) {}
-  explicit Output(ElementSink& sink)
+  explicit Output(ElementWriter& writer)
       : window_(std::make_unique_for_overwrite<std::int8_t[]>(kWindow)),
         begin_(window_.get()),
         next_(begin_),
-        sink_(&sink) {}
+        writer_(&writer) {}
 
   // Opens a block of `trits`; the one before it is complete.
   void open(std::size_t trits) noexcept { left_ = trits; }
@@ -138,8 +137,8 @@ class Output {
   }
 
   void flush() noexcept {
-    if (sink_ == nullptr) return;
-    sink_->put(begin_, static_cast<std::size_t>(next_ - begin_));
+    if (writer_ == nullptr) return;
+    writer_->write(begin_, static_cast<std::size_t>(next_ - begin_));
     next_ = begin_;
   }
 
@@ -148,7 +147,7 @@ class Output {
   std::int8_t* begin_;
   std::int8_t* next_;
   std::size_t left_ = 0;
-  ElementSink* sink_ = nullptr;
+  ElementWriter* writer_ = nullptr;
 };
 
 // The states of a block, followed by its words.
@@ -252,9 +251,9 @@ class BlockDecoder {
   const std::uint8_t* words_end_ = nullptr;
 };
 
-bool decode_chunk(const std::uint8_t* payload, std::size_t size, std::size_t n, const TensorCounts& counts,
+bool decode_chunk(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
                   Output& out) {
-  if (n > kFastMaxTrits) return false;
+  if (n > kMaxTrits) return false;
   const unsigned distinct = distinct_trits(counts);
   if (n == 0 || distinct < 2) {
     const std::int8_t only = counts.negative != 0 ? -1 : counts.positive != 0 ? 1 : 0;
@@ -278,18 +277,17 @@ bool decode_chunk(const std::uint8_t* payload, std::size_t size, std::size_t n, 
 }
 
 }  // namespace
-}  // namespace fast
 
-bool fast_decode(const std::uint8_t* payload, std::size_t size, std::size_t n, const TensorCounts& counts,
-                 std::int8_t* out) {
-  fast::Output output(out);
-  return fast::decode_chunk(payload, size, n, counts, output);
+bool decode(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
+            std::int8_t* out) {
+  Output output(out);
+  return decode_chunk(payload, size, n, counts, output);
 }
 
-bool fast_decode_into(const std::uint8_t* payload, std::size_t size, std::size_t n,
-                      const TensorCounts& counts, ElementSink& sink) {
-  fast::Output output(sink);
-  return fast::decode_chunk(payload, size, n, counts, output);
+bool decode_into(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
+                 ElementWriter& writer) {
+  Output output(writer);
+  return decode_chunk(payload, size, n, counts, output);
 }
 
-}  // namespace ternzip
+}  // namespace ternzip::fast

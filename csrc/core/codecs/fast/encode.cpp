@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstring>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -11,8 +12,7 @@
 #include "core/codecs/fast/model.hpp"
 #include "core/codecs/fast/parse.hpp"
 
-namespace ternzip {
-namespace fast {
+namespace ternzip::fast {
 namespace {
 
 // log2 of v >= 1 in units of 2^-16, rounded down: choices rest on it, so it must not depend on a libm.
@@ -55,7 +55,7 @@ std::uint64_t bits_per_trit(const ParseTree& tree, unsigned precision) {  // in 
 // precision: halves it while that gains 0.1 %. Takes a higher precision, whose decoder is slower, where that
 // gains 0.2 %; and the shortest limit on the length that keeps most of the yield, since longer symbols are
 // copied in wider moves.
-void choose_model(const TensorCounts& counts, const FastOptions& options, Header& header) {
+void choose_model(const TritCounts& counts, const Options& options, Header& header) {
   header.max_length = options.max_length;
   if (header.max_length == 0) {
     const std::uint64_t most = trits_per_symbol(grow_tree(counts, kMaxSymbols, kMaxLength));
@@ -86,7 +86,7 @@ void choose_model(const TensorCounts& counts, const FastOptions& options, Header
   }
 }
 
-void choose_layout(const TensorCounts& counts, std::size_t n, const FastOptions& options, Header& header) {
+void choose_layout(const TritCounts& counts, std::size_t n, const Options& options, Header& header) {
   const ParseTree tree = grow_tree(counts, header.symbol_limit, header.max_length);
   const std::uint64_t bits = bits_per_trit(tree, header.precision);
   // A block of 16 KiB keeps what it costs beside its words (about 40 bytes) below 0.3 %.
@@ -235,7 +235,7 @@ class BlockEncoder {
   std::vector<std::uint8_t> words_;
 };
 
-bool valid(const FastOptions& options) {
+bool valid(const Options& options) {
   return (options.lanes == 0 || (std::has_single_bit(options.lanes) && options.lanes <= kMaxLanes)) &&
          (options.block_bits == 0 ||
           (options.block_bits >= kMinBlockBits && options.block_bits <= kMaxBlockBits)) &&
@@ -245,7 +245,7 @@ bool valid(const FastOptions& options) {
 }
 
 // True if the trits are trits and no more of each than `counts` has.
-bool consistent(const std::int8_t* trits, std::size_t n, const TensorCounts& counts) {
+bool consistent(const std::int8_t* trits, std::size_t n, const TritCounts& counts) {
   constexpr std::size_t kStep = 64;  // few enough for sums of eight bits
   std::uint64_t negative = 0;
   std::uint64_t positive = 0;
@@ -269,14 +269,15 @@ bool consistent(const std::int8_t* trits, std::size_t n, const TensorCounts& cou
 }
 
 }  // namespace
-}  // namespace fast
 
-bool fast_encode(const std::int8_t* trits, std::size_t n, const TensorCounts& counts,
-                 const FastOptions& options, std::vector<std::uint8_t>& payload) {
-  using namespace fast;
-  payload.clear();
-  if (n > kFastMaxTrits || !valid(options) || !consistent(trits, n, counts)) return false;
-  if (n == 0 || distinct_trits(counts) < 2) return true;
+std::vector<std::uint8_t> encode(const std::int8_t* trits, std::size_t n, const TritCounts& counts,
+                                 const Options& options) {
+  if (n > kMaxTrits) throw std::invalid_argument("fast_encode: more than 2^22 trits");
+  if (!valid(options)) throw std::invalid_argument("fast_encode: an option is out of range");
+  if (!consistent(trits, n, counts)) {
+    throw std::invalid_argument("fast_encode: a value is no trit, or a trit occurs more often than counted");
+  }
+  if (n == 0 || distinct_trits(counts) < 2) return {};
 
   Header header;
   choose_model(counts, options, header);
@@ -287,7 +288,7 @@ bool fast_encode(const std::int8_t* trits, std::size_t n, const TensorCounts& co
   const std::vector<std::uint8_t> factors = choose_factors(tree, parse.histogram, header.precision);
   header.adapted = !factors.empty();
 
-  payload.resize(kHeaderSize);
+  std::vector<std::uint8_t> payload(kHeaderSize);
   write_header(header, payload.data());
   if (header.adapted) {
     payload.resize(kHeaderSize + (factors.size() + 3) / 4 * 2);
@@ -302,7 +303,7 @@ bool fast_encode(const std::int8_t* trits, std::size_t n, const TensorCounts& co
   for (std::size_t i = 0; i < parse.counts.size(); ++i, entry += kBlockEntrySize) {
     encoder.encode(parse.symbols.get() + i * block_trits, parse.counts[i], entry, payload);
   }
-  return true;
+  return payload;
 }
 
-}  // namespace ternzip
+}  // namespace ternzip::fast

@@ -12,34 +12,33 @@
 #include <vector>
 
 #include "core/base/trit_counts.hpp"
-#include "core/tensor/element_sink.hpp"
+#include "core/tensor/element_writer.hpp"
 
-namespace ternzip {
+namespace ternzip::fast {
 
-inline constexpr std::size_t kFastMaxTrits = std::size_t{1} << 22;
+inline constexpr std::size_t kMaxTrits = std::size_t{1} << 22;
 
 // What the encoder may be told; the defaults are what files are written with. The decoder reads all of it
 // from the payload.
-struct FastOptions {
+struct Options {
   unsigned lanes = 0;       // interleaved states: a power of two up to 64; 0: chosen by size
   unsigned block_bits = 0;  // log2 of the trits in a block, 10..22; 0: chosen by size
   unsigned max_length = 0;  // the longest symbol, 1..63 trits; 0: chosen by the counts
   unsigned precision = 0;   // frequencies are multiples of 2^-precision, 8..16; 0: chosen by the counts
 };
 
-// Encodes n <= kFastMaxTrits trits in {-1, 0, 1} into `payload` (replaced). False, and an empty payload, if
-// n is too large, a value is no trit, the chunk holds more of a trit than `counts`, or an option is out of
-// range. A tensor of one value needs no payload.
-bool fast_encode(const std::int8_t* trits, std::size_t n, const TensorCounts& counts,
-                 const FastOptions& options, std::vector<std::uint8_t>& payload);
+// Encodes n <= kMaxTrits trits. A tensor of one value needs no payload. Throws std::invalid_argument if n is
+// too large, a value is no trit, the chunk holds more of a trit than `counts`, or an option is out of range.
+std::vector<std::uint8_t> encode(const std::int8_t* trits, std::size_t n, const TritCounts& counts,
+                                 const Options& options);
 
 // Decodes the n trits of a chunk. Any payload ends in time and memory bounded by n; false if it is not one
 // that can stand for n trits under `counts` (what `out` then holds is unspecified).
-bool fast_decode(const std::uint8_t* payload, std::size_t size, std::size_t n, const TensorCounts& counts,
-                 std::int8_t* out);
+bool decode(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
+            std::int8_t* out);
 
-// The same into the elements of a tensor, counted; where it is false, some may have been put.
-bool fast_decode_into(const std::uint8_t* payload, std::size_t size, std::size_t n,
-                      const TensorCounts& counts, ElementSink& sink);
+// The same into the elements of a tensor, counted; where it is false, some may have been written.
+bool decode_into(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
+                 ElementWriter& writer);
 
-}  // namespace ternzip
+}  // namespace ternzip::fast

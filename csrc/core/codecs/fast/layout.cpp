@@ -11,9 +11,9 @@ std::uint32_t load_u24(const std::uint8_t* bytes) noexcept {
 
 }  // namespace
 
-bool read_layout(const std::uint8_t* payload, std::size_t size, std::size_t n, const TensorCounts& counts,
+bool read_layout(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
                  Layout& layout) {
-  if (n == 0 || n > kFastMaxTrits || distinct_trits(counts) < 2) return false;
+  if (n == 0 || n > kMaxTrits || distinct_trits(counts) < 2) return false;
   if (size < kHeaderSize || !read_header(payload, layout.header)) return false;
   layout.tree = grow_tree(counts, layout.header.symbol_limit, layout.header.max_length);
   std::size_t at = kHeaderSize;

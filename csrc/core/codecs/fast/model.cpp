@@ -6,7 +6,7 @@ namespace ternzip::fast {
 namespace {
 
 // Shifts counts right until their sum stays below 2^32, so that a count times 2^32 fits 64 bits.
-std::array<std::uint64_t, 3> probabilities(const TensorCounts& counts) {
+std::array<std::uint64_t, 3> probabilities(const TritCounts& counts) {
   std::array<std::uint64_t, 3> scaled = {counts.negative, counts.zero, counts.positive};
   std::uint64_t largest = std::max({scaled[0], scaled[1], scaled[2]});
   unsigned shift = 0;
@@ -44,11 +44,11 @@ bool read_header(const std::uint8_t* bytes, Header& header) noexcept {
          header.block_bits <= kMaxBlockBits && bytes[5] == 0;
 }
 
-unsigned distinct_trits(const TensorCounts& counts) noexcept {
+unsigned distinct_trits(const TritCounts& counts) noexcept {
   return (counts.negative != 0 ? 1u : 0u) + (counts.zero != 0 ? 1u : 0u) + (counts.positive != 0 ? 1u : 0u);
 }
 
-ParseTree grow_tree(const TensorCounts& counts, unsigned symbol_limit, unsigned max_length) {
+ParseTree grow_tree(const TritCounts& counts, unsigned symbol_limit, unsigned max_length) {
   const std::array<std::uint64_t, 3> probability = probabilities(counts);
   ParseTree tree;
   for (int trit = -1; trit <= 1; ++trit) {

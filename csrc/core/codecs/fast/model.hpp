@@ -61,10 +61,10 @@ struct ParseTree {
 // Grows the tree from the counts of the whole tensor, at least two of which are not zero, by splitting the
 // most probable leaf shorter than max_length (of equals the oldest) while the leaves do not exceed
 // symbol_limit >= 3.
-ParseTree grow_tree(const TensorCounts& counts, unsigned symbol_limit, unsigned max_length);
+ParseTree grow_tree(const TritCounts& counts, unsigned symbol_limit, unsigned max_length);
 
 // How many of the three values occur.
-unsigned distinct_trits(const TensorCounts& counts) noexcept;
+unsigned distinct_trits(const TritCounts& counts) noexcept;
 
 // A transmitted correction is one of 16 factors 2^((index - 8) / 4), in units of 2^-12.
 inline constexpr std::array<std::uint32_t, 16> kFactors = {1024, 1218, 1448, 1722, 2048, 2435, 2896,  3444,

@@ -1,6 +1,7 @@
 #include "core/codecs/planes/planes.hpp"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "core/base/bytes.hpp"
 
@@ -48,25 +49,25 @@ void merge(const std::uint8_t* src, std::size_t count, bool rotate, std::uint8_t
 
 }  // namespace
 
-bool split_planes(const std::uint8_t* src, std::size_t count, unsigned width, bool rotate,
-                  std::uint8_t* dst) noexcept {
+void split_planes(const std::uint8_t* src, std::size_t count, unsigned width, bool rotate,
+                  std::uint8_t* dst) {
   switch (width) {
-    case 1: split<std::uint8_t>(src, count, rotate, dst); return true;
-    case 2: split<std::uint16_t>(src, count, rotate, dst); return true;
-    case 4: split<std::uint32_t>(src, count, rotate, dst); return true;
-    case 8: split<std::uint64_t>(src, count, rotate, dst); return true;
-    default: return false;
+    case 1: return split<std::uint8_t>(src, count, rotate, dst);
+    case 2: return split<std::uint16_t>(src, count, rotate, dst);
+    case 4: return split<std::uint32_t>(src, count, rotate, dst);
+    case 8: return split<std::uint64_t>(src, count, rotate, dst);
+    default: throw std::invalid_argument("split_planes: width must be 1, 2, 4 or 8");
   }
 }
 
-bool merge_planes(const std::uint8_t* src, std::size_t count, unsigned width, bool rotate,
-                  std::uint8_t* dst) noexcept {
+void merge_planes(const std::uint8_t* src, std::size_t count, unsigned width, bool rotate,
+                  std::uint8_t* dst) {
   switch (width) {
-    case 1: merge<std::uint8_t>(src, count, rotate, dst); return true;
-    case 2: merge<std::uint16_t>(src, count, rotate, dst); return true;
-    case 4: merge<std::uint32_t>(src, count, rotate, dst); return true;
-    case 8: merge<std::uint64_t>(src, count, rotate, dst); return true;
-    default: return false;
+    case 1: return merge<std::uint8_t>(src, count, rotate, dst);
+    case 2: return merge<std::uint16_t>(src, count, rotate, dst);
+    case 4: return merge<std::uint32_t>(src, count, rotate, dst);
+    case 8: return merge<std::uint64_t>(src, count, rotate, dst);
+    default: throw std::invalid_argument("merge_planes: width must be 1, 2, 4 or 8");
   }
 }
 

@@ -11,13 +11,11 @@
 
 namespace ternzip {
 
-// Widths that can be split: 1, 2, 4 and 8 bytes. Any other width leaves the output untouched and
-// returns false. `src` and `dst` hold count * width bytes each and do not overlap; no alignment needed.
-bool split_planes(const std::uint8_t* src, std::size_t count, unsigned width, bool rotate,
-                  std::uint8_t* dst) noexcept;
+// Widths that can be split: 1, 2, 4 and 8 bytes; any other is a std::invalid_argument. `src` and `dst` hold
+// count * width bytes each and do not overlap; no alignment needed.
+void split_planes(const std::uint8_t* src, std::size_t count, unsigned width, bool rotate, std::uint8_t* dst);
 
 // The inverse of split_planes.
-bool merge_planes(const std::uint8_t* src, std::size_t count, unsigned width, bool rotate,
-                  std::uint8_t* dst) noexcept;
+void merge_planes(const std::uint8_t* src, std::size_t count, unsigned width, bool rotate, std::uint8_t* dst);
 
 }  // namespace ternzip

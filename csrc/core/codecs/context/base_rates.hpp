@@ -8,12 +8,12 @@
 
 namespace ternzip::context {
 
-struct Bases {
+struct BaseRates {
   bool flags_given, signs_given;  // these need no bits: all flags are ones, or all signs alike
   std::int8_t given_trit;         // that of every nonzero, where signs are given
   std::int32_t flag, sign;        // logits of the rates; a flag is one for a nonzero, a sign for a negative
 
-  explicit Bases(const Counts& c)
+  explicit BaseRates(const TritCounts& c)
       : flags_given(c.zero == 0),
         signs_given(c.negative == 0 || c.positive == 0),
         given_trit(c.negative == 0 ? 1 : -1),

@@ -1,4 +1,4 @@
-#include "core/tensor/element_sink.hpp"
+#include "core/tensor/element_writer.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -7,8 +7,9 @@
 
 namespace ternzip {
 
-ElementSink::ElementSink(const Format& format, const std::uint64_t* negative, const std::uint64_t* positive,
-                         std::size_t row_size, std::size_t first, void* out) noexcept
+ElementWriter::ElementWriter(const Format& format, const std::uint64_t* negative,
+                             const std::uint64_t* positive, std::size_t row_size, std::size_t first,
+                             void* out) noexcept
     : format_(format),
       negative_(negative),
       positive_(positive),
@@ -17,7 +18,7 @@ ElementSink::ElementSink(const Format& format, const std::uint64_t* negative, co
       left_in_row_(row_size_ - first % row_size_),
       out_(static_cast<unsigned char*>(out)) {}
 
-void ElementSink::put(const std::int8_t* trits, std::size_t n) noexcept {
+void ElementWriter::write(const std::int8_t* trits, std::size_t n) noexcept {
   const auto width = static_cast<std::size_t>(std::countr_zero(format_.width));
   const auto match = scan_kernels().match[0];
   const auto expand = scan_kernels().expand[width];
@@ -27,16 +28,16 @@ void ElementSink::put(const std::int8_t* trits, std::size_t n) noexcept {
       ++row_;
     }
     const std::size_t size = std::min({n, left_in_row_, kScanBlock});
-    const LevelCounts found = match(trits, size, 0xff, 1, 0);
-    counts_.neg += found.neg;
+    const PatternCounts found = match(trits, size, 0xff, 1, 0);
+    counts_.negative += found.negative;
     counts_.zero += found.zero;
-    counts_.pos += found.pos;
-    counts_.invalid += size - found.neg - found.zero - found.pos;
-    const bool no_negative = negative_[row_] == 0 && found.neg != 0;
-    const bool no_positive = positive_[row_] == 0 && found.pos != 0;
-    if ((no_negative || no_positive) && lacking_row_ == kNoRow) {
-      lacking_row_ = row_;
-      lacking_symbol_ = no_negative ? -1 : 1;
+    counts_.positive += found.positive;
+    counts_.invalid += size - found.negative - found.zero - found.positive;
+    const bool no_negative = negative_[row_] == 0 && found.negative != 0;
+    const bool no_positive = positive_[row_] == 0 && found.positive != 0;
+    if ((no_negative || no_positive) && missing_level_row_ == kNoRow) {
+      missing_level_row_ = row_;
+      missing_level_symbol_ = no_negative ? -1 : 1;
     }
     expand(trits, size, negative_[row_], positive_[row_], out_);
     trits += size;
