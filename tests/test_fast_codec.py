@@ -364,12 +364,13 @@ def test_garbage_ends_as_the_reference_says(
     ],
 )
 def test_encoder_refuses(trits: list[int], counts: Counts, options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="fast_encode: needs"):
+    expected = "an option is out of range" if options else "no trit, or a trit occurs more often than counted"
+    with pytest.raises(ValueError, match=f"fast_encode: .*{expected}"):
         encode(np.array(trits, np.int8), counts, **options)
 
 
 def test_too_many_trits() -> None:
     trits = np.zeros(2**22 + 1, np.int8)
-    with pytest.raises(ValueError, match=r"at most 2\^22"):
+    with pytest.raises(ValueError, match=r"2\^22 trits"):
         encode(trits)
     assert decode(b"", trits.size, count(trits)) is None

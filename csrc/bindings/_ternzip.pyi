@@ -11,7 +11,7 @@ def available_isas() -> list[str]: ...
 def active_isa() -> str: ...
 def set_isa(name: str) -> bool: ...
 
-# Ternary tensors by bit pattern (csrc/core/ternary_tensor.hpp). dtype codes: 0 f64, 1 f32, 2 f16, 3 bf16,
+# Ternary tensors by bit pattern (csrc/core/tensor/ternary_tensor.hpp). dtype codes: 0 f64, 1 f32, 2 f16, 3 bf16,
 # 4 f8_e4m3fn, 5 f8_e5m2, 6 f8_e4m3fnuz, 7 f8_e5m2fnuz, 8 i8, 9 i16, 10 i32, 11 i64; another code is a
 # ValueError. Levels are raw bit patterns, 0 where a level does not occur.
 
@@ -29,7 +29,7 @@ def detect_row_levels(
 # int8 trits by sign.
 def extract_trits(src: int, count: int, dtype: int, trits: int, threads: int = 1) -> None: ...
 
-# Trits as elements of a tensor (csrc/core/element_sink.hpp): the level by the sign of each int8, +0 for 0, to `out` on.
+# Trits as elements of a tensor (csrc/core/tensor/element_sink.hpp): the level by the sign of each int8, +0 for 0, to `out` on.
 # Levels: uint64 arrays of length 1, or with row_size > 0 one for every row_size elements of the tensor, of which the
 # first to come has the number `first`. Returns (negative, zero, positive, invalid, lacking): how many there were of
 # each, and (row, symbol) where a symbol's level is 0, of the first row where that is so, else None.
@@ -62,7 +62,7 @@ def pack_trits(trits: int, count: int, packed: int) -> None: ...
 # Writes count trits. False if a byte exceeds 242 or the filling is not the trit 0.
 def unpack_trits(packed: int, count: int, trits: int) -> bool: ...
 
-# Weights of a whole model in one call (csrc/core/weights.hpp). Jobs are rows of numbers laid end to end; dtype codes
+# Weights of a whole model in one call (csrc/core/weights/weights.hpp). Jobs are rows of numbers laid end to end; dtype codes
 # 0 to 3, for count_many also 8 to 11, another is a ValueError. scalars: the addresses of the doubles lo, hi, neg,
 # pos; each: whether an address holds one value for each job instead of one for all.
 
@@ -90,7 +90,7 @@ def backward_many(
     threads: int,
 ) -> None: ...
 
-# One chunk by the fast codec (csrc/core/fast.hpp); counts are those of the whole tensor.
+# One chunk by the fast codec (csrc/core/codecs/fast/fast.hpp); counts are those of the whole tensor.
 def fast_encode(
     trits: int,
     n: int,
@@ -178,7 +178,7 @@ def cuda_backward_many(
     stream: int,
 ) -> None: ...
 
-# The chunks of a tensor by the fast codec on their way to a device (csrc/cuda/cuda_fast_plan.hpp): rows (payload,
+# The chunks of a tensor by the fast codec on their way to a device (csrc/cuda/fast/plan.hpp): rows (payload,
 # size, symbols, first element), counts of the whole tensor. Returns (upload, its bytes, bytes of scratch), None if a
 # chunk's headers are refused. The payloads must outlive the upload.
 def cuda_fast_read(

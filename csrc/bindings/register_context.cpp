@@ -1,11 +1,12 @@
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <stdexcept>
 #include <tuple>
 #include <vector>
 
 #include "bindings/registry.hpp"
-#include "core/context.hpp"
+#include "core/codecs/context/context.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
@@ -25,8 +26,7 @@ context::DecodeJob decode_job(const Job& job) {
           size,
           {rows, cols, kernel},
           {negative, zero, positive},
-          pointer<std::int8_t>(out),
-          false};
+          pointer<std::int8_t>(out)};
 }
 
 }  // namespace
@@ -51,11 +51,10 @@ void register_context(py::module_& module) {
       [](std::uintptr_t payload, std::size_t payload_size, std::size_t rows, std::size_t cols,
          std::size_t kernel, std::uint64_t negative, std::uint64_t zero, std::uint64_t positive,
          std::uintptr_t out) {
-        context::DecodeJob job =
+        const context::DecodeJob job =
             decode_job({payload, payload_size, rows, cols, kernel, negative, zero, positive, out});
         py::gil_scoped_release release;
-        context::decode(&job, 1);
-        return job.ok;
+        return context::decode(job);
       },
       py::arg("payload"), py::arg("payload_size"), py::arg("rows"), py::arg("cols"), py::arg("kernel"),
       py::arg("n_neg"), py::arg("n_zero"), py::arg("n_pos"), py::arg("out"));
@@ -64,13 +63,12 @@ void register_context(py::module_& module) {
       [](const std::vector<Job>& tuples) {
         std::vector<context::DecodeJob> jobs;
         for (const Job& job : tuples) jobs.push_back(decode_job(job));
+        const auto accepted = std::make_unique<bool[]>(jobs.size());
         {
           py::gil_scoped_release release;
-          context::decode(jobs.data(), jobs.size());
+          context::decode_many(jobs.data(), jobs.size(), accepted.get());
         }
-        std::vector<bool> ok;
-        for (const context::DecodeJob& job : jobs) ok.push_back(job.ok);
-        return ok;
+        return std::vector<bool>(accepted.get(), accepted.get() + jobs.size());
       },
       py::arg("jobs"));
 }

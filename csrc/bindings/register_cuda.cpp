@@ -9,15 +9,15 @@
 
 #include "bindings/registry.hpp"
 #include "bindings/weight_jobs.hpp"
-#include "cuda/cuda_fast_plan.hpp"
-#include "cuda/cuda_target.hpp"
-#include "cuda/cuda_weights.hpp"
+#include "cuda/fast/plan.hpp"
+#include "cuda/target.hpp"
+#include "cuda/weights/weights.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
 namespace {
 
-// (address or 0, value, each) of lo, hi, neg and pos.
+// (address or 0, value, each) of lo, hi, negative and positive.
 using DeviceScalars = std::vector<std::tuple<std::uintptr_t, double, bool>>;
 
 cuda::Scalars device_scalars(const DeviceScalars& given) {
@@ -109,8 +109,9 @@ void register_fast_cuda(py::module_& module) {
         }
         if (!accepted) return std::nullopt;
         const std::size_t size = upload->size(), scratch = upload->scratch_size();
-        const py::capsule capsule(upload.release(), kUploadName,
+        const py::capsule capsule(upload.get(), kUploadName,
                                   [](void* held) { delete static_cast<cuda::FastUpload*>(held); });
+        (void)upload.release();  // the capsule's from here on
         return std::make_tuple(capsule, size, scratch);
       },
       py::arg("chunks"), py::arg("negative"), py::arg("zero"), py::arg("positive"));

@@ -1,10 +1,8 @@
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "bindings/elements.hpp"
 #include "bindings/registry.hpp"
-#include "core/fast.hpp"
+#include "core/codecs/fast/fast.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
@@ -18,12 +16,8 @@ void register_fast(py::module_& module) {
         std::vector<std::uint8_t> payload;
         {
           py::gil_scoped_release release;
-          if (!fast_encode(pointer<const std::int8_t>(trits), n, {negative, zero, positive},
-                           {lanes, block_bits, max_length, precision}, payload)) {
-            throw std::invalid_argument(
-                "fast_encode: needs at most 2^22 trits in {-1, 0, 1}, no more of each than counted, "
-                "and options in range");
-          }
+          payload = fast::encode(pointer<const std::int8_t>(trits), n, {negative, zero, positive},
+                                 {lanes, block_bits, max_length, precision});
         }
         return py::bytes(reinterpret_cast<const char*>(payload.data()), payload.size());
       },
@@ -35,8 +29,8 @@ void register_fast(py::module_& module) {
       [](std::uintptr_t payload, std::size_t size, std::size_t n, std::uint64_t negative, std::uint64_t zero,
          std::uint64_t positive, std::uintptr_t out) {
         py::gil_scoped_release release;
-        return fast_decode(pointer<const std::uint8_t>(payload), size, n, {negative, zero, positive},
-                           pointer<std::int8_t>(out));
+        return fast::decode(pointer<const std::uint8_t>(payload), size, n, {negative, zero, positive},
+                            pointer<std::int8_t>(out));
       },
       py::arg("payload"), py::arg("size"), py::arg("n"), py::arg("negative"), py::arg("zero"),
       py::arg("positive"), py::arg("out"));
@@ -45,15 +39,15 @@ void register_fast(py::module_& module) {
       [](std::uintptr_t payload, std::size_t size, std::size_t n, std::uint64_t negative, std::uint64_t zero,
          std::uint64_t positive, int dtype, std::uintptr_t negative_levels, std::uintptr_t positive_levels,
          std::size_t row_size, std::size_t first, std::uintptr_t out) -> py::object {
-        ElementSink sink = make_sink(dtype, negative_levels, positive_levels, row_size, first, out);
-        bool well = false;
+        ElementWriter writer = make_writer(dtype, negative_levels, positive_levels, row_size, first, out);
+        bool accepted = false;
         {
           py::gil_scoped_release release;
-          well = fast_decode_into(pointer<const std::uint8_t>(payload), size, n, {negative, zero, positive},
-                                  sink);
+          accepted = fast::decode_into(pointer<const std::uint8_t>(payload), size, n,
+                                       {negative, zero, positive}, writer);
         }
-        if (!well) return py::none();
-        return what_was_put(sink);
+        if (!accepted) return py::none();
+        return written(writer);
       },
       py::arg("payload"), py::arg("size"), py::arg("n"), py::arg("negative"), py::arg("zero"),
       py::arg("positive"), py::arg("dtype"), py::arg("negative_levels"), py::arg("positive_levels"),

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "bindings/registry.hpp"
-#include "core/isa.hpp"
+#include "core/simd/isa.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;

@@ -1,7 +1,7 @@
 #include <stdexcept>
 
 #include "bindings/registry.hpp"
-#include "core/planes.hpp"
+#include "core/codecs/planes/planes.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
@@ -11,20 +11,14 @@ void register_planes(py::module_& module) {
       "split_planes",
       [](std::uintptr_t src, std::size_t count, unsigned width, bool rotate, std::uintptr_t dst) {
         py::gil_scoped_release release;
-        if (!split_planes(pointer<const std::uint8_t>(src), count, width, rotate,
-                          pointer<std::uint8_t>(dst))) {
-          throw std::invalid_argument("split_planes: width must be 1, 2, 4 or 8");
-        }
+        split_planes(pointer<const std::uint8_t>(src), count, width, rotate, pointer<std::uint8_t>(dst));
       },
       py::arg("src"), py::arg("count"), py::arg("width"), py::arg("rotate"), py::arg("dst"));
   module.def(
       "merge_planes",
       [](std::uintptr_t src, std::size_t count, unsigned width, bool rotate, std::uintptr_t dst) {
         py::gil_scoped_release release;
-        if (!merge_planes(pointer<const std::uint8_t>(src), count, width, rotate,
-                          pointer<std::uint8_t>(dst))) {
-          throw std::invalid_argument("merge_planes: width must be 1, 2, 4 or 8");
-        }
+        merge_planes(pointer<const std::uint8_t>(src), count, width, rotate, pointer<std::uint8_t>(dst));
       },
       py::arg("src"), py::arg("count"), py::arg("width"), py::arg("rotate"), py::arg("dst"));
 }

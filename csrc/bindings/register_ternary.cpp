@@ -1,15 +1,15 @@
 #include "bindings/elements.hpp"
 #include "bindings/registry.hpp"
-#include "core/ternary_tensor.hpp"
-#include "core/trit_pack.hpp"
+#include "core/codecs/packed/packed.hpp"
+#include "core/tensor/ternary_tensor.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
 namespace {
 
 py::tuple as_tuple(const TernaryLevels& levels) {
-  return py::make_tuple(levels.is_ternary, levels.neg_bits, levels.pos_bits, levels.n_neg, levels.n_zero,
-                        levels.n_pos, levels.n_neg_zero);
+  return py::make_tuple(levels.is_ternary, levels.negative_bits, levels.positive_bits, levels.counts.negative,
+                        levels.counts.zero, levels.counts.positive, levels.negative_zeros);
 }
 
 }  // namespace
@@ -29,19 +29,20 @@ void register_ternary(py::module_& module) {
       py::arg("src"), py::arg("count"), py::arg("dtype"), py::arg("threads") = 1);
   module.def(
       "detect_row_levels",
-      [](std::uintptr_t src, std::size_t rows, std::size_t cols, int dtype, std::uintptr_t neg_bits,
-         std::uintptr_t pos_bits) {
+      [](std::uintptr_t src, std::size_t rows, std::size_t cols, int dtype, std::uintptr_t negative_bits,
+         std::uintptr_t positive_bits) {
         const Format format = checked_format(dtype);
         TernaryLevels levels;
         {
           py::gil_scoped_release release;
-          levels = detect_row_levels(pointer<const void>(src), rows, cols, format,
-                                     pointer<std::uint64_t>(neg_bits), pointer<std::uint64_t>(pos_bits));
+          levels =
+              detect_row_levels(pointer<const void>(src), rows, cols, format,
+                                pointer<std::uint64_t>(negative_bits), pointer<std::uint64_t>(positive_bits));
         }
         return as_tuple(levels);
       },
-      py::arg("src"), py::arg("rows"), py::arg("cols"), py::arg("dtype"), py::arg("neg_bits"),
-      py::arg("pos_bits"));
+      py::arg("src"), py::arg("rows"), py::arg("cols"), py::arg("dtype"), py::arg("negative_bits"),
+      py::arg("positive_bits"));
   module.def(
       "extract_trits",
       [](std::uintptr_t src, std::size_t count, int dtype, std::uintptr_t trits, unsigned threads) {
@@ -54,12 +55,12 @@ void register_ternary(py::module_& module) {
       "put_trits",
       [](std::uintptr_t trits, std::size_t count, int dtype, std::uintptr_t negative_levels,
          std::uintptr_t positive_levels, std::size_t row_size, std::size_t first, std::uintptr_t out) {
-        ElementSink sink = make_sink(dtype, negative_levels, positive_levels, row_size, first, out);
+        ElementWriter writer = make_writer(dtype, negative_levels, positive_levels, row_size, first, out);
         {
           py::gil_scoped_release release;
-          sink.put(pointer<const std::int8_t>(trits), count);
+          writer.write(pointer<const std::int8_t>(trits), count);
         }
-        return what_was_put(sink);
+        return written(writer);
       },
       py::arg("trits"), py::arg("count"), py::arg("dtype"), py::arg("negative_levels"),
       py::arg("positive_levels"), py::arg("row_size"), py::arg("first"), py::arg("out"));
@@ -83,12 +84,12 @@ void register_ternary(py::module_& module) {
   module.def(
       "count_trits",
       [](std::uintptr_t trits, std::size_t count) {
-        TritCounts counts;
+        CheckedTritCounts counts;
         {
           py::gil_scoped_release release;
           counts = count_trits(pointer<const std::int8_t>(trits), count);
         }
-        return py::make_tuple(counts.neg, counts.zero, counts.pos, counts.invalid);
+        return py::make_tuple(counts.negative, counts.zero, counts.positive, counts.invalid);
       },
       py::arg("trits"), py::arg("count"));
   module.def(

@@ -11,7 +11,7 @@ namespace ternzip::bindings {
 namespace py = pybind11;
 namespace {
 
-// (lo, hi, neg, pos): addresses of doubles, each one value for all or one for each weight.
+// (lo, hi, negative, positive): addresses of doubles, each one value for all or one for each weight.
 struct Scalars {
   std::vector<std::uintptr_t> address;
   std::vector<bool> each;
@@ -26,7 +26,7 @@ struct Scalars {
 
 Scalars make_scalars(Addresses address, std::vector<bool> each) {
   if (address.size() != 4 || each.size() != 4)
-    throw std::invalid_argument("expected four scalars: lo, hi, neg, pos");
+    throw std::invalid_argument("expected four scalars: lo, hi, negative, positive");
   return {std::move(address), std::move(each)};
 }
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "bindings/registry.hpp"
-#include "core/weights.hpp"
+#include "core/weights/weights.hpp"
 
 namespace ternzip::bindings {
 

@@ -1,13 +1,12 @@
 // Any payload of the `context` codec, alone and beside another one, and round trips of any geometry.
 #include <algorithm>
 
-#include "core/context.hpp"
+#include "core/codecs/context/context.hpp"
 #include "fuzz/input.hpp"
 
 namespace ternzip::fuzz {
 namespace {
 
-using context::Counts;
 using context::DecodeJob;
 using context::Effort;
 using context::Geometry;
@@ -43,18 +42,18 @@ void decode_anything(Input& input) {
     jobs[i].payload = payloads[i].data();
     jobs[i].payload_size = payloads[i].size();
   }
-  context::decode(jobs, count);
+  bool accepted[2] = {};
+  context::decode_many(jobs, count, accepted);
   for (std::size_t i = 0; i < count; ++i) {
     for (const std::int8_t trit : trits[i]) {
-      require(!jobs[i].ok || (trit >= -1 && trit <= 1), "decoded trits are trits");
+      require(!accepted[i] || (trit >= -1 && trit <= 1), "decoded trits are trits");
     }
     // Alone, a payload is decoded to the same.
     std::vector<std::int8_t> again(trits[i].size(), 2);
     DecodeJob alone = jobs[i];
     alone.out = again.data();
-    alone.ok = false;
-    context::decode(&alone, 1);
-    require(alone.ok == jobs[i].ok && (!alone.ok || again == trits[i]), "lockstep changes nothing");
+    const bool alone_accepted = context::decode(alone);
+    require(alone_accepted == accepted[i] && (!accepted[i] || again == trits[i]), "lockstep changes nothing");
   }
 }
 
@@ -62,15 +61,14 @@ void round_trip(Input& input) {
   const Geometry shape = geometry(input);
   const Effort chosen = effort(input);
   const std::vector<std::int8_t> trits = input.trits(size_of(shape));
-  Counts counts{input.count() / 2, input.count() / 2, input.count() / 2};  // of the rest of the tensor
+  TritCounts counts{input.count() / 2, input.count() / 2, input.count() / 2};  // of the rest of the tensor
   for (const std::int8_t trit : trits) {
     ++(trit < 0 ? counts.negative : trit > 0 ? counts.positive : counts.zero);
   }
   const std::vector<std::uint8_t> payload = context::encode(trits.data(), shape, counts, chosen);
   std::vector<std::int8_t> decoded(trits.size(), 2);
-  DecodeJob job{payload.data(), payload.size(), shape, counts, decoded.data(), false};
-  context::decode(&job, 1);
-  require(job.ok, "what is encoded can be decoded");
+  const DecodeJob job{payload.data(), payload.size(), shape, counts, decoded.data()};
+  require(context::decode(job), "what is encoded can be decoded");
   require(decoded == trits, "what is decoded is what was encoded");
 }
 

@@ -1,6 +1,6 @@
 // The CUDA decoder, emulated on the CPU, against the CPU's own: any payload, and damaged ones of every kind.
-#include "core/fast.hpp"
-#include "cuda/cuda_fast_plan.hpp"
+#include "core/codecs/fast/fast.hpp"
+#include "cuda/fast/plan.hpp"
 #include "fuzz/input.hpp"
 
 namespace ternzip::fuzz {
@@ -11,7 +11,7 @@ struct Decoded {
   std::vector<std::uint16_t> elements;
 };
 
-Decoded on_device(const std::vector<std::uint8_t>& payload, std::size_t n, const TensorCounts& counts,
+Decoded on_device(const std::vector<std::uint8_t>& payload, std::size_t n, const TritCounts& counts,
                   bool reversed) {
   Decoded decoded;
   cuda::FastUpload upload;
@@ -33,10 +33,10 @@ Decoded on_device(const std::vector<std::uint8_t>& payload, std::size_t n, const
   return decoded;
 }
 
-void compare(const std::vector<std::uint8_t>& payload, std::size_t n, const TensorCounts& counts,
+void compare(const std::vector<std::uint8_t>& payload, std::size_t n, const TritCounts& counts,
              bool reversed) {
   std::vector<std::int8_t> expected(n);
-  const bool accepted = fast_decode(payload.data(), payload.size(), n, counts, expected.data());
+  const bool accepted = fast::decode(payload.data(), payload.size(), n, counts, expected.data());
   const bool constant = (counts.negative != 0) + (counts.zero != 0) + (counts.positive != 0) < 2;
   if (n == 0 || constant) return;  // no payload, no launch
   const Decoded decoded = on_device(payload, n, counts, reversed);
@@ -49,28 +49,27 @@ void compare(const std::vector<std::uint8_t>& payload, std::size_t n, const Tens
 void decode_anything(Input& input) {
   const bool reversed = input.byte() % 2 != 0;
   const std::size_t n = input.below(1u << 13);
-  const TensorCounts counts{input.count(), input.count(), input.count()};
+  const TritCounts counts{input.count(), input.count(), input.count()};
   compare({input.rest(), input.rest() + input.left()}, n, counts, reversed);
 }
 
 void decode_damaged(Input& input) {
   const bool reversed = input.byte() % 2 != 0;
-  const FastOptions options{1u << input.below(7), 10 + static_cast<unsigned>(input.below(13)),
-                            static_cast<unsigned>(input.below(64)),
-                            input.byte() % 2 == 0 ? 0u : 8 + static_cast<unsigned>(input.below(9))};
+  const fast::Options options{1u << input.below(7), 10 + static_cast<unsigned>(input.below(13)),
+                              static_cast<unsigned>(input.below(64)),
+                              input.byte() % 2 == 0 ? 0u : 8 + static_cast<unsigned>(input.below(9))};
   const std::size_t n = 1 + input.below(1u << 15);
   const unsigned zeros = input.byte();
   std::uint32_t random = 1 + static_cast<std::uint32_t>(input.below(1u << 16));
   std::vector<std::int8_t> trits(n);
-  TensorCounts counts{1, 1, 0};
+  TritCounts counts{1, 1, 0};
   for (std::int8_t& trit : trits) {
     random = random * 1664525 + 1013904223;
     const bool zero = (random >> 16 & 0xFF) <= zeros;
     trit = static_cast<std::int8_t>(zero ? 0 : (random >> 30 & 1) != 0 ? 1 : -1);
     ++(trit < 0 ? counts.negative : trit > 0 ? counts.positive : counts.zero);
   }
-  std::vector<std::uint8_t> payload;
-  require(fast_encode(trits.data(), n, counts, options, payload), "valid trits can be encoded");
+  std::vector<std::uint8_t> payload = fast::encode(trits.data(), n, counts, options);
   for (unsigned damages = input.byte() % 4; damages != 0 && !payload.empty(); --damages) {
     const std::size_t at = input.below(1u << 16) % payload.size();
     payload[at] = static_cast<std::uint8_t>(payload[at] ^ input.byte());

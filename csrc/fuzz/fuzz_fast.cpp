@@ -1,7 +1,7 @@
 // Any payload of the `fast` codec. Both ways of decoding and all instruction sets must agree on every payload
 // that one of them accepts.
-#include "core/fast.hpp"
-#include "core/isa.hpp"
+#include "core/codecs/fast/fast.hpp"
+#include "core/simd/isa.hpp"
 #include "fuzz/input.hpp"
 
 namespace ternzip::fuzz {
@@ -10,16 +10,16 @@ namespace {
 // What the decoder made of a payload; buffers are kept between inputs.
 struct Decoded {
   bool accepted = false;
-  TritCounts counts;
+  CheckedTritCounts counts;
 };
 
-Decoded decode_elements(const std::vector<std::uint8_t>& payload, std::size_t n, const TensorCounts& counts,
+Decoded decode_elements(const std::vector<std::uint8_t>& payload, std::size_t n, const TritCounts& counts,
                         std::vector<std::int16_t>& elements) {
   constexpr std::uint64_t kNegative = 0xFFFF, kPositive = 1;
   const Format format{2, 0, 0, 0, 0};
-  ElementSink sink(format, &kNegative, &kPositive, 0, 0, elements.data());
-  const bool accepted = fast_decode_into(payload.data(), payload.size(), n, counts, sink);
-  return {accepted, sink.counts()};
+  ElementWriter writer(format, &kNegative, &kPositive, 0, 0, elements.data());
+  const bool accepted = fast::decode_into(payload.data(), payload.size(), n, counts, writer);
+  return {accepted, writer.counts()};
 }
 
 void decode_anything(Input& input) {
@@ -28,7 +28,7 @@ void decode_anything(Input& input) {
   const bool as_elements = way % 2 != 0;
   // Short chunks are quick; long ones get through whole rounds of many lanes.
   const std::size_t n = way % 8 < 6 ? input.below(1u << 9) : input.below(1u << 13);
-  const TensorCounts counts{input.count(), input.count(), input.count()};
+  const TritCounts counts{input.count(), input.count(), input.count()};
   // Of the exact size, so that the sanitizer sees the first byte beyond.
   const std::vector<std::uint8_t> payload(input.rest(), input.rest() + input.left());
   std::vector<std::int8_t> trits(as_elements ? 0 : n);
@@ -38,20 +38,20 @@ void decode_anything(Input& input) {
   if (as_elements) {
     decoded = decode_elements(payload, n, counts, elements);
   } else {
-    decoded.accepted = fast_decode(payload.data(), payload.size(), n, counts, trits.data());
+    decoded.accepted = fast::decode(payload.data(), payload.size(), n, counts, trits.data());
   }
   if (!decoded.accepted) return;
   std::vector<std::int8_t> plain(n);
   set_isa("baseline");
-  require(fast_decode(payload.data(), payload.size(), n, counts, plain.data()),
+  require(fast::decode(payload.data(), payload.size(), n, counts, plain.data()),
           "all accept the same payloads");
-  TritCounts found;
+  CheckedTritCounts found;
   for (std::size_t i = 0; i < n; ++i) {
     require(plain[i] == (as_elements ? elements[i] : trits[i]), "all find the same trits");
-    ++(plain[i] < 0 ? found.neg : plain[i] > 0 ? found.pos : found.zero);
+    ++(plain[i] < 0 ? found.negative : plain[i] > 0 ? found.positive : found.zero);
   }
-  require(!as_elements || (found.neg == decoded.counts.neg && found.zero == decoded.counts.zero &&
-                           found.pos == decoded.counts.pos && decoded.counts.invalid == 0),
+  require(!as_elements || (found.negative == decoded.counts.negative && found.zero == decoded.counts.zero &&
+                           found.positive == decoded.counts.positive && decoded.counts.invalid == 0),
           "elements are counted as they are");
 }
 

@@ -1,5 +1,5 @@
 // Five trits a byte: any bytes are refused or are exactly what packing their trits gives.
-#include "core/trit_pack.hpp"
+#include "core/codecs/packed/packed.hpp"
 #include "fuzz/input.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

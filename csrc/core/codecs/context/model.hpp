@@ -1,0 +1,269 @@
+// The adaptive model of the context codec: an online logistic regression over the tensor's own geometry.
+//
+// Every weight is a flag (is it nonzero?) and, if it is, a sign (is it negative?). A row's flags come first
+// and then its signs; at the highest effort each sign follows its flag, so that the prediction for the sign
+// can serve as the flag's magnitude. Encoder and decoder run this same class.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "core/base/compiler.hpp"
+#include "core/codecs/context/base_rates.hpp"
+#include "core/codecs/context/binary_rans.hpp"
+#include "core/codecs/context/context.hpp"
+#include "core/codecs/context/flags.hpp"
+#include "core/codecs/context/neighbours.hpp"
+#include "core/codecs/context/recipe.hpp"
+#include "core/codecs/context/signs.hpp"
+#include "core/codecs/context/similarity.hpp"
+#include "core/codecs/context/window.hpp"
+
+namespace ternzip::context {
+
+// kLanes rows and columns before are searched for similarity; kMagnitude: the highest effort.
+template <class Coder, Shape kShape, std::size_t kLanes, bool kMagnitude>
+class Model {
+  static constexpr bool kEncodes = std::is_same_v<Coder, BinaryRansEncoder>;
+  using FlagModel = Flags<kShape, kMagnitude>;
+  using SignModel = Signs<kShape, kMagnitude>;
+  using SignRow = typename SignModel::Row;
+  using SimilarityModel = Similarity<kLanes>;
+
+ public:
+  using Trit = std::conditional_t<kEncodes, const std::int8_t, std::int8_t>;
+
+  // The decoder's `trits` are all zero to begin with.
+  Model(Coder& coder, const Geometry& geometry, const TritCounts& counts, const Priors& priors,
+        bool similarity, Trit* trits)
+      : coder_(&coder),
+        geometry_(geometry),
+        row_(trits),
+        base_rates_(counts),
+        neighbours_(geometry),
+        flags_(geometry, neighbours_, priors, base_rates_.flag, base_rates_.density()),
+        signs_(geometry, neighbours_, priors, base_rates_.sign, base_rates_.density() / 8),
+        nonzeros_(geometry.cols * geometry.kernel + 1) {
+    if (similarity) similarity_.emplace(geometry, priors.similar, base_rates_.density() / 8);
+  }
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  bool more() const noexcept { return row_number_ < geometry_.rows; }
+
+  // Codes a row, or a row of each of two models side by side: their chains of dependent instructions overlap
+  // in the processor.
+  void code_row() {
+    if (kMagnitude && !base_rates_.flags_given && !base_rates_.signs_given) {
+      similarity_ ? code_weights<true>() : code_weights<false>();
+    } else {
+      base_rates_.flags_given ? list_all() : code_flags();
+      if (base_rates_.signs_given) {
+        give_signs();
+      } else {
+        similarity_ ? code_signs<true>() : code_signs<false>();
+      }
+    }
+    end_row();
+  }
+  static void code_rows(Model& a, Model& b) {
+    if (a.base_rates_.flags_given || a.base_rates_.signs_given || b.base_rates_.flags_given ||
+        b.base_rates_.signs_given || a.similarity_.has_value() != b.similarity_.has_value()) {
+      a.code_row();
+      b.code_row();
+      return;
+    }
+    code_flags(a, b);
+    a.similarity_ ? code_signs<true>(a, b) : code_signs<false>(a, b);
+    a.end_row();
+    b.end_row();
+  }
+
+ private:
+  // A pass over the flags of a row. The coder is here, and not in the model, to be kept in registers.
+  struct FlagPass {
+    Model& model;
+    Coder coder;
+    typename FlagModel::Row row;
+    std::size_t column = 0;
+
+    TERNZIP_INLINE explicit FlagPass(Model& owner)
+        : model(owner), coder(std::move(*owner.coder_)), row(owner.flags_, owner.nonzeros_.data()) {}
+    TERNZIP_INLINE bool more() const { return column < model.geometry_.cols; }
+    TERNZIP_INLINE std::size_t begin() {
+      row.begin_group(column);
+      return model.group_size(column);
+    }
+    TERNZIP_INLINE void code(std::size_t k) {
+      row.template code<false>(coder, k, kEncodes && model.weight(column, k) != 0);
+    }
+    TERNZIP_INLINE void end(std::size_t size) {
+      row.end_group(size);
+      column += kShape == Shape::kLine ? size : 1;
+    }
+    TERNZIP_INLINE void finish() {
+      model.nonzeros_end_ = row.nonzeros_end();
+      *model.coder_ = std::move(coder);
+    }
+    TERNZIP_INLINE void code_rest() {
+      while (more()) {
+        const std::size_t size = begin();
+        for (std::size_t k = 0; k < size; ++k) code(k);
+        end(size);
+      }
+      finish();
+    }
+  };
+
+  // One over its signs.
+  template <bool kSimilar>
+  struct SignPass {
+    Model& model;
+    Coder coder;
+    SignRow row;
+
+    TERNZIP_INLINE explicit SignPass(Model& owner)
+        : model(owner), coder(std::move(*owner.coder_)), row(owner.signs_) {}
+    TERNZIP_INLINE void code(Position at) {
+      model.code_sign(row, coder, model.template sign_at<kSimilar>(row, at));
+    }
+    TERNZIP_INLINE void code_rest(const Position* from) {
+      for (; from != model.nonzeros_end_; ++from) code(*from);
+      *model.coder_ = std::move(coder);
+    }
+  };
+
+  TERNZIP_INLINE void code_flags() { FlagPass(*this).code_rest(); }
+  static void code_flags(Model& first, Model& second) {
+    FlagPass a(first), b(second);
+    while (a.more() && b.more()) {
+      const std::size_t size_a = a.begin(), size_b = b.begin(), both = std::min(size_a, size_b);
+      for (std::size_t k = 0; k < both; ++k) {
+        a.code(k);
+        b.code(k);
+      }
+      for (std::size_t k = both; k < size_a; ++k) a.code(k);
+      for (std::size_t k = both; k < size_b; ++k) b.code(k);
+      a.end(size_a);
+      b.end(size_b);
+    }
+    a.code_rest();
+    b.code_rest();
+  }
+
+  template <bool kSimilar>
+  void code_signs() {
+    SignPass<kSimilar>(*this).code_rest(nonzeros_.data());
+  }
+  template <bool kSimilar>
+  static void code_signs(Model& first, Model& second) {
+    SignPass<kSimilar> a(first), b(second);
+    const Position *i = first.nonzeros_.data(), *j = second.nonzeros_.data();
+    for (; i != first.nonzeros_end_ && j != second.nonzeros_end_; ++i, ++j) {
+      a.code(*i);
+      b.code(*j);
+    }
+    a.code_rest(i);
+    b.code_rest(j);
+  }
+
+  // Flags and signs in turn.
+  template <bool kSimilar>
+  void code_weights() {
+    FlagPass flags(*this);
+    SignRow signs(signs_);
+    while (flags.more()) {
+      const std::size_t size = flags.begin();
+      for (std::size_t k = 0; k < size; ++k) {
+        const auto sign = sign_at<kSimilar>(signs, flags.row.position(k));
+        const std::size_t magnitude = FlagModel::magnitude(sign.prediction());
+        if (flags.row.template code<true>(flags.coder, k, kEncodes && *sign.trit != 0, magnitude)) {
+          code_sign(signs, flags.coder, sign);
+        }
+      }
+      flags.end(size);
+    }
+    flags.finish();
+  }
+
+  // A sign that is to be coded, and what is known before it is.
+  template <bool kSimilar>
+  struct Sign {
+    Trit* trit;
+    std::size_t column;
+    typename SignModel::Context context;
+    typename SimilarityModel::Context similar{};  // with kSimilar
+    std::int32_t prediction() const noexcept { return context.prediction + similar.prediction; }
+  };
+  template <bool kSimilar>
+  TERNZIP_INLINE Sign<kSimilar> sign_at(SignRow& row, Position at) {
+    Sign<kSimilar> sign{&weight(at), at.column(), row.context(at)};
+    if constexpr (kSimilar) sign.similar = similarity_->context(at.column(), place_in_kernel<kShape>(at));
+    return sign;
+  }
+  template <bool kSimilar>
+  TERNZIP_INLINE void code_sign(SignRow& row, Coder& coder, const Sign<kSimilar>& sign) {
+    const std::int32_t g = row.code(coder, sign.context, sign.prediction(), kEncodes && *sign.trit < 0);
+    if constexpr (!kEncodes) *sign.trit = g > 0 ? -1 : 1;
+    if constexpr (kSimilar) similarity_->learn(sign.column, sign.similar, g);
+    if (!signs_.due()) [[likely]]
+      return;
+    signs_.learn();
+    if constexpr (kSimilar) similarity_->learn_gains();
+  }
+
+  // Where the counts say that no weight is zero: lists all weights as nonzeros.
+  void list_all() {
+    nonzeros_end_ = nonzeros_.data();
+    for (std::size_t column = 0; column < geometry_.cols; ++column) {
+      for (std::size_t k = 0; k < geometry_.kernel; ++k) {
+        *nonzeros_end_++ = Position(column, kShape == Shape::kTree ? (std::uint64_t{2} << k) - 1 : k);
+      }
+    }
+  }
+  // Where the counts say that all nonzeros are alike: needs no bits.
+  void give_signs() {
+    if constexpr (!kEncodes) {
+      for (const Position* at = nonzeros_.data(); at != nonzeros_end_; ++at) {
+        weight(*at) = base_rates_.given_trit;
+      }
+    }
+  }
+
+  void end_row() {
+    if constexpr (kShape == Shape::kLine) {
+      neighbours_.nonzero.end_row(row_, [](std::int8_t trit) { return trit != 0; });
+      neighbours_.negative.end_row(row_, [](std::int8_t trit) { return trit < 0; });
+    }
+    if (similarity_ && !base_rates_.signs_given) similarity_->end_row(row_number_, row_);
+    row_ += geometry_.cols * geometry_.kernel;
+    ++row_number_;
+  }
+
+  std::size_t group_size(std::size_t column) const noexcept {
+    return kShape == Shape::kLine ? std::min(kLineGroup, geometry_.cols - column) : geometry_.kernel;
+  }
+  Trit& weight(std::size_t column, std::size_t k) const noexcept {
+    return row_[column * geometry_.kernel + k];
+  }
+  Trit& weight(Position at) const noexcept { return weight(at.column(), place_in_kernel<kShape>(at)); }
+
+  Coder* coder_;
+  Geometry geometry_;
+  Trit* row_;
+  std::size_t row_number_ = 0;
+  BaseRates base_rates_;
+  Neighbours neighbours_;
+  FlagModel flags_;
+  SignModel signs_;
+  std::optional<SimilarityModel> similarity_;
+  std::vector<Position> nonzeros_;  // of the row, up to nonzeros_end_
+  Position* nonzeros_end_ = nullptr;
+};
+
+}  // namespace ternzip::context
