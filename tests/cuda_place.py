@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ternzip.ops import cuda
+from ternzip.ops import _cuda
 
 on_device = pytest.mark.cuda
 
@@ -35,8 +35,8 @@ PLACES = [
 
 def place_of(native: int, monkeypatch: pytest.MonkeyPatch) -> Place:
     if native >= 0:
-        assert cuda.serves_device(torch.device("cuda", native))
+        assert _cuda.serves_device(torch.device("cuda", native))
         return Place(torch.device("cuda", native), native)
-    monkeypatch.setattr(cuda, "serves_device", lambda device: True)
-    monkeypatch.setattr(cuda, "target", lambda device: (native, 0))
+    monkeypatch.setattr(_cuda, "serves_device", lambda device: True)
+    monkeypatch.setattr(_cuda, "target", lambda device: (native, 0))
     return Place(torch.device("cpu"), native)

@@ -18,7 +18,7 @@ from samples import TERNARY_DTYPES, alpha_sign_mask, assert_same, trits
 import ternzip
 from ternzip._core.native import core
 from ternzip.io import device_decoding
-from ternzip.ops import cuda
+from ternzip.ops import _cuda
 
 Trits = npt.NDArray[np.int8]
 Counts = tuple[int, int, int]
@@ -68,7 +68,7 @@ def there(
     patterns = tuple(p & ((1 << 8 * width) - 1) for p in PATTERNS)
     core.cuda_fast_decode(
         upload, sent.data_ptr(), scratch.data_ptr(), out.data_ptr(), width, patterns, None, found.data_ptr(),
-        *cuda.target(place.device),
+        *_cuda.target(place.device),
     )  # fmt: skip
     assert bool((guarded[:guard] == 85).all())
     assert bool((guarded[guard + n :] == 85).all())
@@ -177,7 +177,7 @@ def test_the_upload_checks_its_arguments(place: Place) -> None:
     assert read is not None
     assert read[1:] == (0, 0)
     with pytest.raises(ValueError, match="1, 2, 4 or 8"):
-        core.cuda_fast_decode(read[0], 0, 0, 0, 3, (1, 0, 1), None, 0, *cuda.target(place.device))
+        core.cuda_fast_decode(read[0], 0, 0, 0, 3, (1, 0, 1), None, 0, *_cuda.target(place.device))
     with pytest.raises(ValueError, match="what cuda_fast_read returned"):
         core.cuda_fast_write(datetime.datetime_CAPI, 0)
 
@@ -281,7 +281,7 @@ def test_hostile_files_fail_with_the_same_words(place: Place, name: str) -> None
     with pytest.raises(ternzip.TernzipError) as on_device:
         ternzip.load_file(path, device=place.device)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda, "serves_device", lambda device: False)
+        patch.setattr(_cuda, "serves_device", lambda device: False)
         with pytest.raises(ternzip.TernzipError) as expected:
             ternzip.load_file(path)
     assert str(on_device.value) == str(expected.value)
@@ -291,6 +291,6 @@ def test_hostile_files_fail_with_the_same_words(place: Place, name: str) -> None
 def test_golden_files(place: Place) -> None:
     for path in sorted((Path(__file__).parent / "golden" / "valid").glob("*.tnz")):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(cuda, "serves_device", lambda device: False)
+            patch.setattr(_cuda, "serves_device", lambda device: False)
             expected = ternzip.load_file(path)
         assert_same({n: t.cpu() for n, t in ternzip.load_file(path, device=place.device).items()}, expected)

@@ -9,7 +9,7 @@ from weight_samples import bits, draw
 
 import ternzip
 from ternzip import ops
-from ternzip.ops import cuda
+from ternzip.ops import _cuda
 
 pytestmark = pytest.mark.cuda
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.cuda
 @pytest.fixture
 def device() -> torch.device:
     device = torch.device("cuda", torch.cuda.current_device())
-    assert cuda.serves_device(device)
+    assert _cuda.serves_device(device)
     return device
 
 
@@ -168,8 +168,6 @@ def test_other_devices_than_the_current_one(device: torch.device) -> None:
 
 def test_an_error_leaves_the_device_usable(device: torch.device) -> None:
     with pytest.raises(ValueError, match="multiple of the element's 4 bytes"):
-        cuda.clip_many(
-            [torch.zeros(64, device=device).data_ptr() + 2, 4, 1], 1.0, torch.zeros(1, device=device)
-        )
+        _cuda.clip([torch.zeros(64, device=device).data_ptr() + 2, 4, 1], 1.0, torch.zeros(1, device=device))
     w = draw(100, torch.float32, 0.1)
     assert bits(ops.ternarize(w.to(device), 0.1)) == expected_of(w)

@@ -13,17 +13,16 @@ import pytest
 import torch
 
 import ternzip
-from ternzip import ops
 from ternzip._core.native import core
-from ternzip.ops import _composite as composite
-from ternzip.ops import cuda
+from ternzip.ops import _cuda
+from ternzip.ops._ternarizer import Ternarizer, scalar
 
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """No device has been asked yet."""
-    monkeypatch.setattr(cuda, "_served", {})
-    monkeypatch.setattr(cuda, "_warned", set())
+    monkeypatch.setattr(_cuda, "_served", {})
+    monkeypatch.setattr(_cuda, "_warned", set())
 
 
 def test_without_a_device_nothing_is_listed() -> None:
@@ -34,22 +33,22 @@ def test_without_a_device_nothing_is_listed() -> None:
 
 def test_one_warning_names_the_reason(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = {0: "too old", 1: "too old", 2: "", 3: "broken"}
-    monkeypatch.setattr(cuda, "obstacle", lambda index: reasons[index])
+    monkeypatch.setattr(_cuda, "obstacle", lambda index: reasons[index])
     with pytest.warns(UserWarning, match=r"cuda:0 goes through PyTorch's own operations: too old"):
-        assert not cuda.serves_device(torch.device("cuda:0"))
+        assert not _cuda.serves_device(torch.device("cuda:0"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not cuda.serves_device(torch.device("cuda:0"))
-        assert not cuda.serves_device(torch.device("cuda:1"))
-        assert cuda.serves_device(torch.device("cuda:2"))
-        assert not cuda.serves_device(torch.device("cpu"))
+        assert not _cuda.serves_device(torch.device("cuda:0"))
+        assert not _cuda.serves_device(torch.device("cuda:1"))
+        assert _cuda.serves_device(torch.device("cuda:2"))
+        assert not _cuda.serves_device(torch.device("cpu"))
     with pytest.warns(UserWarning, match=r"cuda:3 .*broken"):
-        assert not cuda.serves_device(torch.device("cuda:3"))
+        assert not _cuda.serves_device(torch.device("cuda:3"))
 
 
 def test_obstacles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "hip", "6.0")
-    assert "ROCm" in cuda.obstacle(0)
+    assert "ROCm" in _cuda.obstacle(0)
     monkeypatch.setattr(torch.version, "hip", None)
     asked: list[tuple[int, int, bool]] = []
 
@@ -58,13 +57,13 @@ def test_obstacles(monkeypatch: pytest.MonkeyPatch) -> None:
         return "as asked"
 
     kernels = SimpleNamespace(cuda_compiled=lambda: True, cuda_obstacle=answer)
-    monkeypatch.setattr(cuda, "core", kernels)
+    monkeypatch.setattr(_cuda, "core", kernels)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, index))
-    assert cuda.obstacle(3) == "as asked"
-    assert cuda.obstacle(3, thorough=False) == "as asked"
+    assert _cuda.obstacle(3) == "as asked"
+    assert _cuda.obstacle(3, thorough=False) == "as asked"
     assert asked == [(3, 93, True), (3, 93, False)]
     kernels.cuda_compiled = lambda: False
-    cuda.obstacle(1)
+    _cuda.obstacle(1)
     assert asked[-1] == (1, 0, False)
 
 
@@ -80,7 +79,7 @@ def test_backend_lists_devices_with_reasons(monkeypatch: pytest.MonkeyPatch) -> 
         asked.append((index, thorough))
         return "" if index else "no driver"
 
-    monkeypatch.setattr(cuda, "obstacle", obstacle)
+    monkeypatch.setattr(_cuda, "obstacle", obstacle)
     assert ternzip.backend()["cuda"]["devices"] == [
         {"index": 0, "name": "GPU 0", "capability": "8.6", "native": False, "reason": "no driver"},
         {"index": 1, "name": "GPU 1", "capability": "9.6", "native": True, "reason": None},
@@ -103,18 +102,16 @@ def test_the_core_says_what_is_in_the_way() -> None:
 
 
 def test_scalars_travel_by_value_or_by_address() -> None:
-    each = torch.tensor([0.1, 0.2], dtype=torch.float64)
-    owners, rows = cuda._scalars([torch.tensor(0.5, dtype=torch.float64), each], torch.zeros(2))
-    assert rows == [(0, 0.5, False), (owners[0].data_ptr(), 0.0, True)]
+    one, each = torch.tensor(0.5, dtype=torch.float64), torch.tensor([0.1, 0.2], dtype=torch.float64)
+    owners, rows = _cuda._scalars(Ternarizer(one, each, one, one), torch.device("cpu"))
+    by_value = (0, 0.5, False)
+    assert rows == [by_value, (owners[0].data_ptr(), 0.0, True), by_value, by_value]
 
 
 def test_numbers_stay_beside_a_device_unless_compiled() -> None:
     """A float for a CUDA tensor makes no tensor there; a compiled graph keeps to one device."""
-    like = SimpleNamespace(device=torch.device("cuda"))
-    assert ops._scalar(0.5, like).device.type == "cpu"  # type: ignore[arg-type]
-    w = torch.tensor([0.6, -0.1])
-    values = [torch.tensor(v, dtype=torch.float64) for v in (-0.5, 0.5, -1.0, 1.0)]
-    assert composite.quantize(w, *values).tolist() == [1.0, 0.0]
+    assert scalar(0.5, torch.device("cuda")).device.type == "cpu"
+    assert scalar(0.5, torch.device("meta")).device.type == "meta"
 
 
 @pytest.mark.parametrize(("required", "outcome"), [("1", "error"), ("0", "skipped")])

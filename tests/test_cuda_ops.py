@@ -8,12 +8,12 @@ import pytest
 import torch
 from cuda_place import Place
 from torch import Tensor
-from weight_samples import FLOATS, LENGTHS, THRESHOLDS, bits, clamped, draw, oracle, rounded
+from weight_samples import FLOATS, LENGTHS, THRESHOLDS, as_tensors, bits, clamped, draw, oracle, rounded
 
 from ternzip import ops
 from ternzip._core.native import core
-from ternzip.ops import _composite as composite
-from ternzip.ops import cuda
+from ternzip.ops import _aten, _cuda
+from ternzip.ops._ternarizer import estimator
 
 DEVICE_FLOATS = [dtype for dtype in FLOATS if dtype.itemsize <= 4]
 all_floats = pytest.mark.parametrize("dtype", DEVICE_FLOATS, ids=str)
@@ -23,14 +23,14 @@ all_floats = pytest.mark.parametrize("dtype", DEVICE_FLOATS, ids=str)
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the native CUDA calls made, so that a test knows it has met them."""
     made: list[str] = []
-    for name in ("ternarize_many", "backward_many", "clip_many", "count_many"):
-        original = getattr(cuda, name)
+    for name in ("ternarize", "backward", "clip", "count"):
+        original = getattr(_cuda, name)
 
         def call(*args: object, _name: str = name, _original: object = original) -> object:
             made.append(_name)
             return _original(*args)  # type: ignore[operator]
 
-        monkeypatch.setattr(cuda, name, call)
+        monkeypatch.setattr(_cuda, name, call)
     return made
 
 
@@ -39,10 +39,10 @@ def test_ternarize_against_the_oracle(place: Place, calls: list[str], dtype: tor
     for n, (lo, hi, neg, pos) in zip(LENGTHS, itertools.cycle(THRESHOLDS), strict=False):
         w = draw(n, dtype, hi, lo, seed=n)
         expected, counted = oracle(w, lo, hi, neg, pos)
-        (q,), counts = ops.ternarize_many([place.put(w)], lo, hi, neg, pos)
+        (q,), counts = ops.ternarize_many([place.put(w)], *as_tensors(lo, hi, neg, pos))
         assert bits(q) == expected
         assert counts.tolist() == [counted]
-    assert calls == ["ternarize_many"] * len(LENGTHS)
+    assert calls == ["ternarize"] * len(LENGTHS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -51,13 +51,12 @@ def test_every_16_bit_pattern(place: Place, dtype: torch.dtype) -> None:
     grad = draw(len(w), dtype, seed=1, special=False)
     for lo, hi, neg, pos in THRESHOLDS:
         expected, counted = oracle(w, lo, hi, neg, pos)
-        (q,), counts = ops.ternarize_many([place.put(w)], lo, hi, neg, pos)
+        (q,), counts = ops.ternarize_many([place.put(w)], *as_tensors(lo, hi, neg, pos))
         assert bits(q) == expected
         assert counts.tolist() == [counted]
-    scalars = [torch.tensor(v, dtype=torch.float64) for v in (-0.1, 0.1, -0.7, 0.3)]
     for ste in ("closed", "open", "identity"):
         got = ops.ste_backward(place.put(grad), place.put(w), ste=ste, bound=0.3)
-        assert bits(got) == bits(composite.backward(grad, w, *scalars, ste=ste, bound=0.3))
+        assert bits(got) == bits(_aten.backward(grad, w, estimator(ste, 0.3)))
     clipped = place.put(w)
     ops.clip_(clipped, 0.3)
     assert bits(clipped) == bits(clamped(w, 0.3))
@@ -81,7 +80,7 @@ def test_gradients_are_those_of_the_cpu(place: Place, dtype: torch.dtype, ste: s
         return [bits(w.grad) for w in latent], levels[0].grad, levels[1].grad
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda, "serves_device", lambda device: False)
+        patch.setattr(_cuda, "serves_device", lambda device: False)
         expected, expected_neg, expected_pos = run(lambda t: t.clone())
     got, got_neg, got_pos = run(place.put)
     assert got == expected
@@ -126,7 +125,7 @@ def test_fused_pass_clips_ternarizes_and_counts(place: Place, calls: list[str]) 
     there = [place.put(w) for w in weights]
     outs = [torch.empty_like(w) for w in there]
     counts = ops.clip_ternarize_count_(there, outs, -0.2, place.put(hi), -0.5, 0.5, bound=0.5)
-    assert calls == ["ternarize_many"]
+    assert calls == ["ternarize"]
     assert counts.device.type == place.device.type
     for i, (w, t, out) in enumerate(zip(weights, there, outs, strict=True)):
         assert bits(t) == bits(clamped(w, rounded(0.5, w.dtype)))
@@ -149,7 +148,7 @@ def test_clip_and_counts(place: Place, calls: list[str]) -> None:
         for t in [*integers, *tensors]
     ]
     assert ops.count_many([place.put(t) for t in [*integers, *tensors]]).tolist() == expected
-    assert calls == ["clip_many", "count_many"]
+    assert calls == ["clip", "count"]
 
 
 def test_layouts(place: Place) -> None:
@@ -173,15 +172,15 @@ def test_layouts(place: Place) -> None:
 def test_refusals(place: Place) -> None:
     raw = place.put(torch.zeros(64, dtype=torch.uint8))
     with pytest.raises(ValueError, match="multiple of the element's 4 bytes"):
-        core.cuda_clip_many([raw.data_ptr() + 1, 4, 1], 1.0, *cuda.target(place.device))
+        core.cuda_clip_many([raw.data_ptr() + 1, 4, 1], 1.0, *_cuda.target(place.device))
     with pytest.raises(ValueError, match="at most 32 bits"):
-        core.cuda_clip_many([raw.data_ptr(), 4, 0], 1.0, *cuda.target(place.device))
+        core.cuda_clip_many([raw.data_ptr(), 4, 0], 1.0, *_cuda.target(place.device))
     with pytest.raises(ValueError, match="no kernel for the dtype code 8"):
-        core.cuda_clip_many([raw.data_ptr(), 4, 8], 1.0, *cuda.target(place.device))
+        core.cuda_clip_many([raw.data_ptr(), 4, 8], 1.0, *_cuda.target(place.device))
     with pytest.raises(ValueError, match="four scalars"):
-        core.cuda_ternarize_many([], [], None, 0, *cuda.target(place.device))
+        core.cuda_ternarize_many([], [], None, 0, *_cuda.target(place.device))
     with pytest.raises(ValueError, match="no such estimator"):
-        core.cuda_backward_many([], [(0, 0.0, False)] * 4, 4, 1.0, 0, 0, *cuda.target(place.device))
+        core.cuda_backward_many([], [(0, 0.0, False)] * 4, 4, 1.0, 0, 0, *_cuda.target(place.device))
 
 
 def test_wider_elements_go_another_way(place: Place, calls: list[str]) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import ternzip
 from ternzip import ops
-from ternzip.ops import _composite as composite
-from ternzip.ops import _dispatch as dispatch
-from ternzip.ops import _operators as library
+from ternzip._core.native import core
+from ternzip.ops import _aten, _dispatch, _kernels, _operators
+from ternzip.ops._ternarizer import Ternarizer
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
@@ -45,9 +45,9 @@ def test_opcheck_differentiable(dtype: torch.dtype, ste: str) -> None:
     weights = some_weights(dtype)[1:3]
     lo, hi, neg, pos = (*scalars(-0.1, 0.1), *scalars(-1.0, 1.0, grad=ste in ("open", "scaled")))
     args = (lo, hi, neg, pos, ste, 1.0)
-    torch.library.opcheck(library.ternarize_many, (weights, *args))
+    torch.library.opcheck(_operators.ternarize_many, (weights, *args))
     grads = [torch.randn_like(w).requires_grad_() for w in weights]
-    torch.library.opcheck(library.ternarize_many_backward, (grads, weights, *args, neg.requires_grad))
+    torch.library.opcheck(_operators.ternarize_many_backward, (grads, weights, *args, neg.requires_grad))
 
 
 def test_opcheck_in_place() -> None:
@@ -55,10 +55,10 @@ def test_opcheck_in_place() -> None:
     outs = [torch.empty_like(w) for w in weights]
     outs[0] = torch.empty(3, 5, dtype=torch.int8).t()
     values = scalars(-0.1, 0.1, -1.0, 1.0)
-    torch.library.opcheck(library.clip_many_, (weights, 0.5))
-    torch.library.opcheck(library.count_many, (weights,))
-    torch.library.opcheck(library.ternarize_out, (weights, outs, *values))
-    torch.library.opcheck(library.clip_ternarize_count_, (weights, outs, *values, 0.5))
+    torch.library.opcheck(_operators.clip_many_, (weights, 0.5))
+    torch.library.opcheck(_operators.count_many, (weights,))
+    torch.library.opcheck(_operators.ternarize_out, (weights, outs, *values))
+    torch.library.opcheck(_operators.clip_ternarize_count_, (weights, outs, *values, 0.5))
 
 
 class Ternary(nn.Module):
@@ -254,13 +254,10 @@ def test_differentiable_composite_is_the_operator() -> None:
     grad = torch.randn(len(w))
     for ste in ("closed", "open"):
         results = []
-        for call in (composite.ternarize_many, library.ternarize_many):
+        for call in (_aten.ternarize_differentiably, _operators.ternarize_many):
             latent = w.clone().requires_grad_()
-            values = scalars(-0.3, 0.3, -0.5, 0.5)
-            if call is composite.ternarize_many:
-                (q,), counts = composite.ternarize_many([latent], *values, ste=ste, bound=1.0)
-            else:
-                (q,), counts = library.ternarize_many([latent], *values, ste, 1.0)
+            t = Ternarizer(*scalars(-0.3, 0.3, -0.5, 0.5), ste)
+            (q,), counts = call([latent], t) if call is _aten.ternarize_differentiably else call([latent], *t)
             q.backward(grad)
             assert latent.grad is not None
             results.append((q.detach().nan_to_num(7.0), counts, latent.grad))
@@ -349,7 +346,7 @@ def test_ste_backward(dtype: torch.dtype) -> None:
         assert not wide[:, 1::2].any()
         flipped = grad.t().contiguous().t()
         assert torch.equal(ops.ste_backward(flipped, w, ste=ste, out=flipped), expected)
-    torch.library.opcheck(library.ste_backward_out, ([grad], [w], [torch.empty_like(w)], "closed", 1.0))
+    torch.library.opcheck(_operators.ste_backward_out, ([grad], [w], [torch.empty_like(w)], "closed", 1.0))
     with pytest.raises(ValueError, match="ste must be closed, open or identity, not 'scaled'"):
         ops.ste_backward(grad, w, ste="scaled")
     with pytest.raises(ValueError, match=r"grad is \(\(5, 9\), .*the weight \(\(6, 9\)"):
@@ -397,12 +394,12 @@ def test_the_fallback_gives_the_same_bits(dtype: torch.dtype, monkeypatch: pytes
         return [*results, *weights, ops.count_many(weights), ops.to_trits(weights[0], 0.1)]
 
     native = everything()
-    monkeypatch.setattr(dispatch, "is_plain", lambda *_: False)
+    monkeypatch.setattr(_dispatch, "is_plain", lambda *_: False)
     operators = everything()
     for a, b in zip(native, operators, strict=True):
         assert torch.equal(a, b)
     monkeypatch.undo()
-    monkeypatch.setattr(library, "_is_native", lambda *_: False)
+    monkeypatch.setattr(_kernels, "_native_for", lambda *_: None)
     for a, b in zip(native, everything(), strict=True):
         assert a.dtype == b.dtype
         assert a.stride() == b.stride()
@@ -429,9 +426,9 @@ def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(ValueError, match=r"lo has shape \(1, 1\)"):
         ops.ternarize_many([w], torch.zeros(1, 1), 0.1)
     for bound in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="bound of a clip must be positive"):
+        with pytest.raises(ValueError, match="the bound must be positive"):
             ops.clip_(w, bound)
-        with pytest.raises(ValueError, match="bound of a clip must be positive"):
+        with pytest.raises(ValueError, match="the bound must be positive"):
             ops.clip_ternarize_count_([w], [w.clone()], -0.1, 0.1, bound=bound)
     with pytest.raises(ValueError, match=r"0 outputs for 1 weights"):
         ops.clip_ternarize_count_([w], [], -0.1, 0.1)
@@ -457,5 +454,5 @@ def test_nothing_to_do() -> None:
 
 def test_backend_reports_the_cpu() -> None:
     report = ternzip.backend()
-    assert report["cpu"] == {"isa": library.core.active_isa(), "threads": torch.get_num_threads()}
+    assert report["cpu"] == {"isa": core.active_isa(), "threads": torch.get_num_threads()}
     assert isinstance(report["cuda"]["compiled"], bool)

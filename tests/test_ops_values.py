@@ -15,6 +15,7 @@ from weight_samples import (
     FLOATS,
     LENGTHS,
     THRESHOLDS,
+    as_tensors,
     bits,
     clamped,
     draw,
@@ -25,7 +26,8 @@ from weight_samples import (
 
 from ternzip import ops
 from ternzip._core.native import core
-from ternzip.ops import _composite as composite
+from ternzip.ops import _aten
+from ternzip.ops._ternarizer import Ternarizer
 
 all_isas = pytest.mark.parametrize("isa", core.available_isas())
 all_floats = pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -46,12 +48,12 @@ def test_ternarize_against_the_oracle(isa: str, dtype: torch.dtype) -> None:
     for n, (lo, hi, neg, pos) in zip(LENGTHS * 2, itertools.cycle(THRESHOLDS), strict=False):
         w = draw(n, dtype, hi, lo, seed=n)
         expected, counted = oracle(w, lo, hi, neg, pos)
-        (q,), counts = ops.ternarize_many([w], lo, hi, neg, pos)
+        (q,), counts = ops.ternarize_many([w], *as_tensors(lo, hi, neg, pos))
         assert bits(q) == expected
         assert counts.tolist() == [counted]
-        scalars = [torch.tensor(v, dtype=torch.float64) for v in (lo, hi, neg, pos)]
-        assert bits(composite.quantize(w, *scalars)) == expected
-        assert composite.count(w, *scalars[:2]).tolist() == counted
+        t = Ternarizer(*as_tensors(lo, hi, neg, pos))
+        assert bits(_aten.quantize(w, t)) == expected
+        assert _aten.count(w, t).tolist() == counted
 
 
 @all_isas
@@ -62,14 +64,14 @@ def test_every_16_bit_pattern(isa: str, dtype: torch.dtype) -> None:
     grad = torch.randn(len(w), dtype=torch.float64).to(dtype)
     for lo, hi, neg, pos in THRESHOLDS:
         expected, counted = oracle(w, lo, hi, neg, pos)
-        (q,), counts = ops.ternarize_many([w], lo, hi, neg, pos)
+        (q,), counts = ops.ternarize_many([w], *as_tensors(lo, hi, neg, pos))
         assert bits(q) == expected
         assert counts.tolist() == [counted]
     for ste in ops.STE:
         latent = w.clone().requires_grad_()
         ops.ternarize_many([latent], -0.1, 0.1, -0.7, 0.3, ste=ste)[0][0].backward(grad)
-        scalars = [torch.tensor(v, dtype=torch.float64) for v in (-0.1, 0.1, -0.7, 0.3)]
-        assert bits(latent.grad) == bits(composite.backward(grad, w, *scalars, ste=ste, bound=1.0))
+        t = Ternarizer(*as_tensors(-0.1, 0.1, -0.7, 0.3), ste)
+        assert bits(latent.grad) == bits(_aten.backward(grad, w, t))
     for clipped in (w.clone(), w.clone().requires_grad_()):
         ops.clip_(clipped, 0.3)
         assert bits(clipped.detach()) == bits(clamped(w, 0.3))

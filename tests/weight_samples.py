@@ -59,6 +59,12 @@ def oracle(w: Tensor, lo: float, hi: float, neg: float, pos: float) -> tuple[byt
     return np.where(invalid, patterns(w), levels[symbols]).tobytes(), [*counts, int(invalid.sum())]
 
 
+def as_tensors(*values: float) -> list[Tensor]:
+    """Scalars as the operators take them without a check, so that they may be anything."""
+    return [torch.tensor(value, dtype=torch.float64) for value in values]
+
+
+# (lo, hi, neg, pos), sensible or not.
 THRESHOLDS = [
     (-0.1, 0.1, -1.0, 1.0),
     (-0.0, 0.0, -1.0, 1.0),

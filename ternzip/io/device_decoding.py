@@ -16,7 +16,7 @@ from ternzip.codecs import BY_NAME, CorruptPayload, Geometry
 from ternzip.codecs.ternary import Coding, Ternary
 from ternzip.container.layout import Entry, Record
 from ternzip.io.tensors import torch_dtype
-from ternzip.ops import cuda
+from ternzip.ops import _cuda
 
 _FAST = BY_NAME["fast"]
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -27,7 +27,7 @@ Payload: TypeAlias = Callable[[Record], memoryview]
 def offload_to(device: str | torch.device) -> DeviceDecoder | None:
     """What decodes on `device`; None where the CPU does."""
     device = torch.device(device)
-    return DeviceDecoder(device) if cuda.serves_device(device) else None
+    return DeviceDecoder(device) if _cuda.serves_device(device) else None
 
 
 class DeviceDecoder:
@@ -101,7 +101,7 @@ class DeviceDecoder:
             patterns,
             levels,
             found.data_ptr(),
-            *cuda.target(self._device),
+            *_cuda.target(self._device),
         )
         return found
 

@@ -4,8 +4,8 @@ A ternarizer is two thresholds, two levels and a straight-through estimator (STE
 
     q = pos if w > hi, neg if w < lo, NaN if w is NaN, else +0          (Eq. 5 of the paper: lo = -D, hi = D)
 
-Thresholds and levels are rounded to the weight's dtype before comparing. The STE says what reaches the
-latent w:
+Weights are float64, float32, float16 or bfloat16. Thresholds and levels are rounded to the weight's dtype before
+comparing; where thresholds cross, pos wins. The STE says what reaches the latent w:
 
     "closed"    dL/dw = dL/dq where |w| <= bound, else 0                (Eq. 2)
     "open"      dL/dw = dL/dq where |w| <  bound, else 0
@@ -24,8 +24,15 @@ import torch
 from torch import Tensor
 
 from ternzip._core.symbols import SymbolCounts
-from ternzip.ops import _dispatch as dispatch
-from ternzip.ops._operators import STE
+from ternzip.ops import _autograd, _dispatch
+from ternzip.ops._arguments import (
+    check_countable,
+    check_floating,
+    check_outputs,
+    check_writable,
+    delta_of,
+)
+from ternzip.ops._ternarizer import STE, check_bound, ternarizer_for
 
 __all__ = [
     "STE",
@@ -52,15 +59,15 @@ def ternarize(
 ) -> Tensor:
     """w ternarized with the threshold delta: levels[1] where w > delta, levels[0] where w < -delta, else 0.
 
-    w has any floating-point dtype, shape and layout; the result has the same. `delta` is a float >= 0 or a
-    0-d tensor; under torch.compile a float that changes recompiles and a tensor does not. `out` receives
-    the result instead (w's shape; w's dtype, or int8 for the bare trits, where a NaN raises ValueError) and
-    carries no gradient.
+    w has any shape and layout; the result has the same, and w's dtype. `delta` is a finite float >= 0 or a 0-d
+    tensor, whose value is checked only where it lies on the CPU outside of torch.compile; under torch.compile a float
+    that changes recompiles and a tensor does not. `out` receives the result instead (w's shape; w's dtype, or int8
+    for the bare trits, where a NaN raises ValueError) and carries no gradient.
     """
     if out is not None:
         _ternarize_out(w, delta, levels, out)
         return out
-    hi = _scalar(delta, w)
+    hi = delta_of(delta, w)
     (quantized,), _ = ternarize_many([w], -hi, hi, *levels, ste=ste)
     return quantized
 
@@ -81,11 +88,10 @@ def ternarize_many(
     each weight (`torch.stack` learned levels). All weights lie on one device. The counts stay on it,
     uncopied: nothing waits.
     """
-    _check(weights, ste)
+    check_floating(weights)
     if not weights:
-        return [], torch.zeros((0, 4), dtype=torch.int64)
-    scalars = _scalars(weights, lo, hi, neg, pos)
-    return dispatch.ternarize_many(weights, ste, bound, *scalars)
+        return [], _no_counts()
+    return _autograd.ternarize(weights, ternarizer_for(weights, lo, hi, neg, pos, ste, bound))
 
 
 def attach_ste(
@@ -104,28 +110,35 @@ def attach_ste(
     For the loop that makes its one pass after the optimizer's step: the next forward has nothing to compute.
     The values are taken on trust; weights and scalars must be those that `quantized` was made from.
     """
-    _check(weights, ste)
-    _check_outs(weights, quantized)
+    check_floating(weights)
+    check_outputs(weights, quantized)
     if not weights:
         return []
-    scalars = _scalars(weights, lo, hi, neg, pos)
-    return dispatch.attach(weights, quantized, ste, bound, scalars)
+    return _autograd.attach(weights, quantized, ternarizer_for(weights, lo, hi, neg, pos, ste, bound))
 
 
 def to_trits(w: Tensor, delta: float | Tensor) -> Tensor:
-    """The symbols of ternarize(w, delta) as int8 in {-1, 0, +1}. ValueError if w holds a NaN."""
+    """The symbols of ternarize(w, delta) as int8 in {-1, 0, +1}. ValueError if w holds a NaN.
+
+    Waits for the device to know; so torch.compile cannot make one graph of it.
+    """
     out = torch.empty_like(w, dtype=torch.int8)
     _ternarize_out(w, delta, (-1.0, 1.0), out)
     return out
 
 
 def clip_(weights: Tensor | Iterable[Tensor], bound: float = 1.0) -> None:
-    """Clip every element to [-bound, +bound] in place; NaN stays. For after every optimizer step."""
+    """Clip every element to [-bound, +bound] in place; NaN stays. For after every optimizer step.
+
+    The tensors may differ in dtype and device.
+    """
     tensors = [weights] if isinstance(weights, Tensor) else list(weights)
-    _check_bound(bound)
+    check_bound(bound)
+    check_floating(tensors, one_device=False)
+    check_writable("weight", tensors)
     if tensors:
         with torch.no_grad():
-            dispatch.clip_many_(tensors, bound)
+            _dispatch.clip_(tensors, bound)
 
 
 def clip_ternarize_count_(
@@ -140,22 +153,23 @@ def clip_ternarize_count_(
 ) -> Tensor:
     """One pass for right after the optimizer's step: clip in place, ternarize into `outs`, count.
 
-    `outs` are preallocated, each of its weight's shape and of its dtype or int8 (bare trits; NaN raises).
+    `outs` are preallocated, each of its weight's shape and of its dtype or int8 (bare trits; a NaN raises ValueError,
+    after waiting for the device). An output may be its own weight; it shares memory with nothing else of the call.
     With `bound=None` nothing is clipped and the weights stay as they are. Returns the counts,
     (len(weights), 4), on the weights' device. No gradient flows.
     """
-    _check(weights, "closed")
-    _check_outs(weights, outs)
+    check_floating(weights)
+    check_outputs(weights, outs)
+    check_writable("output", outs)
     if bound is not None:
-        _check_bound(bound)
+        check_bound(bound)
+        check_writable("weight", weights)
     if not weights:
-        return torch.zeros((0, 4), dtype=torch.int64)
+        return _no_counts()
     with torch.no_grad():
-        scalars = _scalars(weights, lo, hi, neg, pos)
-        counts = dispatch.ternarize_into_(weights, outs, scalars, bound)
-        for i, out in enumerate(outs):
-            if out.dtype == torch.int8 and int(counts[i, 3]):
-                raise ValueError(f"weight {i} holds {int(counts[i, 3])} NaNs, which have no int8 trit")
+        t = ternarizer_for(weights, lo, hi, neg, pos)
+        counts = _dispatch.ternarize_into_(weights, outs, t, bound)
+        _refuse_nan_trits(outs, counts)
     return counts
 
 
@@ -169,14 +183,17 @@ def ste_backward(
     """
     if ste not in ("closed", "open", "identity"):
         raise ValueError(f"ste must be closed, open or identity, not {ste!r}")
+    check_bound(bound)
     for name, t in (("grad", grad), ("out", out)):
         if t is not None and (t.shape, t.dtype, t.device) != (w.shape, w.dtype, w.device):
             found, expected = ((tuple(x.shape), x.dtype, str(x.device)) for x in (t, w))
             raise ValueError(f"{name} is {found}, the weight {expected}")
-    _check([w], ste)
+    check_floating([w])
     with torch.no_grad():
         result = torch.empty_like(w) if out is None else out
-        dispatch.ste_backward_([grad], [w], [result], ste, bound)
+        if out is not None:
+            check_writable("output", [out])
+        _dispatch.ste_backward_([grad], [w], [result], ste, bound)
         return result
 
 
@@ -184,22 +201,25 @@ def count_many(tensors: Sequence[Tensor]) -> Tensor:
     """Symbols by sign of several tensors in one call: int64 rows (negative, zero, positive, invalid), on
     their device.
 
-    Any floating-point or integer dtype; whatever is below zero is negative, so a tensor that is not ternary
-    is counted by sign. NaN is invalid.
+    Any floating-point or integer dtype, float8 and the unsigned too; whatever is below zero is negative, so a tensor
+    that is not ternary is counted by sign. NaN is invalid. TypeError for bool and complex.
     """
+    check_countable(tensors)
     if not tensors:
-        return torch.zeros((0, 4), dtype=torch.int64)
+        return _no_counts()
     with torch.no_grad():
-        return dispatch.count_many(tensors)
+        return _dispatch.count(tensors)
 
 
 def count_symbols(tensors: Tensor | Iterable[Tensor] | Mapping[str, Tensor]) -> SymbolCounts:
-    """The symbols of a ternary tensor, or of several together: counts, sparsity, entropy in bits/symbol."""
+    """The symbols of a ternary tensor, or of several together: counts, sparsity, entropy in bits/symbol.
+
+    The dtypes of `count_many`; the tensors may lie on several devices, and are waited for.
+    """
     if isinstance(tensors, Tensor):
         tensors = [tensors]
     elif isinstance(tensors, Mapping):
         tensors = tensors.values()
-    rows: list[Tensor] = []
     by_device: dict[torch.device, list[Tensor]] = {}
     for t in tensors:
         by_device.setdefault(t.device, []).append(t)
@@ -212,55 +232,22 @@ def symbol_counts(counts: Tensor) -> list[SymbolCounts]:
     return [SymbolCounts.of(row) for row in counts.tolist()]
 
 
-def _scalar(value: float | Tensor, like: Tensor) -> Tensor:
-    # float64 holds a value of every dtype, so the one rounding to the weight's dtype happens in the kernel.
-    if isinstance(value, Tensor):
-        return value.to(device=like.device, dtype=torch.float64)
-    # For a GPU a number stays here and travels with the launch; a compiled graph keeps to one device.
-    stays = like.device.type == "cuda" and not torch.compiler.is_compiling()
-    return torch.full((), value, dtype=torch.float64, device="cpu" if stays else like.device)
+def _no_counts() -> Tensor:
+    return torch.zeros((0, 4), dtype=torch.int64, device="cpu")
 
 
-def _check(weights: Sequence[Tensor], ste: str) -> None:
-    if ste not in STE:
-        raise ValueError(f"ste must be one of {', '.join(STE)}, not {ste!r}")
-    for i, w in enumerate(weights):
-        if not w.is_floating_point():
-            raise TypeError(f"weight {i} has dtype {w.dtype}; ternarizing needs a floating-point dtype")
-        if w.device != weights[0].device:
-            raise ValueError(f"weight {i} is on {w.device}, weight 0 on {weights[0].device}")
-
-
-def _check_bound(bound: float) -> None:
-    if not bound > 0:
-        raise ValueError(f"the bound of a clip must be positive, not {bound}")
-
-
-def _scalars(weights: Sequence[Tensor], *values: float | Tensor) -> list[Tensor]:
-    """lo, hi, neg and pos as tensors beside the weights, each one value for all or one for each."""
-    scalars = [_scalar(value, weights[0]) for value in values]
-    for name, value in zip(("lo", "hi", "neg", "pos"), scalars, strict=True):
-        if value.dim() > 1 or (value.dim() == 1 and value.shape[0] != len(weights)):
-            raise ValueError(f"{name} has shape {tuple(value.shape)}; expected one value, or {len(weights)}")
-    return scalars
-
-
-def _check_outs(weights: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
-    if len(outs) != len(weights):
-        raise ValueError(f"{len(outs)} outputs for {len(weights)} weights")
-    for i, (w, out) in enumerate(zip(weights, outs, strict=True)):
-        if out.shape != w.shape:
-            raise ValueError(f"output {i} has shape {tuple(out.shape)}, its weight {tuple(w.shape)}")
-        if out.dtype not in (w.dtype, torch.int8):
-            raise TypeError(f"output {i} has dtype {out.dtype}; expected {w.dtype} or torch.int8")
-        if out.device != w.device:
-            raise ValueError(f"output {i} is on {out.device}, its weight on {w.device}")
+def _refuse_nan_trits(outs: Sequence[Tensor], counts: Tensor) -> None:
+    if counts.device.type == "meta" or not any(out.dtype == torch.int8 for out in outs):
+        return
+    for i, (out, invalid) in enumerate(zip(outs, counts[:, 3].tolist(), strict=True)):
+        if out.dtype == torch.int8 and invalid:
+            raise ValueError(f"weight {i} holds {invalid} NaNs, which have no int8 trit")
 
 
 def _ternarize_out(
     w: Tensor, delta: float | Tensor, levels: tuple[float | Tensor, float | Tensor], out: Tensor
 ) -> None:
-    hi = _scalar(delta, w)
+    hi = delta_of(delta, w)
     if torch.is_grad_enabled() and (w.requires_grad or out.requires_grad) and out.dtype != torch.int8:
         raise RuntimeError(
             "ternarize: out= carries no gradient; call it under torch.no_grad() or on w.detach()"

@@ -26,7 +26,7 @@ def backend() -> dict[str, Any]:
 def _devices() -> list[dict[str, Any]]:
     import torch
 
-    from ternzip.ops.cuda import obstacle
+    from ternzip.ops._cuda import obstacle
 
     used = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     devices = []

@@ -1,4 +1,4 @@
-"""The way of CUDA tensors to the native kernels: which devices they serve, and the calls.
+"""The native kernels for CUDA tensors: which devices they serve, and the same four calls as `ternzip.ops._cpu`.
 
 Everything is queued on torch's current stream of the tensors' device; nothing waits for it.
 """
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ternzip._core.native import core
+from ternzip.ops._ternarizer import STE, Ternarizer
 
 _served: dict[int, bool] = {}
 _warned: set[str] = set()
@@ -64,50 +65,43 @@ def target(device: torch.device) -> tuple[int, int]:
     return stream.device_index, stream.cuda_stream
 
 
-def _scalars(values: Sequence[Tensor], like: Tensor) -> tuple[list[Tensor], list[tuple[int, float, bool]]]:
-    """float64 scalars for a launch: a number on the CPU by value, others by address. Keep the first."""
+def _scalars(t: Ternarizer, device: torch.device) -> tuple[list[Tensor], list[tuple[int, float, bool]]]:
+    """For a launch: a number on the CPU by value, others by address. Keep the first."""
     owners, rows = [], []
-    for value in values:
-        if value.device.type == "cpu" and value.dim() == 0:
+    for value in t.scalars:
+        if value.is_cpu and value.dim() == 0:
             rows.append((0, value.item(), False))
             continue
-        owner = value.to(like.device).contiguous()
+        owner = value.to(device).contiguous()
         owners.append(owner)
         rows.append((owner.data_ptr(), 0.0, owner.dim() == 1))
     return owners, rows
 
 
-def ternarize_many(jobs: list[int], scalars: Sequence[Tensor], bound: float | None, counts: Tensor) -> None:
-    """Rows of `core.ternarize_many`; fills counts, int64 (jobs, 4)."""
-    owners, rows = _scalars(scalars, counts)
-    core.cuda_ternarize_many(jobs, rows, bound, counts.data_ptr(), *target(counts.device))
+def ternarize(jobs: list[int], t: Ternarizer, clip: float | None, counts: Tensor) -> None:
+    """As `_cpu.ternarize`."""
+    owners, rows = _scalars(t, counts.device)
+    core.cuda_ternarize_many(jobs, rows, clip, counts.data_ptr(), *target(counts.device))
     del owners
 
 
-def backward_many(
-    jobs: list[int],
-    scalars: Sequence[Tensor],
-    ste: int,
-    bound: float,
-    like: Tensor,
-    level_grads: Tensor | None,
-    levels: bool,
-) -> None:
-    """Rows of `core.backward_many`, on the device of `like`; fills level_grads, float64 (jobs, 2), with zeros
-    unless `levels`."""
-    owners, rows = _scalars(scalars, like)
+def backward(jobs: list[int], t: Ternarizer, like: Tensor, pairs: Tensor | None, levels: bool) -> None:
+    """As `_cpu.backward`."""
+    owners, rows = _scalars(t, like.device)
     sums = core.cuda_level_scratch(jobs) if levels else 0
     scratch = torch.empty(sums, dtype=torch.float64, device=like.device)
-    grads = level_grads.data_ptr() if level_grads is not None else 0
-    core.cuda_backward_many(jobs, rows, ste, bound, grads, scratch.data_ptr(), *target(like.device))
+    found = pairs.data_ptr() if pairs is not None else 0
+    core.cuda_backward_many(
+        jobs, rows, STE.index(t.ste), t.bound, found, scratch.data_ptr(), *target(like.device)
+    )
     del owners
 
 
-def clip_many(jobs: list[int], bound: float, like: Tensor) -> None:
-    """Rows of `core.clip_many`, on the device of `like`."""
+def clip(jobs: list[int], bound: float, like: Tensor) -> None:
+    """As `_cpu.clip`, on the device of `like`."""
     core.cuda_clip_many(jobs, bound, *target(like.device))
 
 
-def count_many(jobs: list[int], counts: Tensor) -> None:
-    """Rows of `core.count_many`; fills counts, int64 (jobs, 4)."""
+def count(jobs: list[int], counts: Tensor) -> None:
+    """As `_cpu.count`."""
     core.cuda_count_many(jobs, counts.data_ptr(), *target(counts.device))
