@@ -406,52 +406,6 @@ def test_the_fallback_gives_the_same_bits(dtype: torch.dtype, monkeypatch: pytes
         assert torch.equal(a, b)
 
 
-def test_meta_tensors_pass_through() -> None:
-    w = torch.empty(3, 4, device="meta", requires_grad=True)
-    q = ops.ternarize(w, 0.1)
-    assert q.shape == (3, 4)
-    assert q.device.type == "meta"
-
-
-def test_errors_name_what_is_wrong() -> None:
-    w = torch.randn(3)
-    with pytest.raises(ValueError, match=r"ste must be one of .*, not 'shut'"):
-        ops.ternarize(w, 0.1, ste="shut")
-    with pytest.raises(TypeError, match=r"weight 0 has dtype torch\.int32"):
-        ops.ternarize(w.int(), 0.1)
-    with pytest.raises(ValueError, match=r"weight 1 is on meta, weight 0 on cpu"):
-        ops.ternarize_many([w, w.to("meta")], -0.1, 0.1)
-    with pytest.raises(ValueError, match=r"hi has shape \(3,\); expected one value, or 1"):
-        ops.ternarize_many([w], -0.1, torch.zeros(3))
-    with pytest.raises(ValueError, match=r"lo has shape \(1, 1\)"):
-        ops.ternarize_many([w], torch.zeros(1, 1), 0.1)
-    for bound in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="the bound must be positive"):
-            ops.clip_(w, bound)
-        with pytest.raises(ValueError, match="the bound must be positive"):
-            ops.clip_ternarize_count_([w], [w.clone()], -0.1, 0.1, bound=bound)
-    with pytest.raises(ValueError, match=r"0 outputs for 1 weights"):
-        ops.clip_ternarize_count_([w], [], -0.1, 0.1)
-    with pytest.raises(ValueError, match=r"output 0 has shape \(4,\), its weight \(3,\)"):
-        ops.ternarize(w, 0.1, out=torch.empty(4))
-    with pytest.raises(
-        TypeError, match=r"output 0 has dtype torch.float64; expected torch.float32 or torch.int8"
-    ):
-        ops.ternarize(w, 0.1, out=torch.empty(3).double())
-    with pytest.raises(ValueError, match="output 0 is on meta, its weight on cpu"):
-        ops.ternarize(w, 0.1, out=torch.empty(3, device="meta"))
-    with pytest.raises(RuntimeError, match=r"out= carries no gradient"):
-        ops.ternarize(w.requires_grad_(), 0.1, out=torch.empty(3))
-    with pytest.raises(ValueError, match="weight 0 holds 2 NaNs, which have no int8 trit"):
-        ops.to_trits(torch.tensor([float("nan"), 0.0, -float("nan")]), 0.1)
-
-
-def test_nothing_to_do() -> None:
-    assert ops.ternarize_many([], -0.1, 0.1)[0] == []
-    assert ops.clip_ternarize_count_([], [], -0.1, 0.1).shape == (0, 4)
-    ops.clip_([])
-
-
 def test_backend_reports_the_cpu() -> None:
     report = ternzip.backend()
     assert report["cpu"] == {"isa": core.active_isa(), "threads": torch.get_num_threads()}

@@ -30,6 +30,8 @@ def check_countable(tensors: Sequence[Tensor]) -> None:
     for i, t in enumerate(tensors):
         if t.dtype == torch.bool or t.is_complex() or t.is_quantized:
             raise TypeError(f"tensor {i} has dtype {t.dtype}; symbols are counted in floats and integers")
+        if t.layout is not torch.strided:
+            raise TypeError(f"tensor {i} has layout {t.layout}; expected torch.strided")
         if t.device != tensors[0].device:
             raise ValueError(f"tensor {i} is on {t.device}, tensor 0 on {tensors[0].device}")
 

@@ -3,6 +3,7 @@
 - Plain tensors in eager mode, and torch.func: an autograd.Function around what `_dispatch` chooses. torch.func cannot
   do with an operator's own autograd (register_autograd breaks there, pytorch #168393).
 - torch.func inside torch.compile: plain aten, for there torch drops an autograd.Function's backward without a word.
+- DTensors: all of this for the part that a rank holds.
 - Everything else: the operator, which brings its autograd along.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ternzip.ops import _aten, _derivatives, _dispatch, _operators
+from ternzip.ops import _aten, _derivatives, _dispatch, _operators, _sharded
 from ternzip.ops._ternarizer import Ternarizer
 
 _FLAT = len(Ternarizer._fields)  # a ternarizer comes first, flattened, wherever a Function is applied
@@ -29,12 +30,16 @@ def ternarize(weights: Sequence[Tensor], t: Ternarizer) -> tuple[list[Tensor], T
     if functorch or _dispatch.is_plain(weights):
         *quantized, counts = _Ternarize.apply(*t, *weights)  # type: ignore[no-untyped-call]
         return quantized, counts
+    if _sharded.is_sharded(weights):
+        return _sharded.ternarize(ternarize, weights, t)
     quantized, counts = _operators.ternarize_many(weights, *t)
     return quantized, counts
 
 
 def attach(weights: Sequence[Tensor], quantized: Sequence[Tensor], t: Ternarizer) -> list[Tensor]:
     """`quantized` as if `ternarize` had just made it from `weights`."""
+    if _sharded.is_sharded([*weights, *quantized]):
+        raise TypeError("attach_ste takes no DTensors; call ternarize_many")
     return list(_Attach.apply(*t, len(weights), *weights, *quantized))  # type: ignore[no-untyped-call]
 
 

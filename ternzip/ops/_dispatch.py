@@ -2,6 +2,7 @@
 
 - Plain tensors in eager mode go to the bare kernels. An operator's own dispatch is some 36 Python frames, which the
   kernel before has just swept from the caches: half a millisecond by CPU clock.
+- DTensors: the part that a rank holds goes one of the two ways (`_sharded`).
 - Under torch.compile, export, torch.func, fake tensors and other modes, and for tensor subclasses: the operators.
 """
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from ternzip.ops import _kernels, _operators
+from ternzip.ops import _kernels, _operators, _sharded
 from ternzip.ops._ternarizer import Ternarizer
 
 
@@ -61,6 +62,9 @@ def ternarize_into_(
     if is_plain([*weights, *outs]):
         counts = _kernels.ternarize_into_(weights, outs, t, clip)
         _changed(outs if clip is None else [*weights, *outs])
+    elif _sharded.is_sharded([*weights, *outs]):
+        parts = ternarize_into_(*_sharded.local_rows(weights, outs), t, clip)
+        counts = _sharded.summed(parts, weights)
     elif clip is None:
         counts = _operators.ternarize_out(weights, outs, *t.scalars)
     else:
@@ -74,6 +78,8 @@ def ste_backward_(
     if is_plain([*grads, *weights, *outs]):
         _kernels.ste_backward_(grads, weights, outs, ste, bound)
         _changed(outs)
+    elif _sharded.is_sharded([*grads, *weights, *outs]):
+        ste_backward_(*_sharded.local_rows(grads, weights, outs), ste, bound)
     else:
         _operators.ste_backward_out(grads, weights, outs, ste, bound)
 
@@ -82,10 +88,16 @@ def clip_(weights: Sequence[Tensor], bound: float) -> None:
     if is_plain(weights):
         _kernels.clip_(weights, bound)
         _changed(weights)
+    elif _sharded.is_sharded(weights):
+        clip_(_sharded.local(weights), bound)
     else:
         _operators.clip_many_(weights, bound)
 
 
 def count(tensors: Sequence[Tensor]) -> Tensor:
-    counts: Tensor = (_kernels.count if is_plain(tensors) else _operators.count_many)(tensors)
+    if is_plain(tensors):
+        return _kernels.count(tensors)
+    if _sharded.is_sharded(tensors):
+        return _sharded.summed(count(_sharded.local(tensors)), tensors)
+    counts: Tensor = _operators.count_many(tensors)
     return counts

@@ -6,6 +6,7 @@ order, so what is not dense goes through a copy. Nothing here differentiates, an
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
@@ -62,7 +63,7 @@ def _check_apart(outs: Sequence[Tensor], *inputs: Sequence[Tensor]) -> None:
     )
     others = {span for each in read for span, own in zip(each, written, strict=True) if span != own}
     spans = sorted([*written, *others])
-    if not any(end > start for (_, end), (start, _) in zip(spans, spans[1:], strict=False)):
+    if not any(end > start for (_, end), (start, _) in itertools.pairwise(spans)):
         return
     for i, (start, end) in enumerate(written):
         for begin, stop in (*written[:i], *written[i + 1 :], *others):
@@ -166,7 +167,7 @@ def ste_backward_(
     grads = [_laid_out_like(grad, target) for grad, target in zip(grads, targets, strict=True)]
     weights = [_laid_out_like(w, target) for w, target in zip(weights, targets, strict=True)]
     _check_apart(targets, grads, weights)
-    _backward_dense_(grads, weights, targets, estimator(ste, bound), None, False)
+    _backward_dense_(grads, weights, targets, estimator(ste, bound, weights[0].device), None, False)
     for out, target in zip(outs, targets, strict=True):
         if target is not out:
             out.copy_(target)

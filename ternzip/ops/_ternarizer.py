@@ -93,9 +93,11 @@ def ternarizer_for(
     return t
 
 
-def estimator(ste: str, bound: float) -> Ternarizer:
+def estimator(ste: str, bound: float, device: torch.device) -> Ternarizer:
     """A ternarizer of which only the estimator is asked, and not "scaled", which needs the levels."""
-    unused = torch.zeros((), dtype=torch.float64, device="cpu")
+    unused = torch.zeros(
+        (), dtype=scalar_dtype(device), device="cpu"
+    )  # by value with a launch, wherever that is
     return Ternarizer(unused, unused, unused, unused, ste, bound)
 
 
