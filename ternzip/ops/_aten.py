@@ -92,7 +92,7 @@ def ternarize_differentiably(weights: Sequence[Tensor], t: Ternarizer) -> tuple[
     outs, counts = [], []
     for i, w in enumerate(weights):
         own = t.at(i)
-        fixed = Ternarizer(*(value.detach() for value in own.scalars), own.ste, own.bound)
+        fixed = own.map(Tensor.detach)
         values = w.detach()
         finite = values.isfinite()
         tangent = torch.where(finite, w, 0.0) - torch.where(finite, values, 0.0)

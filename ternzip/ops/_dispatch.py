@@ -63,8 +63,8 @@ def ternarize_into_(
         counts = _kernels.ternarize_into_(weights, outs, t, clip)
         _changed(outs if clip is None else [*weights, *outs])
     elif _sharded.is_sharded([*weights, *outs]):
-        parts = ternarize_into_(*_sharded.local_rows(weights, outs), t, clip)
-        counts = _sharded.summed(parts, weights)
+        parts, sinks = _sharded.local_rows(weights, outs)
+        counts = _sharded.summed(ternarize_into_(parts, sinks, t, clip), weights)
     elif clip is None:
         counts = _operators.ternarize_out(weights, outs, *t.scalars)
     else:
@@ -79,7 +79,8 @@ def ste_backward_(
         _kernels.ste_backward_(grads, weights, outs, ste, bound)
         _changed(outs)
     elif _sharded.is_sharded([*grads, *weights, *outs]):
-        ste_backward_(*_sharded.local_rows(grads, weights, outs), ste, bound)
+        grads, weights, outs = _sharded.local_rows(grads, weights, outs)
+        ste_backward_(grads, weights, outs, ste, bound)
     else:
         _operators.ste_backward_out(grads, weights, outs, ste, bound)
 

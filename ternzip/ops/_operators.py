@@ -40,11 +40,11 @@ def _samples(tensors: Sequence[Tensor], dims: Sequence[int | None], size: int) -
 
 def _spread(t: Ternarizer, dims: Sequence[int | None], count: int, size: int) -> Ternarizer:
     """Each scalar, for all or one a weight, batched or not, as one for each weight and sample."""
-    scalars = (
+    lo, hi, neg, pos = (
         (value.unsqueeze(-1) if dim is None else value.movedim(dim, -1)).expand(count, size).reshape(-1)
         for value, dim in zip(t.scalars, dims, strict=True)
     )
-    return Ternarizer(*scalars, t.ste, t.bound)
+    return Ternarizer(lo, hi, neg, pos, t.ste, t.bound)
 
 
 def _stacked(samples: Sequence[Tensor], size: int) -> list[Tensor]:

@@ -27,7 +27,7 @@ def local(tensors: Sequence[Tensor]) -> list[Tensor]:
     for i, t in enumerate(tensors):
         if any(placement.is_partial() for placement in getattr(t, "placements", ())):
             raise ValueError(f"tensor {i} has the placements {t.placements}; expected shards or replicas")  # type: ignore[attr-defined]
-        parts.append(t.to_local() if is_sharded([t]) else t)  # type: ignore[operator]
+        parts.append(t.to_local() if is_sharded([t]) else t)  # type: ignore[attr-defined]
     return parts
 
 
@@ -46,11 +46,11 @@ def ternarize(
     t: Ternarizer,
 ) -> tuple[list[Tensor], Tensor]:
     """`call` on this rank's parts: (quantized, placed as the weights are; counts of the whole weights)."""
-    whole = Ternarizer(*(_replicated(value) for value in t.scalars), t.ste, t.bound)
+    whole = t.map(_replicated)
     quantized: dict[int, Tensor] = {}
     parts = torch.empty((len(weights), 4), dtype=torch.int64, device=weights[0].device)
     for indices, mesh, sharded in _groups(weights):
-        own = whole.at(torch.tensor(indices, device=whole.lo.device))
+        own = whole.at(torch.tensor(indices, device="cpu"))
         own = own._replace(
             neg=_with_partial_gradient(own.neg, mesh, sharded),
             pos=_with_partial_gradient(own.pos, mesh, sharded),
@@ -80,14 +80,14 @@ def _groups(tensors: Sequence[Tensor]) -> Iterator[tuple[list[int], Any, tuple[b
     """
     groups: dict[tuple[Any, tuple[bool, ...]], list[int]] = {}
     for i, t in enumerate(tensors):
-        sharded = tuple(placement.is_shard() for placement in getattr(t, "placements", ()))
+        sharded = tuple(not placement.is_replicate() for placement in getattr(t, "placements", ()))
         groups.setdefault((getattr(t, "device_mesh", None), sharded), []).append(i)
     for (mesh, sharded), indices in groups.items():
         yield indices, mesh, sharded
 
 
 def _replicated(value: Tensor) -> Tensor:
-    return value.full_tensor() if is_sharded([value]) else value  # type: ignore[operator]
+    return value.full_tensor() if is_sharded([value]) else value  # type: ignore[attr-defined]
 
 
 def _placements(sharded: tuple[bool, ...]) -> list[Any]:

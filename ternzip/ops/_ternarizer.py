@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -37,8 +37,12 @@ class Ternarizer(NamedTuple):
 
     def at(self, index: int | Tensor) -> Ternarizer:
         """That of one weight, or of those that `index`, a 1-d tensor, lists."""
-        scalars = (value if value.dim() == 0 else value[index] for value in self.scalars)
-        return Ternarizer(*scalars, self.ste, self.bound)
+        return self.map(lambda value: value if value.dim() == 0 else value[index])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Ternarizer:
+        """The same with `function` of every scalar."""
+        lo, hi, neg, pos = map(function, self.scalars)
+        return Ternarizer(lo, hi, neg, pos, self.ste, self.bound)
 
 
 def scalar_dtype(device: torch.device) -> torch.dtype:
