@@ -627,9 +627,9 @@ def test_ternarizing_needs_finite_weights(tmp_path: Path, value: float) -> None:
         ternarized({"w": torch.tensor([[1.0, value]])}, Ternarization(0.1, scaled=False), path)
 
 
-@pytest.mark.parametrize("delta", [-0.1, float("nan")])
+@pytest.mark.parametrize("delta", [-0.1, float("nan"), float("inf")])
 def test_thresholds_that_are_none(delta: float) -> None:
-    with pytest.raises(TernzipError, match="delta: expected a threshold of at least 0"):
+    with pytest.raises(TernzipError, match="delta: expected a finite threshold of at least 0"):
         Ternarization(delta, scaled=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -39,8 +40,8 @@ class Ternarization:
     kept: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.delta is not None and not self.delta >= 0:
-            raise TernzipError(f"delta: expected a threshold of at least 0, found {self.delta}")
+        if self.delta is not None and not 0 <= self.delta < math.inf:
+            raise TernzipError(f"delta: expected a finite threshold of at least 0, found {self.delta}")
 
     def applied_to(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with its weights ternarized as they are read."""
