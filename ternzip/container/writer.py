@@ -15,6 +15,7 @@ import numpy as np
 from ternzip import codecs
 from ternzip._core.dtypes import Kind
 from ternzip._core.errors import TernzipError
+from ternzip._core.streams import write_all
 from ternzip._core.symbols import SymbolCounts
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip.codecs.base import TernaryCodec, Trits
@@ -128,7 +129,7 @@ class _Writer:
         self._pending_bytes = 0
         self._block = SolidBlock()
         self._block_data: dict[str, Bytes] = {}
-        stream.write(bytes(PREAMBLE.size))
+        write_all(stream, bytes(PREAMBLE.size))
 
     def add(self, name: str, tensor: RawTensor | Tie) -> None:
         if name in self._entries:
@@ -163,10 +164,10 @@ class _Writer:
         entries = list(self._entries.values())
         directory = encode_directory(entries, self._records, metadata)
         index = bytes(self._parameters) + directory
-        self._stream.write(index)
+        write_all(self._stream, index)
         preamble = Preamble(self._offset, len(self._parameters), len(directory), zlib.crc32(index))
         self._stream.seek(0)
-        self._stream.write(preamble.to_bytes())
+        write_all(self._stream, preamble.to_bytes())
         return entries
 
     def _add_small(self, entry: Entry, tensor: RawTensor) -> None:
@@ -210,7 +211,7 @@ class _Writer:
     def _write(self, payload: bytes, units: int) -> Record:
         stored = stored_size(len(payload), units)
         data = payload + bytes(stored - len(payload))
-        self._stream.write(data)
+        write_all(self._stream, data)
         record = Record(self._offset, len(payload), stored, units, zlib.crc32(data))
         self._records.append(record)
         self._offset += stored

@@ -1,0 +1,43 @@
+"""Writing to streams that may take less than they are given."""
+
+from __future__ import annotations
+
+import errno
+from typing import Protocol
+
+
+class ByteStream(Protocol):
+    """What is needed of a stream: ``write`` as io.RawIOBase and io.BufferedIOBase define it."""
+
+    def write(self, data: memoryview, /) -> int | None:
+        """Takes some of `data` and returns how many bytes; None if it can take none now."""
+        ...
+
+
+def write_all(stream: ByteStream, data: bytes | bytearray | memoryview) -> None:
+    """Writes every byte of `data`, or raises OSError.
+
+    An unbuffered stream takes what the system accepts in one call (on Linux at most 2,147,479,552 bytes, and less on
+    a disk that becomes full) and reports it only by the number that `write` returns.
+
+    Args:
+        stream: a binary stream, buffered or not.
+        data: any object of contiguous bytes.
+
+    Raises:
+        BlockingIOError: a non-blocking stream takes no more; its `characters_written` counts what it took.
+        OSError: whatever else the system reports, and a stream that takes nothing or claims more than it was given.
+    """
+    view = memoryview(data).cast("B")
+    done = 0
+    while done < len(view):
+        taken = stream.write(view[done:])
+        if taken is None:
+            raise BlockingIOError(
+                errno.EAGAIN,
+                f"a non-blocking stream took {done} of {len(view)} bytes and takes no more",
+                done,
+            )
+        if not 0 < taken <= len(view) - done:
+            raise OSError(errno.EIO, f"a stream took {taken} of the {len(view) - done} bytes it was given")
+        done += taken
