@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch.nn.parameter import is_lazy
@@ -32,10 +34,34 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
     """The bytes of a tensor, copied only where they are not contiguous or not on the CPU.
 
     Raises TernzipError for what a file cannot hold: sparse, quantized, meta, nested and uninitialized
-    tensors, and types without a code.
+    tensors, types without a code, and subclasses of torch.Tensor that cannot be read as plain tensors.
     """
     if is_lazy(tensor):
         raise TernzipError(f"tensor {name!r}: cannot store an uninitialized parameter: it has no elements")
+    try:
+        _check_storable(name, tensor)
+        plain = tensor.detach().resolve_conj().resolve_neg().to("cpu").contiguous().as_subclass(torch.Tensor)
+        # What only wraps other tensors has no memory of its own, or stays what it is whatever is asked of it.
+        unreadable = type(plain) is not torch.Tensor or (plain.numel() > 0 and not plain.data_ptr())
+        changed = plain.dtype != tensor.dtype or plain.shape != tensor.shape
+    except (TernzipError, MemoryError):
+        raise
+    except Exception as error:  # a subclass may answer in any way
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TernzipError(f"tensor {name!r}: cannot read this {_kind(tensor)}: {reason}") from error
+    if unreadable or changed:
+        raise TernzipError(
+            f"tensor {name!r}: cannot read this {_kind(tensor)}: expected a tensor with elements of its own; "
+            "make a plain tensor of it first"
+        )
+    dtype = dtypes.BY_NAME[_NAMES[plain.dtype]]
+    # A lone element is contiguous whatever its stride, but only a stride of 1 can be viewed as bytes.
+    flat = plain.reshape(-1).as_strided((plain.numel(),), (1,))
+    data = flat.view(torch.uint8).numpy()
+    return RawTensor(dtype, tuple(plain.shape), data)
+
+
+def _check_storable(name: str, tensor: torch.Tensor) -> None:
     if tensor.layout is not torch.strided or tensor.is_nested:
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
         raise TernzipError(f"tensor {name!r}: cannot store a {kind} tensor: expected a dense one")
@@ -43,12 +69,13 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
         raise TernzipError(f"tensor {name!r}: cannot store {tensor.dtype}: the format has no code for it")
     if tensor.is_meta:
         raise TernzipError(f"tensor {name!r}: cannot store a meta tensor: it has no elements")
-    plain = tensor.detach().resolve_conj().resolve_neg().to("cpu").contiguous()
-    dtype = dtypes.BY_NAME[_NAMES[tensor.dtype]]
-    # A lone element is contiguous whatever its stride, but only a stride of 1 can be viewed as bytes.
-    flat = plain.reshape(-1).as_strided((plain.numel(),), (1,))
-    data = flat.view(torch.uint8).numpy()
-    return RawTensor(dtype, tuple(plain.shape), data)
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    """A name for its class, and for a plain tensor what is not plain about it."""
+    if type(tensor) in (torch.Tensor, torch.nn.Parameter):
+        return f"tensor of shape {list(tensor.shape)} on {tensor.device}"
+    return type(tensor).__name__
 
 
 def from_raw(name: str, raw: RawTensor | Offloaded, device: str | torch.device = "cpu") -> torch.Tensor:
@@ -69,29 +96,101 @@ def from_raw(name: str, raw: RawTensor | Offloaded, device: str | torch.device =
     return tensor.to(device)
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A tensor that has been stored, and how to tell whether its memory still is what it was."""
+
+    name: str
+    storage: weakref.ref[torch.UntypedStorage]
+    version: int | None
+
+    def holds(self, address: int) -> bool:
+        """Whether `address` lies in memory that has belonged to the tensor's storage all the time.
+
+        Where the storage has died or given its memory up, another tensor may have got the same address.
+        """
+        storage = self.storage()
+        return storage is not None and 0 <= address - storage.data_ptr() < storage.nbytes()
+
+
 def with_ties(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, RawTensor | Tie]]:
-    """Raw tensors in order; one that is the same view of the same storage as an earlier one becomes a Tie."""
-    first: dict[tuple[object, ...], str] = {}
+    """Raw tensors in order; one that is the same view of the same memory as an earlier one becomes a Tie.
+
+    The mapping may make its tensors as they are asked for: tensors are tied only while the first of them is alive.
+    Raises TernzipError, naming the tensor, for what cannot be stored, and for one that is tied to a tensor whose
+    elements have been changed since they were read.
+    """
+    stored: dict[tuple[object, ...], _Stored] = {}
     for name, tensor in tensors.items():
         if not isinstance(name, str):
             raise TernzipError(f"tensor {name!r}: expected a name of type str, found {type(name).__name__}")
         if not isinstance(tensor, torch.Tensor):
             raise TernzipError(f"tensor {name!r}: expected a torch.Tensor, found {type(tensor).__name__}")
-        identity = _identity(tensor)
-        if identity is not None and identity in first:
-            yield name, Tie(first[identity])
+        storage = _storage(tensor)
+        if storage is None:
+            yield name, to_raw(name, tensor)
             continue
-        if identity is not None:
-            first[identity] = name
-        yield name, to_raw(name, tensor)
+        view, version = _view(tensor), _version(tensor)
+        first = stored.get(view)
+        if first is not None and first.holds(tensor.data_ptr()):
+            if version != first.version:
+                raise TernzipError(
+                    f"tensor {name!r}: shares its elements with {first.name!r}, "
+                    "and they have been changed since that was stored"
+                )
+            yield name, Tie(first.name)
+            continue
+        raw = to_raw(name, tensor)
+        stored[view] = _Stored(name, weakref.ref(storage), version)
+        yield name, raw
 
 
-def _identity(tensor: torch.Tensor) -> tuple[object, ...] | None:
-    """What two tied tensors share; None where there is no storage to share."""
-    if is_lazy(tensor) or tensor.layout is not torch.strided or tensor.is_meta or tensor.is_nested:
+def overlapping(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, str]]:
+    """Pairs of names whose tensors lie in overlapping stretches of memory without being the same view.
+
+    A file stores such tensors apart: their values come back, a change of one no longer shows in the other. Each
+    name stands first in at most one pair, in the order of `tensors`, beside one it overlaps. Stretches reach from
+    a tensor's first element to its last, so the columns of one matrix overlap. Tensors without memory of their own
+    are left out.
+    """
+    stretches = []
+    for number, (name, tensor) in enumerate(tensors.items()):
+        if _storage(tensor) is not None:
+            steps = (
+                (length - 1) * stride for length, stride in zip(tensor.shape, tensor.stride(), strict=True)
+            )
+            start = tensor.data_ptr()
+            end = start + (1 + sum(steps)) * tensor.element_size()
+            stretches.append((str(tensor.device), start, end, number, name, _view(tensor)))
+    stretches.sort(key=lambda stretch: stretch[:3])
+    found: list[tuple[int, str, str]] = []
+    reaching = None  # of those so far, the one that ends last
+    for stretch in stretches:
+        device, start, end, number, name, view = stretch
+        if reaching is not None and reaching[0] == device and start < reaching[2] and view != reaching[5]:
+            found.append((number, name, reaching[4]))
+        if reaching is None or reaching[0] != device or end > reaching[2]:
+            reaching = stretch
+    return [(name, other) for _, name, other in sorted(found)]
+
+
+def _storage(tensor: torch.Tensor) -> torch.UntypedStorage | None:
+    """The memory of a tensor's elements; None where it has none that others could share."""
+    if is_lazy(tensor):
         return None
-    if not tensor.numel():
+    try:
+        if tensor.layout is not torch.strided or tensor.is_nested or not tensor.numel():
+            return None
+        storage = tensor.untyped_storage()
+        if tensor.is_meta or storage.device.type == "meta" or not storage.data_ptr():
+            return None
+    except Exception:  # subclasses that wrap other tensors answer in many ways; to_raw finds words for them
         return None
+    return storage
+
+
+def _view(tensor: torch.Tensor) -> tuple[object, ...]:
+    """What two tensors share that are the same view of the same memory."""
     return (
         tensor.device,
         tensor.data_ptr(),
@@ -101,6 +200,11 @@ def _identity(tensor: torch.Tensor) -> tuple[object, ...] | None:
         tensor.is_conj(),
         tensor.is_neg(),
     )
+
+
+def _version(tensor: torch.Tensor) -> int | None:
+    """How often the elements have been changed in place; None where torch does not count."""
+    return None if tensor.is_inference() else tensor._version
 
 
 def to_tensors(
