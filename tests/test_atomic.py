@@ -91,7 +91,7 @@ def test_system_errors_in_the_middle_name_the_file(tmp_path: Path) -> None:
 def test_existing_files_are_kept_on_demand(tmp_path: Path) -> None:
     target = tmp_path / "file"
     write(target, overwrite=False)
-    with pytest.raises(TernzipError, match=r"file: exists already; it is only replaced with --force"):
+    with pytest.raises(TernzipError, match=r"file: exists already$"):
         write(target, b"other", overwrite=False)
     assert target.read_bytes() == b"new"
 
@@ -173,6 +173,54 @@ def test_permissions(tmp_path: Path) -> None:
         assert stat.S_IMODE(target.stat().st_mode) == 0o604
     finally:
         os.umask(before)
+
+
+@posix
+def test_the_umask_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to all threads: while one looks at it by changing it, another's new file gets any permissions."""
+
+    def changed(mask: int) -> int:
+        raise AssertionError("the umask of the process was changed")
+
+    monkeypatch.setattr(os, "umask", changed)
+    write(tmp_path / "file")
+    write(tmp_path / "file")
+
+
+def test_errors_of_the_caller_stay_as_they_are(tmp_path: Path) -> None:
+    """A progress callback may fail to write a log, a lazy mapping to read its file: neither is about this file."""
+
+    def fail(error: Exception) -> None:
+        with atomic_file(tmp_path / "file") as stream:
+            stream.write(b"half")
+            raise error
+
+    for error in (
+        OSError(5, "Input/output error", "elsewhere"),
+        FileNotFoundError(2, "no log"),
+        OSError("odd"),
+    ):
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - compared below
+            fail(error)
+        assert caught.value is error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_the_file_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    from ternzip.io import atomic
+
+    class Full(atomic._PartFile):
+        def write(self, data: object, /) -> int:
+            with atomic._cannot_write(self._target):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic, "_PartFile", Full)
+    for size in (10, 1 << 20):  # found when the buffer is flushed, or at once
+        with pytest.raises(TernzipError, match=r"file: cannot write: No space left on device$"):
+            write(tmp_path / "file", bytes(size))
+    assert list(tmp_path.iterdir()) == []
 
 
 @posix

@@ -208,6 +208,18 @@ def test_a_failure_in_the_middle_leaves_no_file(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.tnz"]
 
 
+def test_errors_of_a_progress_callback_pass_unchanged(tmp_path: Path) -> None:
+    error = OSError(28, "No space left on device", "progress.log")
+
+    def progress(name: str, nbytes: int) -> None:
+        raise error
+
+    with pytest.raises(OSError, match=r"progress\.log") as caught:
+        ternzip.save_file({"w": torch.ones(2)}, tmp_path / "model.tnz", progress=progress)
+    assert caught.value is error
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
     for path, reason in (
         (tmp_path, "is a directory"),

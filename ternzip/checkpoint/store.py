@@ -46,7 +46,7 @@ def write_checkpoint(
         try:
             torch.save(dict(tensors), stream)
         except RuntimeError as error:  # what torch's zip writer makes of a failed write
-            raise OSError(str(error).splitlines()[0]) from None
+            raise TernzipError(f"{path}: cannot write: {str(error).splitlines()[0]}") from None
     return [f"metadata ({len(metadata)} entries) has no place in a .pt file"] if metadata else []
 
 

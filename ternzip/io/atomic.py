@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ternzip._core.errors import TernzipError
 
@@ -16,38 +18,79 @@ from ternzip._core.errors import TernzipError
 def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
     """The name of a new empty file that takes `path`'s place if the block ends well, and vanishes otherwise.
 
-    It lies in the same folder and is flushed to the disk before it is renamed. Raises TernzipError if the
-    path exists and `overwrite` is false, or the system refuses (no folder, no permission, no space left).
+    It lies in the same folder and is flushed to the disk before it is renamed. The block is for writing the file
+    and nothing else: an OSError in it becomes a TernzipError that the file cannot be written.
+
+    Raises TernzipError if the path exists and `overwrite` is false, or the system refuses (no folder, no
+    permission, no space left).
     """
-    try:
-        target = Path(os.path.realpath(path))
-        _check(target, path, overwrite)
-        # Names are bounded in bytes, of which a character may take four.
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:32]}.", suffix=".part", dir=target.parent)
-        os.close(handle)
-    except OSError as error:
-        raise TernzipError(f"{os.fspath(path)}: cannot write: {error.strerror}") from None
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("r+b") as stream:
-            os.fsync(stream.fileno())
-        _take_permissions(temporary, target)
-        _check(target, path, overwrite)
-        temporary.replace(target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        raise TernzipError(f"{os.fspath(path)}: cannot write: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # gone already when all went well
-            temporary.unlink()
+    with _part_of(path, overwrite) as part, _cannot_write(path):
+        yield part
 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[IO[bytes]]:
-    """The same, open for writing and reading in binary."""
-    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w+b") as stream:
+    """The same, open for writing and reading in binary.
+
+    Only what goes wrong with this file becomes a TernzipError that it cannot be written; the block's other
+    exceptions, such as those of a progress callback, leave it as they are.
+    """
+    with (
+        _part_of(path, overwrite) as part,
+        io.BufferedRandom(_PartFile(part, path)) as stream,
+    ):
         yield stream
+
+
+class _PartFile(io.FileIO):
+    """An open file whose errors name the file that it is going to be."""
+
+    def __init__(self, part: Path, path: str | os.PathLike[str]) -> None:
+        self._target = path
+        with _cannot_write(path):
+            super().__init__(part, "r+b")
+
+    def write(self, data: Any, /) -> int:
+        with _cannot_write(self._target):
+            return super().write(data)
+
+    def readinto(self, buffer: Any, /) -> int:
+        with _cannot_write(self._target):
+            return super().readinto(buffer)
+
+    def close(self) -> None:
+        with _cannot_write(self._target):
+            super().close()
+
+
+@contextmanager
+def _part_of(path: str | os.PathLike[str], overwrite: bool) -> Iterator[Path]:
+    """A new file beside `path`, which is given that name if the block ends well."""
+    with _cannot_write(path):
+        target = Path(os.path.realpath(path))
+        _check(target, path, overwrite)
+        part, mode = _create_part(target)
+    try:
+        yield part
+        with _cannot_write(path):
+            with part.open("r+b") as stream:
+                os.fsync(stream.fileno())
+            part.chmod(mode)
+            _check(target, path, overwrite)
+            part.replace(target)
+            _sync_folder(target.parent)
+    finally:
+        with suppress(OSError):  # gone already when all went well
+            part.unlink()
+
+
+@contextmanager
+def _cannot_write(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Within this context an OSError becomes a TernzipError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise TernzipError(f"{os.fspath(path)}: cannot write: {error.strerror or error}") from error
 
 
 def _check(target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:
@@ -58,18 +101,26 @@ def _check(target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:
     if not target.is_file():  # a device must not become a file
         raise TernzipError(f"{os.fspath(path)}: cannot write: not a regular file")
     if not overwrite:
-        raise TernzipError(f"{os.fspath(path)}: exists already; it is only replaced with --force")
+        raise TernzipError(f"{os.fspath(path)}: exists already")
 
 
-def _take_permissions(temporary: Path, target: Path) -> None:
-    """The mode of the file that is replaced, or what a newly created file would get."""
+def _create_part(target: Path) -> tuple[Path, int]:
+    """An empty file that only its owner may read, and the mode to give it at the end.
+
+    That is the mode of the file that will be replaced, or else what the system gives a new file here: it alone
+    knows the umask of this process, which cannot be asked for without changing it for all threads.
+    """
+    # Names are bounded in bytes, of which a character may take four.
+    part = target.with_name(f".{target.name[:32]}.{secrets.token_hex(8)}.part")
+    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     try:
-        mode = target.stat().st_mode & 0o7777
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        mode = 0o666 & ~mask
-    temporary.chmod(mode)
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+    with suppress(FileNotFoundError):
+        mode = stat.S_IMODE(target.stat().st_mode)
+    part.chmod(0o600)
+    return part, mode
 
 
 def _sync_folder(folder: Path) -> None:
