@@ -254,6 +254,27 @@ def test_what_is_renamed_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.Monk
     assert calls == (["file", "rename", "folder"] if os.name == "posix" else ["file", "rename"])
 
 
+@posix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_commands_that_are_asked_to_end_leave_nothing(tmp_path: Path, name: str) -> None:
+    """The signal comes when the file is complete but for its name."""
+    import signal
+
+    import torch
+
+    torch.save({"w": torch.ones(3)}, tmp_path / "model.pt")
+    program = f"""
+import os, signal, sys
+from ternzip.cli import main
+os.fsync = lambda handle: os.kill(os.getpid(), signal.{name})
+sys.argv = ["ternzip", "compress", "model.pt"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + getattr(signal, name), b"", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
 # --- a full disk -------------------------------------------------------------------------------------------
 
 

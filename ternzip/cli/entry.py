@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 from ternzip._core.errors import TernzipError
@@ -27,7 +31,8 @@ def main() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            app(args=arguments, prog_name="ternzip", standalone_mode=True)
+            with _ended_by_signals():
+                app(args=arguments, prog_name="ternzip", standalone_mode=True)
         finally:
             sys.stdout.flush()  # a full disk is an error like any other, not one at interpreter shutdown
     except TernzipError as error:
@@ -48,6 +53,25 @@ def main() -> NoReturn:
         _discard_output()
         sys.exit(1)
     raise AssertionError("unreachable")  # pragma: no cover - typer exits
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within this context, requests to end (of kill, a scheduler, a closed terminal) end the command as an exception
+    does, so that half-written files are removed on the way. One that is ignored stays so, as under nohup."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)  # what a shell reports of a process that a signal ended
+
+    requests = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    caught = [number for number in requests if signal.getsignal(number) is signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _discard_output() -> None:
