@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -77,11 +79,10 @@ def test_progress(tmp_path: Path) -> None:
     seen: list[tuple[str, int]] = []
     path = tmp_path / "model.tnz"
     ternzip.save_file(some_tensors(), path, progress=lambda *step: seen.append(step))
-    # A tied tensor has nothing to write.
-    assert sorted(seen) == sorted((n, t.nbytes) for n, t in some_tensors().items() if n != "tied")
+    assert sorted(seen) == sorted((name, tensor.nbytes) for name, tensor in some_tensors().items())
     seen.clear()
     ternzip.load_file(path, progress=lambda *step: seen.append(step))
-    assert [name for name, _ in seen] == list(some_tensors())
+    assert seen == [(name, tensor.nbytes) for name, tensor in some_tensors().items()]
 
 
 # --- safe_open ---------------------------------------------------------------------------------------------
@@ -108,10 +109,94 @@ def test_safe_open(tmp_path: Path) -> None:
         for ask in (file.get_tensor, file.info):
             with pytest.raises(TernzipError, match=r"model\.tnz: no tensor 'x' among 6"):
                 ask("x")
-    with pytest.raises(ValueError, match="closed file"):
-        file.get_tensor("w")
+    for name in ("w", "small"):
+        with pytest.raises(TernzipError, match=r"model\.tnz: cannot read: already closed"):
+            file.get_tensor(name)
+    file.close()
+    assert file.keys() == list(tensors)
     with ternzip.safe_open(path, device="meta", threads=2) as file:
         assert file.get_tensor("w").is_meta
+
+
+def test_safe_open_as_in_safetensors(tmp_path: Path) -> None:
+    tensors = some_tensors()
+    path = tmp_path / "model.tnz"
+    ternzip.save_file(tensors, path, {"format": "pt"})  # metadata third
+    assert_same(ternzip.load_file(path, "cpu"), tensors)
+    with ternzip.safe_open(path, "pt", "cpu") as file:
+        assert file.metadata() == {"format": "pt"}
+        assert list(file) == file.keys()
+        assert len(file) == len(tensors)
+        assert "w" in file
+        assert "x" not in file
+        assert file in {file}
+        assert repr(file) == f"safe_open({str(path)!r}, device='cpu')"
+    for framework in ("np", "cuda", None):
+        with pytest.raises(ValueError, match=r"^framework: expected 'pt', got "):
+            ternzip.safe_open(path, framework)  # type: ignore[arg-type]
+
+
+def test_safe_open_can_be_pickled(tmp_path: Path) -> None:
+    path = tmp_path / "model.tnz"
+    ternzip.save_file(some_tensors(), path)
+    with ternzip.safe_open(path, device="meta", threads=2, max_bytes=1 << 20) as file:
+        data = pickle.dumps(file)
+    with pickle.loads(data) as again:
+        assert (again.path, again.device, again.threads) == (path, "meta", 2)
+        assert again.get_tensor("w").is_meta
+        assert again._reader.max_bytes == 1 << 20
+
+
+def test_paths_and_bytes_are_not_mixed_up(tmp_path: Path) -> None:
+    for path in ("x.tnz", tmp_path):
+        with pytest.raises(TypeError, match=r"^load takes bytes, got \w+; load_file takes a path$"):
+            ternzip.load(path)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^load takes bytes, got list$"):
+        ternzip.load([1])  # type: ignore[arg-type]
+    data = ternzip.save({})
+    with pytest.raises(TypeError, match=r"^load_file takes a path; load takes bytes$"):
+        ternzip.load_file(data)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^safe_open takes a path; load takes bytes$"):
+        ternzip.safe_open(data)  # type: ignore[arg-type]
+
+
+# --- limits ------------------------------------------------------------------------------------------------
+
+
+def test_a_limit_on_memory(tmp_path: Path) -> None:
+    tensors = some_tensors()
+    path = tmp_path / "model.tnz"
+    ternzip.save_file(tensors, path)
+    total = sum(tensor.nbytes for name, tensor in tensors.items() if name != "tied")
+    assert_same(ternzip.load_file(path, max_bytes=total), tensors)
+    assert_same(ternzip.load(path.read_bytes(), max_bytes=total), tensors)
+    message = f"expected tensors of at most {total - 1:,} bytes in memory .max_bytes., found {total:,}$"
+    with pytest.raises(TernzipError, match=r"model\.tnz: " + message):
+        ternzip.load_file(path, max_bytes=total - 1)
+    with pytest.raises(TernzipError, match=r"^<bytes>: " + message):
+        ternzip.load(path.read_bytes(), max_bytes=total - 1)
+    with ternzip.safe_open(path, max_bytes=tensors["w"].nbytes) as file:
+        assert bits(file.get_tensor("tied")) == bits(tensors["w"])
+        with pytest.raises(
+            TernzipError, match=r"tensor 'big': expected at most 5,184 bytes in memory .* 280,000$"
+        ):
+            file.get_tensor("big")
+    with pytest.raises(ValueError, match="max_bytes: expected at least 0, got -1"):
+        ternzip.load_file(path, max_bytes=-1)
+
+
+def test_a_limit_holds_before_anything_is_allocated() -> None:
+    """A few kilobytes that ask for gigabytes are refused for nothing."""
+    data = ternzip.save({"t": torch.zeros(1, dtype=torch.int8).expand(1 << 26)})
+    assert len(data) < 500
+    tracemalloc.start()
+    try:
+        with pytest.raises(TernzipError, match="at most 67,108,863 bytes in memory"):
+            ternzip.load(data, max_bytes=(1 << 26) - 1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_safe_open_of_what_is_no_file(tmp_path: Path) -> None:

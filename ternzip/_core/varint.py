@@ -70,6 +70,25 @@ class Cursor:
                 return value
         raise self.fail(f"{field}: integer longer than 64 bits")
 
+    def varints(self, count: int, field: str, maximum: int = (1 << 64) - 1) -> list[int]:
+        """`count` integers one after another; most are of one byte, which is quicker to see from here."""
+        values: list[int] = []
+        data, position, end = self._data, self._position, len(self._data)
+        for _ in range(count):
+            value = data[position] if position < end else 0x80
+            if value < 0x80:
+                position += 1
+            else:
+                self._position = position
+                value = self.varint(field)
+                position = self._position
+            if value > maximum:
+                self._position = position
+                raise self.fail(f"{field}: expected at most {maximum}, found {value}")
+            values.append(value)
+        self._position = position
+        return values
+
     def end(self) -> None:
         if self.remaining:
             raise self.fail(f"expected the end of the section, found {self.remaining} further bytes")

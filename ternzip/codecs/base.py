@@ -51,9 +51,35 @@ class TernaryCodec(Protocol):
         """Fills `out` or raises CorruptPayload. Any payload ends in bounded time and memory."""
         ...
 
-    def check_parameters(self, parameters: bytes) -> None:
-        """Raises CorruptPayload if `parameters` are none this version can have written."""
-        ...
+
+class UnknownCodec:
+    """Stands for a codec that this version does not know, so that the rest of its file can be read."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        self.name = f"unknown ({code})"
+
+    def encode(self, trits: Trits, geometry: Geometry, counts: SymbolCounts, parameters: bytes) -> bytes:
+        """Never asked for: only files that were read name unknown codecs."""
+        raise NotImplementedError(self.name)
+
+    def decode(
+        self, payload: memoryview, geometry: Geometry, counts: SymbolCounts, parameters: bytes, out: Trits
+    ) -> None:
+        """Never asked for either: `reading_problem` comes first."""
+        raise NotImplementedError(self.name)
+
+
+def reading_problem(codec: TernaryCodec, parameters: bytes) -> str | None:
+    """Why this version cannot decode what `codec` wrote with these parameters of its own; None if it can.
+
+    No codec has parameters yet. Those of a later version spoil the tensors that use them, and no others.
+    """
+    if isinstance(codec, UnknownCodec):
+        return f"codec {codec.code} is not known to this version of ternzip: upgrade to read the tensor"
+    if parameters:
+        return f"{codec.name}: expected no parameters, found {len(parameters)} bytes"
+    return None
 
 
 @runtime_checkable

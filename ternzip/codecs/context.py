@@ -67,7 +67,3 @@ class ContextCodec:
                 for buffer, job in zip(buffers, jobs, strict=True)
             ]
         )
-
-    def check_parameters(self, parameters: bytes) -> None:
-        if parameters:
-            raise CorruptPayload(f"context: expected no parameters, found {len(parameters)} bytes")

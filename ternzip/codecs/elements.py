@@ -15,20 +15,20 @@ from ternzip.codecs.ternary import Ternary
 
 
 @dataclass(frozen=True)
-class Put:
-    """What became elements.
+class FillCounts:
+    """What was counted while symbols became elements.
 
     Attributes:
         negative, zero, positive: how many symbols of each kind.
         invalid: how many values were no symbols.
-        lacking: (row, symbol) of the first row that was given a symbol whose level it lacks, or None.
+        missing_level: (row, symbol) of the first row that was given a symbol whose level it does not have, or None.
     """
 
     negative: int
     zero: int
     positive: int
     invalid: int
-    lacking: tuple[int, int] | None
+    missing_level: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,20 @@ class Elements:
 
     @property
     def size(self) -> int:
+        """How many there are."""
         return self.data.size // self.ternary.dtype.itemsize
 
     @property
-    def sink(self) -> tuple[int, int, int, int, int, int]:
+    def native_arguments(self) -> tuple[int, int, int, int, int, int]:
         """The arguments by which the native core knows them; valid as long as this object lives."""
         ternary = self.ternary
         row_size = ternary.level_rows[1] if ternary.per_row else 0
         negative, positive = ternary.negative.ctypes.data, ternary.positive.ctypes.data
         return ternary.dtype.code, negative, positive, row_size, self.start, self.data.ctypes.data
 
-    def put(self, trits: Trits) -> Put:
+    def fill(self, trits: Trits) -> FillCounts:
         """Fills them from `trits`, ``(size,)``; every zero becomes +0."""
-        return Put(*core.put_trits(trits.ctypes.data, trits.size, *self.sink))
+        return FillCounts(*core.put_trits(trits.ctypes.data, trits.size, *self.native_arguments))
 
 
 @runtime_checkable
@@ -68,6 +69,6 @@ class ElementDecoder(TernaryCodec, Protocol):
 
     def decode_elements(
         self, payload: memoryview, counts: SymbolCounts, parameters: bytes, elements: Elements
-    ) -> Put:
+    ) -> FillCounts:
         """Fills `elements` or raises CorruptPayload. `counts` and `parameters` as for TernaryCodec."""
         ...

@@ -7,7 +7,7 @@ import numpy as np
 from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs.base import CorruptPayload, Trits
-from ternzip.codecs.elements import Elements, Put
+from ternzip.codecs.elements import Elements, FillCounts
 from ternzip.codecs.geometry import Geometry
 
 
@@ -35,24 +35,20 @@ class FastCodec:
 
     def decode_elements(
         self, payload: memoryview, counts: SymbolCounts, parameters: bytes, elements: Elements
-    ) -> Put:
+    ) -> FillCounts:
         data = np.frombuffer(payload, np.uint8)
-        put = core.fast_decode_into(
+        filled = core.fast_decode_into(
             data.ctypes.data,
             data.size,
             elements.size,
             counts.negative,
             counts.zero,
             counts.positive,
-            *elements.sink,
+            *elements.native_arguments,
         )
-        if put is None:
+        if filled is None:
             raise _refused(data.size, elements.size)
-        return Put(*put)
-
-    def check_parameters(self, parameters: bytes) -> None:
-        if parameters:
-            raise CorruptPayload(f"fast: expected no parameters, found {len(parameters)} bytes")
+        return FillCounts(*filled)
 
 
 def _refused(size: int, symbols: int) -> CorruptPayload:

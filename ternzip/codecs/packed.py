@@ -49,7 +49,3 @@ class PackedCodec:
         if bits[out.size :].any():
             raise CorruptPayload("packed payload: expected zero padding bits")
         np.take(np.array(pair, np.int8), bits[: out.size], out=out)
-
-    def check_parameters(self, parameters: bytes) -> None:
-        if parameters:
-            raise CorruptPayload(f"packed: expected no parameters, found {len(parameters)} bytes")

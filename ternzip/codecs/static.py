@@ -98,7 +98,3 @@ class StaticCodec:
             raise CorruptPayload(f"static payload: {len(data)} bytes hold more than {out.size} symbols")
         symbols = np.take(alphabet.letters, letters, axis=0).reshape(-1)
         out[:] = symbols[: out.size]
-
-    def check_parameters(self, parameters: bytes) -> None:
-        if parameters:
-            raise CorruptPayload(f"static: expected no parameters, found {len(parameters)} bytes")

@@ -17,7 +17,7 @@ from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
 from ternzip._core.tensor import RawTensor
 from ternzip._core.varint import Cursor, encode_varint
-from ternzip.codecs.base import CorruptPayload, TernaryCodec, Trits
+from ternzip.codecs.base import TernaryCodec, Trits, UnknownCodec, reading_problem
 from ternzip.codecs.geometry import Geometry
 
 Levels = NDArray[np.uint64]
@@ -120,6 +120,7 @@ def trits_of(tensor: RawTensor, start: int = 0, size: int | None = None) -> Trit
 
 
 def zero_signs_of(tensor: RawTensor, ternary: Ternary) -> Trits:
+    """The signs of a tensor's zeros in order: -1 for -0.0, +1 for +0.0."""
     signs = np.empty(ternary.counts.zero, np.int8)
     core.extract_zero_signs(tensor.data.ctypes.data, tensor.size, tensor.dtype.code, signs.ctypes.data)
     return signs
@@ -141,6 +142,13 @@ class Coding:
     symbol_parameters: bytes = b""
     zeros: TernaryCodec | None = None
     zero_parameters: bytes = b""
+
+    @property
+    def problem(self) -> str | None:
+        """Why this version cannot decode the tensor; None if it can."""
+        uses = ((self.symbols, self.symbol_parameters), (self.zeros, self.zero_parameters))
+        problems = (reading_problem(codec, parameters) for codec, parameters in uses if codec is not None)
+        return next((problem for problem in problems if problem), None)
 
 
 def _negated(levels: Levels, dtype: DType) -> Levels:
@@ -266,13 +274,6 @@ def _read_levels(cursor: Cursor, rows: int, dtype: DType, *, negative: bool) -> 
 
 def _read_codec(cursor: Cursor, codecs: dict[int, TernaryCodec]) -> tuple[TernaryCodec, bytes]:
     code = cursor.byte("codec")
-    if code not in codecs:
-        raise cursor.fail(
-            f"codec: expected one of {sorted(codecs)}, found {code}; a newer ternzip may know it"
-        )
     parameters = bytes(cursor.take(cursor.varint("length of codec parameters", 255), "codec parameters"))
-    try:
-        codecs[code].check_parameters(parameters)
-    except CorruptPayload as error:
-        raise cursor.fail(str(error)) from None
-    return codecs[code], parameters
+    # Whether they can be decoded is asked when the tensor is: a stranger must not make its whole file unreadable.
+    return codecs.get(code) or UnknownCodec(code), parameters

@@ -20,9 +20,7 @@ from ternzip.codecs import CorruptPayload
 from ternzip.codecs.planes import compress_zstd, decompress_zstd
 from ternzip.codecs.ternary import decode_parameters
 from ternzip.container.layout import (
-    MAX_EXPANSION,
     PREAMBLE,
-    SOLID_LIMIT,
     Entry,
     Record,
     SolidBlock,
@@ -30,15 +28,18 @@ from ternzip.container.layout import (
     in_file_order,
     stored_size,
 )
+from ternzip.container.limits import (
+    MAX_DIMENSIONS,
+    MAX_EXPANSION,
+    MAX_NAME_BYTES,
+    SOLID_LIMIT,
+    most_entries,
+    most_table_bytes,
+    shape_problem,
+)
 
 _STORED, _ZSTD = 0, 1
-# A directory may expand by this much: beyond what names and shapes do, far below what zstd can.
-_MAX_RATIO, _MAX_SLACK = 128, 1 << 16
-# Tensors and metadata entries that a directory of some bytes may list: each becomes objects of hundreds of bytes in
-# memory, however well its name compresses. A stored directory has four bytes or more for each.
-_ENTRY_SLACK, _ENTRY_BYTES = 1 << 16, 4
-_MAX_DIMENSIONS = 64  # torch's own limit
-_MAX_NAME = 1 << 16
+_STORAGES = tuple(Storage)  # by number; calling the enumeration takes ten times longer
 
 
 @dataclass
@@ -75,21 +76,20 @@ def encode_directory(
         )
     )
     compressed = bytes([_ZSTD]) + encode_varint(len(table)) + compress_zstd(table, 19)
-    if len(compressed) < len(table) <= _MAX_RATIO * len(compressed) + _MAX_SLACK and len(entries) + len(
-        metadata
-    ) <= _most_entries(len(compressed)):
+    fits = len(table) <= most_table_bytes(len(compressed))
+    if (
+        fits
+        and len(entries) + len(metadata) <= most_entries(len(compressed))
+        and len(compressed) < len(table)
+    ):
         return compressed
     return bytes([_STORED]) + encode_varint(len(table)) + table
-
-
-def _most_entries(directory_size: int) -> int:
-    return _ENTRY_SLACK + directory_size // _ENTRY_BYTES
 
 
 def _decompress_directory(data: memoryview, offset: int) -> bytes:
     cursor = Cursor(data, "directory", offset)
     method = cursor.byte("method")
-    size = cursor.varint("size", _MAX_RATIO * len(data) + _MAX_SLACK)
+    size = cursor.varint("size", most_table_bytes(len(data)))
     body = cursor.take(cursor.remaining, "table")
     if method == _ZSTD:
         try:
@@ -110,9 +110,9 @@ def decode_index(parameters: memoryview, directory: memoryview, index_offset: in
         raise table.fail("flags: expected reserved bits of zero")
     count = table.varint("number of tensors", table.remaining)
     metadata_count = table.varint("number of metadata entries", table.remaining)
-    if count + metadata_count > _most_entries(len(directory)):
+    if count + metadata_count > most_entries(len(directory)):
         raise table.fail(
-            f"expected at most {_most_entries(len(directory))} tensors and metadata entries in a directory of "
+            f"expected at most {most_entries(len(directory))} tensors and metadata entries in a directory of "
             f"{len(directory)} bytes, found {count + metadata_count}"
         )
     storages = bytes(table.take(count, "storage"))
@@ -123,8 +123,8 @@ def decode_index(parameters: memoryview, directory: memoryview, index_offset: in
 
     blocks: list[SolidBlock] = []
     _place_records(table, index_offset, entries, blocks)
-    lengths = [table.varint("length of a name", _MAX_NAME) for _ in range(count)]
-    lengths += [table.varint("length of metadata", table.remaining) for _ in range(2 * metadata_count)]
+    lengths = table.varints(count, "length of a name", MAX_NAME_BYTES)
+    lengths += table.varints(2 * metadata_count, "length of metadata", table.remaining)
     texts = _read_texts(table, lengths)
     _name_entries(table, entries, texts[:count])
     keys, values = texts[count::2], texts[count + 1 :: 2]
@@ -141,14 +141,12 @@ def _read_shapes(table: Cursor, storages: bytes) -> list[Entry]:
     for code, ndim in zip(codes, dimensions, strict=True):
         if code not in DTYPES:
             raise table.fail(f"type: expected at most {max(DTYPES)}, found {code}")
-        if ndim > _MAX_DIMENSIONS:
-            raise table.fail(f"dimensions: expected at most {_MAX_DIMENSIONS}, found {ndim}")
-        shape = tuple(table.varint("shape") for _ in range(ndim))
-        # Lengths of zero count as one: strides are computed from them too.
-        if math.prod(max(1, length) for length in shape) * DTYPES[code].itemsize >= 1 << 63:
-            raise table.fail(
-                f"shape: expected less than 2^63 bytes, found {list(shape)} of {DTYPES[code].name}"
-            )
+        if ndim > MAX_DIMENSIONS:
+            raise table.fail(f"dimensions: expected at most {MAX_DIMENSIONS}, found {ndim}")
+        shape = tuple(table.varints(ndim, "shape"))
+        problem = shape_problem(shape, DTYPES[code])
+        if problem:
+            raise table.fail(problem)
         described.append((DTYPES[code], shape))
     remaining = iter(described)
     entries: list[Entry] = []
@@ -165,7 +163,7 @@ def _read_shapes(table: Cursor, storages: bytes) -> list[Entry]:
             )
             continue
         dtype, shape = next(remaining)
-        entry = Entry("", Storage(storage), dtype, shape, math.prod(shape))
+        entry = Entry("", _STORAGES[storage], dtype, shape, math.prod(shape))
         if storage == Storage.SOLID and entry.nbytes >= SOLID_LIMIT:
             raise table.fail(f"tensor {number}: expected less than {SOLID_LIMIT} bytes in a solid block")
         if storage == Storage.PLANES and not entry.size:
@@ -202,7 +200,7 @@ def _place_records(table: Cursor, index_offset: int, entries: list[Entry], block
             )
         owners.append((owner, count))
     total = sum(count for _, count in owners)
-    sizes = [table.varint("size of a record", index_offset) for _ in range(total)]
+    sizes = table.varints(total, "size of a record", index_offset)
     checksums = struct.unpack(f"<{total}I", table.take(4 * total, "checksums"))
     stream: Iterator[tuple[int, int]] = iter(zip(sizes, checksums, strict=True))
     offset = PREAMBLE.size

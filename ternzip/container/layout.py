@@ -16,6 +16,7 @@ from ternzip._core.dtypes import BY_CODE, DType
 from ternzip._core.errors import TernzipError
 from ternzip.codecs.planes import MAX_BLOCK_BYTES, Run
 from ternzip.codecs.ternary import Coding, Ternary
+from ternzip.container.limits import MAX_EXPANSION, SOLID_BLOCK_BYTES
 
 MAGIC = b"\x89TNZ\x01\r\n\x1a"
 """Eight bytes; the fifth is the major version of the format. The others betray text-mode transfers."""
@@ -23,13 +24,6 @@ MAGIC = b"\x89TNZ\x01\r\n\x1a"
 PREAMBLE = struct.Struct(
     "<8sQIIII"
 )  # magic, index offset, parameters, directory, CRC of both, CRC of the above
-MAX_EXPANSION = 1 << 19
-"""No stored byte stands for more symbols or bytes than this, so a small file cannot ask for much memory."""
-
-SOLID_LIMIT = 1 << 16
-"""Tensors that are not ternary and smaller than this many bytes share solid blocks."""
-
-SOLID_BLOCK_BYTES = 1 << 20
 
 
 class Storage(IntEnum):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import cached_property
 from types import TracebackType
+from typing import NoReturn
 
 import numpy as np
 
@@ -25,7 +26,9 @@ from ternzip.container.sources import BufferSource, FileSource, Source
 from ternzip.container.ternary_decoding import TernaryDecoding
 from ternzip.container.workers import Workers
 
-_AHEAD_BYTES = 256 << 20  # tensors that may be decoded before the caller takes them
+# Tensors that may be decoded before the caller takes them.
+_AHEAD_BYTES = 256 << 20
+_AHEAD_TENSORS = 1024
 
 
 class Reader:
@@ -37,12 +40,18 @@ class Reader:
         blocks: the solid blocks that small tensors share.
         metadata: the file's metadata.
         size: bytes of the file.
+        max_bytes: no call decodes tensors of more bytes in memory than this, tied ones counted once; None: no limit.
 
     Every problem is a TernzipError that names the file, the tensor and the offset.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, max_bytes: int | None = None) -> None:
+        if max_bytes is not None and max_bytes < 0:
+            source.close()
+            raise ValueError(f"max_bytes: expected at least 0, got {max_bytes}")
+        self.max_bytes = max_bytes
         self._source = source
+        self._closed = False
         self.name = source.name
         self.size = source.size
         try:
@@ -59,11 +68,13 @@ class Reader:
         self.metadata = index.metadata
 
     @classmethod
-    def open(cls, source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Reader:
+    def open(
+        cls, source: str | os.PathLike[str] | bytes | bytearray | memoryview, *, max_bytes: int | None = None
+    ) -> Reader:
         """A reader of the file at a path, or of the bytes of a file."""
         if isinstance(source, bytes | bytearray | memoryview):
-            return cls(BufferSource(source))
-        return cls(FileSource(source))
+            return cls(BufferSource(source), max_bytes=max_bytes)
+        return cls(FileSource(source), max_bytes=max_bytes)
 
     def _read_index(self) -> Index:
         source = self._source
@@ -78,6 +89,8 @@ class Reader:
         return decode_index(index[:split], index[split:], preamble.index_offset)
 
     def close(self) -> None:
+        """Gives the file up; what the index says stays. Closing twice does no harm."""
+        self._closed = True
         self._source.close()
 
     def __enter__(self) -> Reader:
@@ -118,9 +131,10 @@ class Reader:
         """As `read`, decoding with `offload` what it takes."""
         if name not in self.entries:
             raise TernzipError(f"{self._source.name}: no tensor {name!r} among {len(self.entries)}")
+        entry = self.entries[name]
+        stored = entry if entry.tied_to is None else self.entries[entry.tied_to]
+        self._check(stored.nbytes, f"tensor {name!r}: expected")
         with Workers(threads) as workers:
-            entry = self.entries[name]
-            stored = entry if entry.tied_to is None else self.entries[entry.tied_to]
             tensor = self._start(stored, workers, Batches(workers), offload)()
             assert not isinstance(tensor, Tie)
             return tensor
@@ -137,6 +151,7 @@ class Reader:
         self, offload: Offload | None, *, threads: int | None = None, progress: Progress | None = None
     ) -> Iterator[tuple[str, RawTensor | Tie | Offloaded]]:
         """As `read_all`, decoding with `offload` what it takes."""
+        self._check(self.decoded_bytes, "expected tensors of")
         with Workers(threads) as workers:
             batches = Batches(workers)
             waiting: deque[tuple[Entry, Callable[[], RawTensor | Tie | Offloaded]]] = deque()
@@ -144,11 +159,25 @@ class Reader:
             for entry in self.entries.values():
                 waiting.append((entry, self._start(entry, workers, batches, offload)))
                 ahead += entry.nbytes
-                while ahead > _AHEAD_BYTES:
+                while ahead > _AHEAD_BYTES or len(waiting) > _AHEAD_TENSORS:
                     ahead -= waiting[0][0].nbytes
                     yield self._finish(*waiting.popleft(), progress)
             while waiting:
                 yield self._finish(*waiting.popleft(), progress)
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes of all tensors in memory, tied ones counted once."""
+        return sum(entry.nbytes for entry in self.entries.values() if entry.tied_to is None)
+
+    def _check(self, nbytes: int, what: str) -> None:
+        """Before anything is allocated: whether the file is open, and tensors of `nbytes` are within the limit."""
+        if self._closed:
+            raise TernzipError(f"{self.name}: cannot read: already closed")
+        if self.max_bytes is not None and nbytes > self.max_bytes:
+            raise TernzipError(
+                f"{self.name}: {what} at most {self.max_bytes:,} bytes in memory (max_bytes), found {nbytes:,}"
+            )
 
     @staticmethod
     def _finish(
@@ -163,6 +192,9 @@ class Reader:
         self, entry: Entry, workers: Workers, batches: Batches, offload: Offload | None
     ) -> Callable[[], RawTensor | Tie | Offloaded]:
         """Starts decoding a tensor; the result waits for it."""
+        problem = entry.coding.problem if entry.coding is not None else None
+        if problem is not None:
+            return lambda: self._refuse(entry, problem)
         if offload is not None and entry.storage is Storage.TERNARY:
             elsewhere = offload.start(entry, lambda record: self._located_payload(entry, record))
             if elsewhere is not None:
@@ -189,6 +221,9 @@ class Reader:
             return RawTensor(entry.dtype, entry.shape, data)
 
         return finish
+
+    def _refuse(self, entry: Entry, problem: str) -> NoReturn:
+        raise TernzipError(f"{self.name}: tensor {entry.name!r}: {problem}")
 
     @staticmethod
     def _offloaded(finish: Callable[[], object | None]) -> Offloaded | None:

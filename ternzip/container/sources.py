@@ -19,7 +19,9 @@ class Source(Protocol):
         """Exactly `size` bytes, or TernzipError."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Gives the bytes up; closing twice does no harm."""
+        ...
 
 
 class BufferSource:
@@ -31,9 +33,11 @@ class BufferSource:
         self.size = len(self._data)
 
     def read(self, offset: int, size: int) -> memoryview:
+        """See Source; the caller has checked that the bytes are there."""
         return self._data[offset : offset + size]
 
     def close(self) -> None:
+        """See Source."""
         self._data.release()
 
 
@@ -50,6 +54,7 @@ class FileSource:
         self._lock = threading.Lock()
 
     def read(self, offset: int, size: int) -> memoryview:
+        """See Source."""
         data = bytearray(size)
         view = memoryview(data)
         filled = 0
@@ -73,4 +78,5 @@ class FileSource:
             return self._file.readinto(view) or 0
 
     def close(self) -> None:
+        """See Source."""
         self._file.close()

@@ -11,7 +11,7 @@ from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs import BATCH_DECODERS, ELEMENT_DECODERS
 from ternzip.codecs.base import BatchDecoder, CorruptPayload, DecodeJob, Trits
-from ternzip.codecs.elements import Elements, Put
+from ternzip.codecs.elements import Elements, FillCounts
 from ternzip.codecs.geometry import Geometry
 from ternzip.codecs.planes import Bytes
 from ternzip.container.batches import Batches, BatchItem
@@ -45,7 +45,7 @@ class TernaryDecoding:
         self._data, self._payload, self._located, self._batches = data, payload, located, batches
         self._codec_code = -1 if entry.coding.symbols is None else entry.coding.symbols.code
         self._signs = np.empty(self._ternary.zero_geometry.symbols, np.int8)
-        self._found: list[Put] = []  # of each chunk
+        self._found: list[FillCounts] = []  # of each chunk
 
     def start(self, workers: Workers) -> list[Future[None]]:
         """Submits all chunks; `finish` may be called when every future is done."""
@@ -69,14 +69,14 @@ class TernaryDecoding:
         _check_counts(
             "symbols",
             ternary.counts,
-            sum(put.negative for put in self._found),
-            sum(put.zero for put in self._found),
-            sum(put.positive for put in self._found),
-            sum(put.invalid for put in self._found),
+            sum(part.negative for part in self._found),
+            sum(part.zero for part in self._found),
+            sum(part.positive for part in self._found),
+            sum(part.invalid for part in self._found),
         )
-        lacking = [put.lacking for put in self._found if put.lacking is not None]
-        if lacking:  # the symbol would have come out as a zero
-            row, symbol = min(lacking)
+        missing = [part.missing_level for part in self._found if part.missing_level is not None]
+        if missing:  # the symbol would have come out as a zero
+            row, symbol = min(missing)
             raise CorruptPayload(f"row {row}: expected no symbol {symbol:+} without a level")
         if not ternary.negative_zeros:
             return
@@ -104,7 +104,7 @@ class TernaryDecoding:
             payload = self._payload(record)
             direct = ELEMENT_DECODERS.get(self._codec_code)
             if direct is not None:
-                put = direct.decode_elements(payload, counts, self._coding.symbol_parameters, elements)
+                filled = direct.decode_elements(payload, counts, self._coding.symbol_parameters, elements)
             else:
                 symbols = np.empty(chunk.symbols, np.int8)
                 if codec is not None:
@@ -115,8 +115,8 @@ class TernaryDecoding:
                     )
                 else:
                     symbols.fill(1 if counts.positive else -1 if counts.negative else 0)
-                put = elements.put(symbols)
-        self._found.append(put)
+                filled = elements.fill(symbols)
+        self._found.append(filled)
 
     def _batch_item(self, codec: BatchDecoder, record: Record, start: int, chunk: Geometry) -> BatchItem:
         out: list[Trits] = []
@@ -133,7 +133,7 @@ class TernaryDecoding:
                     raise CorruptPayload(
                         f"{codec.name} payload: {record.size} bytes cannot stand for {chunk.symbols} symbols"
                     )
-            self._found.append(self._elements(start, chunk).put(out.pop()))
+            self._found.append(self._elements(start, chunk).fill(out.pop()))
 
         return BatchItem(prepare, complete)
 

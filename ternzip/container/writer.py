@@ -35,13 +35,19 @@ from ternzip.codecs.ternary import (
 from ternzip.container.index import encode_directory
 from ternzip.container.layout import (
     PREAMBLE,
-    SOLID_LIMIT,
     Entry,
     Preamble,
     Record,
     SolidBlock,
     Storage,
     stored_size,
+)
+from ternzip.container.limits import (
+    MAX_NAME_BYTES,
+    MAX_SECTION_BYTES,
+    SOLID_LIMIT,
+    shape_problem,
+    text_problem,
 )
 from ternzip.container.progress import Progress
 from ternzip.container.workers import Workers
@@ -85,8 +91,9 @@ def write_container(
 ) -> list[Entry]:
     """Writes a whole file to `stream`, which must be seekable and empty; returns the index entries.
 
-    `tensors` is consumed one by one, so memory stays near the largest tensor. Raises TernzipError for
-    duplicate or unencodable names; ValueError for unknown options.
+    `tensors` is consumed one by one, so memory stays near the largest tensor. What it gives must not change before
+    this function returns. Raises TernzipError for whatever the format cannot hold (container/limits.py) and for a
+    name that comes twice; ValueError for unknown options.
     """
     options = options or Options()
     codecs.candidates(options.codec, options.effort)  # an unknown name fails before anything is written
@@ -99,18 +106,13 @@ def write_container(
 
 def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     for key, value in metadata.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise TernzipError(f"metadata {key!r}: expected str to str, found {type(value).__name__}")
-        _check_text(key, "metadata key")
-        _check_text(value, f"metadata {key!r}")
+        for text in (key, value):
+            if not isinstance(text, str):
+                raise TernzipError(f"metadata {key!r}: expected str to str, found {type(text).__name__}")
+        problem = text_problem(key) or text_problem(value)
+        if problem:
+            raise TernzipError(f"metadata {_short(key)}: {problem}")
     return dict(metadata)
-
-
-def _check_text(text: str, what: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise TernzipError(f"{what} {text!r}: expected text that UTF-8 can hold: {error.reason}") from None
 
 
 class _Writer:
@@ -132,17 +134,28 @@ class _Writer:
         write_all(stream, bytes(PREAMBLE.size))
 
     def add(self, name: str, tensor: RawTensor | Tie) -> None:
+        problem = text_problem(name)
+        if problem:
+            raise TernzipError(f"tensor name {_short(name)}: {problem}")
         if name in self._entries:
-            raise TernzipError(f"tensor {name!r}: duplicate name")
-        _check_text(name, "tensor name")
-        if len(name.encode()) > 1 << 16:
-            raise TernzipError(f"tensor {name[:40]!r}...: expected a name of at most 65536 bytes")
+            raise TernzipError(f"tensor {_short(name)}: duplicate name")
+        if len(name.encode()) > MAX_NAME_BYTES:
+            raise TernzipError(f"tensor {_short(name)}: expected a name of at most {MAX_NAME_BYTES} bytes")
         if isinstance(tensor, Tie):
-            source = self._entries[tensor.target]
+            source = self._entries.get(tensor.target)
+            if source is None or source.tied_to is not None:
+                raise ValueError(
+                    f"tensor {name!r}: expected a tie to an earlier tensor that is not tied itself"
+                )
             self._entries[name] = Entry(
                 name, Storage.TIED, source.dtype, source.shape, source.size, tied_to=tensor.target
             )
+            if self._progress is not None:
+                self._progress(name, source.nbytes)
             return
+        problem = shape_problem(tensor.shape, tensor.dtype)
+        if problem:
+            raise TernzipError(f"tensor {_short(name)}: {problem}")
         entry = Entry(name, Storage.SOLID, tensor.dtype, tensor.shape, tensor.size)
         self._entries[name] = entry
         found = detect(tensor, self._workers.threads)
@@ -163,6 +176,12 @@ class _Writer:
         self._drain(0)
         entries = list(self._entries.values())
         directory = encode_directory(entries, self._records, metadata)
+        for part, size in (("parameters", len(self._parameters)), ("directory", len(directory))):
+            if size > MAX_SECTION_BYTES:
+                raise TernzipError(
+                    f"{part}: expected names, shapes, levels and metadata of at most {MAX_SECTION_BYTES:,} bytes, "
+                    f"found {size:,}"
+                )
         index = bytes(self._parameters) + directory
         write_all(self._stream, index)
         preamble = Preamble(self._offset, len(self._parameters), len(directory), zlib.crc32(index))
@@ -216,6 +235,11 @@ class _Writer:
         self._records.append(record)
         self._offset += stored
         return record
+
+
+def _short(name: str) -> str:
+    """A name in a message of one line."""
+    return repr(name) if len(name) <= 60 else f"{name[:40]!r}..."
 
 
 def _worth_a_codec(entry: Entry, found: Ternary) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def save_file(
     tensors: Mapping[str, torch.Tensor],
     path: str | os.PathLike[str],
+    metadata: Mapping[str, str] | None = None,
     *,
     codec: str = "auto",
     effort: int = 2,
-    metadata: Mapping[str, str] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     merge_zeros: bool = False,
@@ -34,17 +34,20 @@ def save_file(
 
     Args:
         tensors: dense tensors of any shape, layout and device by name. Names that refer to the same view of
-            the same storage are stored once and come back tied.
+            the same memory are stored once and come back tied; views that merely overlap are stored apart. A
+            mapping may make its tensors as they are asked for, each in memory of its own. None of them may be
+            changed before the call returns.
         path: the file; one that exists is replaced when the new one is complete.
+        metadata: strings by name.
         codec: for ternary tensors: "auto" (the smallest for each), "context", "fast", "static" or "packed".
         effort: 1 to 3: how much time `context` may take, in both directions, for a smaller file.
-        metadata: strings by name.
         threads: how many threads compress; None: all processors. The file does not depend on it.
-        progress: called with a tensor's name and bytes as each is written.
+        progress: called with a tensor's name and bytes as each is written, tied ones too: in all, the bytes of all
+            values of `tensors`. What it raises passes unchanged, and no file is left.
         merge_zeros: store -0.0 in ternary tensors as +0.0, giving up their signs.
 
     Raises:
-        TernzipError: a tensor the format cannot hold (named), or a path that cannot be written.
+        TernzipError: a tensor, a name or metadata the format cannot hold (named), or a path that cannot be written.
         ValueError: an unknown codec or effort, or threads below 1.
     """
     from ternzip.io.tensors import with_ties
@@ -56,10 +59,10 @@ def save_file(
 
 def save(
     tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, str] | None = None,
     *,
     codec: str = "auto",
     effort: int = 2,
-    metadata: Mapping[str, str] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     merge_zeros: bool = False,
@@ -75,64 +78,114 @@ def save(
 
 def load_file(
     path: str | os.PathLike[str],
-    *,
     device: str | torch.device = "cpu",
+    *,
     threads: int | None = None,
     progress: Progress | None = None,
+    max_bytes: int | None = None,
 ) -> dict[str, torch.Tensor]:
     """All tensors of a .tnz file, in its order; tied ones are the same object.
 
     On a CUDA device that the native kernels serve, what `fast` holds is decoded there.
 
-    Raises TernzipError for a file that is missing, damaged or hostile.
-    """
-    from ternzip.io.device_decoding import offload_to
-    from ternzip.io.tensors import to_tensors
+    Args:
+        path: the file.
+        device: where the tensors are put.
+        threads: how many threads decompress; None: all processors.
+        progress: called with a tensor's name and bytes as each is read, tied ones too.
+        max_bytes: the most bytes that the tensors may take in memory, tied ones counted once; None: no limit. A
+            file from a stranger needs one: a byte of it may stand for 2^19 elements, so a few kilobytes can ask
+            for more memory than there is, and for the time to fill it.
 
-    with Reader.open(path) as reader:
-        return to_tensors(
-            reader.read_all_with(offload_to(device), threads=threads, progress=progress), device
-        )
+    Raises:
+        TernzipError: a file that is missing, damaged, hostile, or beyond `max_bytes`; for the last, before
+            anything is decoded.
+    """
+    if isinstance(path, bytes | bytearray | memoryview):
+        raise TypeError("load_file takes a path; load takes bytes")
+    with Reader.open(path, max_bytes=max_bytes) as reader:
+        return _all_tensors(reader, device, threads, progress)
 
 
 def load(
-    data: bytes | bytearray | memoryview, *, device: str | torch.device = "cpu", threads: int | None = None
+    data: bytes | bytearray | memoryview,
+    device: str | torch.device = "cpu",
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    max_bytes: int | None = None,
 ) -> dict[str, torch.Tensor]:
-    """All tensors of the bytes of a .tnz file."""
+    """All tensors of the bytes of a .tnz file; arguments and errors as for load_file."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        hint = "; load_file takes a path" if isinstance(data, str | os.PathLike) else ""
+        raise TypeError(f"load takes bytes, got {type(data).__name__}{hint}")
+    with Reader.open(data, max_bytes=max_bytes) as reader:
+        return _all_tensors(reader, device, threads, progress)
+
+
+def _all_tensors(
+    reader: Reader, device: str | torch.device, threads: int | None, progress: Progress | None
+) -> dict[str, torch.Tensor]:
     from ternzip.io.device_decoding import offload_to
     from ternzip.io.tensors import to_tensors
 
-    with Reader.open(data) as reader:
-        return to_tensors(reader.read_all_with(offload_to(device), threads=threads), device)
+    return to_tensors(reader.read_all_with(offload_to(device), threads=threads, progress=progress), device)
 
 
-@dataclass
 class safe_open:  # noqa: N801 - the verb of safetensors
-    """A .tnz file of which single tensors are read.
+    """A .tnz file of which single tensors are read. Several threads may use one.
 
         with ternzip.safe_open("model.tnz") as f:
-            weight = f.get_tensor("conv1.weight")    # reads and checks that tensor's bytes only
+            for name in f.keys():                        # or: in f, name in f, len(f)
+                weight = f.get_tensor(name)              # reads and checks that tensor's bytes only
+
+    A pickled one opens the file anew where it is unpickled, as in the workers of a DataLoader.
 
     Args:
         path: the file.
+        framework: "pt", the only one; for those who come from safetensors.
         device: where get_tensor puts tensors.
         threads: how many threads decode one tensor; None: all processors.
+        max_bytes: the most bytes of memory that one tensor may take; None: no limit. See load_file.
 
-    Raises TernzipError on opening if the file's index is missing, damaged or hostile.
+    Raises:
+        TernzipError: on opening, if the file's index is missing, damaged or hostile.
+        ValueError: another framework.
     """
 
-    path: str | os.PathLike[str]
-    device: str | torch.device = "cpu"
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        self._reader = Reader.open(self.path)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        framework: str = "pt",
+        device: str | torch.device = "cpu",
+        *,
+        threads: int | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
+        if framework != "pt":
+            raise ValueError(f"framework: expected 'pt', got {framework!r}")
+        if isinstance(path, bytes | bytearray | memoryview):
+            raise TypeError("safe_open takes a path; load takes bytes")
+        self.path = path
+        self.device = device
+        self.threads = threads
+        self._reader = Reader.open(path, max_bytes=max_bytes)
 
     def keys(self) -> list[str]:
         """Names of all tensors, in the file's order."""
         return list(self._reader.entries)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._reader.entries
+
+    def __len__(self) -> int:
+        return len(self._reader.entries)
+
     def metadata(self) -> dict[str, str]:
+        """The strings that the file holds beside its tensors; empty where there are none."""
         return dict(self._reader.metadata)
 
     def info(self, name: str) -> TensorInfo:
@@ -140,7 +193,7 @@ class safe_open:  # noqa: N801 - the verb of safetensors
         return describe(self._reader, name)
 
     def get_tensor(self, name: str) -> torch.Tensor:
-        """The tensor of that name; an unknown one raises TernzipError."""
+        """The tensor of that name; an unknown one raises TernzipError, and so does a file that has been closed."""
         from ternzip.io.device_decoding import offload_to
         from ternzip.io.tensors import from_raw
 
@@ -148,6 +201,7 @@ class safe_open:  # noqa: N801 - the verb of safetensors
         return from_raw(name, self._reader.read_with(offload, name, threads=self.threads), self.device)
 
     def close(self) -> None:
+        """Gives the file up. Names, metadata and info stay; closing twice does no harm."""
         self._reader.close()
 
     def __enter__(self) -> safe_open:
@@ -157,3 +211,10 @@ class safe_open:  # noqa: N801 - the verb of safetensors
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        return f"safe_open({os.fspath(self.path)!r}, device={str(self.device)!r})"
+
+    def __reduce__(self) -> tuple[Callable[..., safe_open], tuple[object, ...]]:
+        options = {"threads": self.threads, "max_bytes": self._reader.max_bytes}
+        return partial(safe_open, **options), (self.path, "pt", self.device)

@@ -35,7 +35,7 @@ WHOLE = encoded(SMOOTH, Geometry(32, 1, 9))
 add(
     "context-parameters",
     "7: no codec has parameters",
-    P + "context: expected no parameters, found 1 bytes",
+    "tensor 'x': context: expected no parameters, found 1 bytes",
     T(codec=2, codec_parameters=b"\2", payloads=[PLAIN]).file(),
 )
 context("empty", "a payload of two symbols or more begins with its recipe", b"")

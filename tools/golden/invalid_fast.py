@@ -43,7 +43,7 @@ for NAME, (RULE, POSITION, BYTE) in HEADER.items():
 add(
     "fast-parameters",
     "7: fast has no parameters",
-    P + "fast: expected no parameters, found 1 bytes",
+    "tensor 'x': fast: expected no parameters, found 1 bytes",
     T(codec=3, codec_parameters=b"\0", payloads=[ONE]).file(),
 )
 
