@@ -543,7 +543,6 @@ def negate(level: int, kind: ElementType) -> int:
 
 def read_codec(cursor: Cursor) -> CodecUse:
     code = cursor.integer(1)
-    require(code in CODECS, cursor.place, f"unknown codec {code}")
     length = cursor.varint()
     require(length <= 255, cursor.place, f"codec parameters of {length} bytes")
     return CodecUse(code, cursor.take(length))
@@ -572,6 +571,7 @@ def decode_symbols(records: Sequence[Record], counts: Counts, codec: CodecUse | 
             require(record.size == 0, record.place, "only one symbol occurs, but the record is not empty")
             symbols.extend(counts.alphabet * record.chunk.units)
             continue
+        require(codec.code in CODECS, record.place, f"unknown codec {codec.code}")
         decoder = CODECS[codec.code].decode
         decoded = array("b", decoder(record.data, codec.parameters, record.chunk, counts, record.place))
         require(len(decoded) == record.chunk.units, record.place, f"decodes to {len(decoded)} symbols")
@@ -697,14 +697,18 @@ CODECS: Mapping[int, Codec] = {
 # ------------------------------------------------------------------------------------------------- all of it
 
 
-def decode(data: bytes) -> Content:
-    """Decode a file, given as its bytes."""
+def decode(data: bytes, names: Sequence[str] | None = None) -> Content:
+    """Decode a file, given as its bytes: the tensors of these names, or all of them."""
     region, parameters, directory = split_file(data)
     entries, records, metadata = read_index(parameters, table_of_directory(directory), len(directory))
     cut_records(region, records)
+    wanted = [entry for entry in entries if names is None or entry.name in names]
+    sources = {entry.number if entry.target is None else entry.target for entry in wanted}
     elements: dict[int, bytes] = {}
     for record in records:
         first = record.members[0]
+        if sources.isdisjoint(member.number for member in record.members):
+            continue
         if first.storage == SOLID:
             decode_solid(record, elements)
         elif first.storage == PLANES:
@@ -714,7 +718,7 @@ def decode(data: bytes) -> Content:
             of_tensor = [other for other in records if other.members[0] is first]
             elements[first.number] = decode_ternary(first, of_tensor)
     tensors, ties = [], {}
-    for entry in entries:
+    for entry in wanted:
         source = entry.number if entry.target is None else entry.target
         tensors.append(Tensor(entry.name, entry.type.name, entry.shape, elements[source]))
         if entry.target is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from golden.cases import add
-from golden.invalid_ternary import SIX, P, T, X
+from golden.invalid_ternary import SIX, T, X
 from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs import BY_NAME, Geometry
 

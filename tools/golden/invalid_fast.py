@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from golden.cases import add
 from golden.fast_payload import Choice, encode
-from golden.invalid_ternary import SIX, P, T, X
+from golden.invalid_ternary import SIX, T, X
 
 COUNTS = (1, 3, 2)
 ERROR = X + "fast payload: .* bytes cannot stand for 6 symbols"
