@@ -366,7 +366,7 @@ def test_inspect(run: Run, tnz: Path) -> None:
     assert (result.status, result.err) == (0, "")
     for word in (
         "z.weight",
-        "16 x 8 x 3 x 3",
+        "16x8x3x3",
         "scalar",
         "-0.5 +0.5",
         "= z.weight",

@@ -1,79 +1,155 @@
-"""The table of `ternzip inspect`."""
+"""The table of `ternzip inspect`: aligned text that never cuts a number, whatever the width of the terminal."""
 
 from __future__ import annotations
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from ternzip.cli.console import one_line
+from rich.cells import cell_len, chop_cells
+
+from ternzip.cli.console import one_line, plural
 from ternzip.container.describe import FileInfo, TensorInfo
+
+_HEADINGS = ("shape", "dtype", "codec", "bytes", "levels", "zeros", "entropy", "bits/symbol")
+_STORED = 4  # columns that every row has; the others are for ternary tensors
+_RIGHT = (False, False, False, True, False, True, True, True)
+_GAP = "  "
+_NARROWEST_NAMES = 16  # below this, names get lines of their own
+_WIDEST_NAMES = 60  # a longer one pushes its own row aside, not all others
 
 
 def print_file(name: str, info: FileInfo) -> None:
     """One row a tensor, a row of totals, and what the figures mean."""
-    table = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False)
-    bits = f"{8 * info.ternary_bytes / info.counts.total:.4f}" if info.counts.total else ""
-    predicted = f"{8 * info.predicted_bytes / info.counts.total:.4f}" if info.counts.total else ""
-    zeros = f"{100 * info.counts.sparsity:.2f} %" if info.counts.total else ""
-    count = f"{len(info.tensors):,} tensors"
-    table.add_column("tensor", count, overflow="fold", min_width=12)
-    table.add_column("shape", f"{info.counts.total:,} weights", overflow="fold")
-    table.add_column("dtype")
-    table.add_column("codec")
-    table.add_column("levels")
-    table.add_column("zeros", zeros, justify="right")
-    table.add_column("entropy", predicted, justify="right")
-    table.add_column("bits/symbol", bits, justify="right")
-    table.add_column("bytes", f"{info.bytes - info.overhead:,}", justify="right")
-    for tensor in info.tensors:
-        table.add_row(*(Text(one_line(cell)) for cell in _row(tensor)))
-    # Names are what matters: a pipe or a narrow terminal gets them whole.
-    console = Console(width=None if Console().is_terminal else 160)
-    console.print(table)
-    console.print(
-        f"{one_line(name)}: {info.bytes:,} bytes, of which header, framing and checksums {info.overhead:,}",
-        highlight=False,
-        markup=False,
-        emoji=False,
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    rows = [(_name(tensor), _cells(tensor)) for tensor in info.tensors]
+    total = (plural(len(info.tensors), "tensor"), _totals(info))
+    layout = _layout([*rows, total], width)
+    lines = [*layout.lines("tensor", _HEADINGS), layout.rule]
+    for row in rows:
+        lines += layout.lines(*row)
+    lines += [layout.rule, *layout.lines(*total), ""]
+    lines.append(
+        f"{one_line(name)}: {info.bytes:,} bytes, of which header, framing and checksums {info.overhead:,}"
     )
-    for key, value in info.metadata.items():
-        console.print(Text(f"metadata: {one_line(key)}: {one_line(value)}"))
+    lines += [f"metadata: {one_line(key)}: {one_line(value)}" for key, value in info.metadata.items()]
     if info.counts.total:
-        console.print(
-            "Totals of zeros, entropy and bits/symbol are over weights: tensors of two dimensions or more "
-            "with two symbols or more. Entropy is order 0, with one distribution a tensor.",
-            highlight=False,
+        lines.append(
+            f"Totals of zeros, entropy and bits/symbol are over {info.counts.total:,} weights: tensors of two "
+            "dimensions or more with two symbols or more. Entropy is order 0, with one distribution a tensor."
         )
     if any(_beats_entropy(tensor) for tensor in info.tensors):
-        console.print(
+        lines.append(
             "Where bits/symbol is below the entropy that is no contradiction: order-0 entropy takes symbols as "
-            "independent, and the context codec predicts each from its neighbours.",
-            highlight=False,
+            "independent, and the context codec predicts each from its neighbours."
         )
+    print("\n".join(lines))
 
 
-def _beats_entropy(tensor: TensorInfo) -> bool:
-    bits = tensor.bits_per_symbol
-    return tensor.counted and tensor.counts is not None and bits is not None and bits < tensor.counts.entropy
+_Group = tuple[tuple[int, int], ...]
 
 
-def _row(tensor: TensorInfo) -> tuple[str, ...]:
-    shape = " x ".join(str(length) for length in tensor.shape) or "scalar"
-    codec = tensor.codec if tensor.tied_to is None else f"= {tensor.tied_to}"
+@dataclass(frozen=True)
+class _Layout:
+    """Where columns stand.
+
+    Attributes:
+        names: width of the column of names; 0 where each name has lines of its own.
+        width: of the terminal; None in a pipe, where names are never folded.
+        groups: (column, its width) by line: one line, or several where the terminal is narrow.
+    """
+
+    names: int
+    width: int | None
+    groups: tuple[_Group, ...]
+
+    @property
+    def rule(self) -> str:
+        """A line across the table."""
+        first, *others = (sum(len(_GAP) + width for _, width in group) for group in self.groups)
+        return "-" * max([self.names + first, *others])
+
+    def lines(self, name: str, cells: Sequence[str]) -> Iterator[str]:
+        """A row as lines of text."""
+        first, *below = (_line(cells, group) for group in self.groups)
+        folds = [name]
+        if self.width is not None:
+            folds = chop_cells(name, self.names or self.width) or [""]
+        if self.names:
+            padding = " " * (self.names - cell_len(folds[0]))
+            folds[0] = (folds[0] + padding + first).rstrip()
+        else:
+            below.insert(0, first)
+        yield from folds
+        yield from filter(None, below)
+
+
+def _line(cells: Sequence[str], group: _Group) -> str:
+    placed = (
+        cells[column].rjust(width) if _RIGHT[column] else cells[column].ljust(width)
+        for column, width in group
+    )
+    return "".join(_GAP + cell for cell in placed).rstrip()
+
+
+def _layout(rows: Sequence[tuple[str, Sequence[str]]], width: int | None) -> _Layout:
+    """The first that fits: everything on one line; what only ternary tensors have below; names above the rest."""
+    columns = tuple(
+        (column, max(len(heading), *(len(cells[column]) for _, cells in rows)))
+        for column, heading in enumerate(_HEADINGS)
+    )
+    longest = max(len("tensor"), *(cell_len(name) for name, _ in rows))
+    if width is None:
+        return _Layout(min(longest, _WIDEST_NAMES), None, (columns,))
+    for group in (columns, columns[:_STORED]):
+        room = width - sum(len(_GAP) + needed for _, needed in group)
+        if room >= min(longest, _NARROWEST_NAMES):
+            return _Layout(min(longest, room), width, (group, *_wrapped(columns[len(group) :], width)))
+    return _Layout(0, width, tuple(_wrapped(columns, width)))
+
+
+def _wrapped(columns: _Group, width: int) -> list[_Group]:
+    """As many columns to a line as fit, one at least."""
+    groups: list[_Group] = []
+    used = width
+    for column, needed in columns:
+        used += len(_GAP) + needed
+        if used > width:
+            groups.append(())
+            used = len(_GAP) + needed
+        groups[-1] += ((column, needed),)
+    return groups
+
+
+def _name(tensor: TensorInfo) -> str:
+    name = one_line(tensor.name)
+    return name if tensor.tied_to is None else f"{name} = {one_line(tensor.tied_to)}"
+
+
+def _cells(tensor: TensorInfo) -> tuple[str, ...]:
+    shape = "x".join(str(length) for length in tensor.shape) or "scalar"
+    stored = (shape, tensor.dtype, tensor.codec, f"{tensor.bytes:,}")
     if tensor.counts is None or tensor.tied_to is not None:
-        return tensor.name, shape, tensor.dtype, codec, "", "", "", "", f"{tensor.bytes:,}"
+        return (*stored, "", "", "", "")
     return (
-        tensor.name,
-        shape,
-        tensor.dtype,
-        codec,
+        *stored,
         _levels(tensor),
         f"{100 * tensor.counts.sparsity:.2f} %",
         f"{tensor.counts.entropy:.4f}",
         f"{tensor.bits_per_symbol:.4f}",
-        f"{tensor.bytes:,}",
+    )
+
+
+def _totals(info: FileInfo) -> tuple[str, ...]:
+    stored = ("", "", "", f"{info.bytes - info.overhead:,}", "")
+    if not info.counts.total:
+        return (*stored, "", "", "")
+    return (
+        *stored,
+        f"{100 * info.counts.sparsity:.2f} %",
+        f"{8 * info.predicted_bytes / info.counts.total:.4f}",
+        f"{8 * info.ternary_bytes / info.counts.total:.4f}",
     )
 
 
@@ -81,3 +157,8 @@ def _levels(tensor: TensorInfo) -> str:
     if tensor.levels is None:
         return f"{tensor.level_rows} pairs"
     return " ".join(f"{level:+.5g}" for level in tensor.levels if level is not None) or "0"
+
+
+def _beats_entropy(tensor: TensorInfo) -> bool:
+    bits = tensor.bits_per_symbol
+    return tensor.counted and tensor.counts is not None and bits is not None and bits < tensor.counts.entropy
