@@ -18,6 +18,7 @@ PACKED, STATIC = 0, 1
 
 
 def varint(value: int) -> bytes:
+    """The shortest LEB128 form."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -55,6 +56,7 @@ class Forge:
     tail: bytes = b""
 
     def table(self) -> bytes:
+        """The directory's table."""
         own = [tensor for tensor in self.tensors if tensor.storage != TIED]
         names = [t.name if isinstance(t.name, bytes) else t.name.encode() for t in self.tensors]
         pairs = [text for pair in self.metadata for text in pair]
@@ -82,12 +84,14 @@ class Forge:
         )
 
     def to_bytes(self) -> bytes:
+        """The file, its directory stored as it is."""
         table = self.table()
         parameters = b"".join(tensor.parameters for tensor in self.tensors) + self.parameters_tail
         return seal(b"".join(self.records), parameters, b"\0" + varint(len(table)) + table) + self.tail
 
 
 def preamble(offset: int, parameters: int, directory: int, index_crc: int, magic: bytes = MAGIC) -> bytes:
+    """The first 32 bytes, with the right checksum of their own."""
     head = magic + struct.pack("<QIII", offset, parameters, directory, index_crc)
     return head + struct.pack("<I", zlib.crc32(head))
 
@@ -123,6 +127,7 @@ def table_of(directory: bytes) -> bytes:
 
 
 def stored_directory(table: bytes) -> bytes:
+    """A directory that holds its table as it is."""
     return b"\0" + varint(len(table)) + table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from ternzip._core.errors import TernzipError
 from ternzip.codecs.base import DecodeJob
 from ternzip.codecs.context import ContextCodec
 from ternzip.container import reader as reader_module
+from ternzip.container.layout import Entry
 from ternzip.container.reader import Reader
 from ternzip.container.sources import BufferSource
 
@@ -68,6 +70,22 @@ def test_little_is_decoded_ahead(
     path: Path, tensors: dict[str, torch.Tensor], threads: int, ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader_module, "_AHEAD_BYTES", ahead)
+    assert equal(ternzip.load_file(path, threads=threads), tensors)
+    monkeypatch.undo()
+    # Tensors without elements take memory as well, while they wait.
+    monkeypatch.setattr(reader_module, "_AHEAD_TENSORS", 2)
+    started: list[str] = []
+    start = Reader._start
+
+    def recorded(self: Reader, entry: Entry, *rest: Any) -> Any:
+        started.append(entry.name)
+        return start(self, entry, *rest)
+
+    monkeypatch.setattr(Reader, "_start", recorded)
+    with Reader.open(path) as reader:
+        for taken, (name, _) in enumerate(reader.read_all(threads=threads)):
+            assert name == f"w{taken}"
+            assert len(started) <= taken + 1 + 2
     assert equal(ternzip.load_file(path, threads=threads), tensors)
 
 

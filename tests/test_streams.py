@@ -7,8 +7,8 @@ import os
 
 import pytest
 
+from ternzip._core.streams import write_all
 from ternzip.container.writer import write_container
-from ternzip.io.streams import write_all
 
 
 class ShortWriter(io.RawIOBase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import reference_decoder
@@ -68,6 +69,18 @@ def test_the_index_tells_what_it_can() -> None:
     assert infos["stranger"].codec == "unknown (99)"
     assert infos["stranger"].counts == infos["before"].counts
     assert infos["stranger"].bytes == len(LEVELS_AND_COUNTS) + 2 + len(b"whatever")
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_no_device_decodes_it_either(kind: str) -> None:
+    """A decoder elsewhere knows the codec perhaps, but not its parameters."""
+
+    class Eager:
+        def start(self, entry: object, payload: object) -> NoReturn:
+            raise AssertionError("asked to decode what cannot be")
+
+    with Reader.open(file_with(kind)) as reader, pytest.raises(TernzipError, match="tensor 'stranger'"):
+        reader.read_with(Eager(), "stranger")
 
 
 @pytest.mark.parametrize("kind", STRANGERS)

@@ -41,10 +41,12 @@ class DType:
 
     @property
     def plane_width(self) -> int:
+        """Bytes of the parts that byte planes are made of; FORMAT.md calls it the width."""
         return self.planes or self.itemsize
 
     @property
     def may_be_ternary(self) -> bool:
+        """Whether the type has negative and positive numbers, which levels are."""
         return self.code <= 11
 
 

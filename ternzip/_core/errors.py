@@ -9,3 +9,7 @@ class TernzipError(Exception):
     The message is one line that says what is wrong, where (file, tensor, offset), what was expected
     and what was found.
     """
+
+
+class DestinationExists(TernzipError):
+    """The file to write is there already, and the caller did not ask to replace it."""

@@ -32,6 +32,7 @@ class Cursor:
 
     @property
     def remaining(self) -> int:
+        """Bytes that have not been read."""
         return len(self._data) - self._position
 
     def enter(self, what: str) -> None:
@@ -39,6 +40,7 @@ class Cursor:
         self._what = what
 
     def where(self) -> str:
+        """The place that has been reached, for messages."""
         if self._offset is None:
             return f"{self._what}, byte {self._position}"
         return f"{self._what}, file offset {self._offset + self._position}"
@@ -48,6 +50,7 @@ class Cursor:
         return TernzipError(f"{self.where()}: {message}")
 
     def take(self, count: int, field: str) -> memoryview:
+        """The next `count` bytes."""
         if count > self.remaining:
             raise self.fail(f"{field}: expected {count} bytes, found {self.remaining}")
         start = self._position
@@ -55,9 +58,11 @@ class Cursor:
         return self._data[start : start + count]
 
     def byte(self, field: str) -> int:
+        """The next byte as an integer."""
         return self.take(1, field)[0]
 
     def varint(self, field: str, maximum: int = (1 << 64) - 1) -> int:
+        """The next integer; it is in its shortest form and at most `maximum`."""
         value = 0
         for shift in range(0, 70, 7):
             byte = self.byte(field)
@@ -90,5 +95,6 @@ class Cursor:
         return values
 
     def end(self) -> None:
+        """Refuses bytes that nobody has asked for."""
         if self.remaining:
             raise self.fail(f"expected the end of the section, found {self.remaining} further bytes")

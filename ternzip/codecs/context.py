@@ -31,6 +31,7 @@ class ContextCodec:
         self._effort = effort
 
     def encode(self, trits: Trits, geometry: Geometry, counts: SymbolCounts, parameters: bytes) -> bytes:
+        """See TernaryCodec."""
         return core.context_encode(
             trits.ctypes.data,
             geometry.rows,
@@ -45,11 +46,13 @@ class ContextCodec:
     def decode(
         self, payload: memoryview, geometry: Geometry, counts: SymbolCounts, parameters: bytes, out: Trits
     ) -> None:
+        """See TernaryCodec."""
         job = DecodeJob(payload, geometry, counts, parameters, out)
         if not self.decode_many([job])[0]:
             raise CorruptPayload(f"context payload: {len(payload)} bytes cannot stand for {out.size} symbols")
 
     def decode_many(self, jobs: Sequence[DecodeJob]) -> list[bool]:
+        """See BatchDecoder."""
         buffers = [np.frombuffer(job.payload, np.uint8) for job in jobs]
         return core.context_decode_many(
             [

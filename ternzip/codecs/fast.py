@@ -12,15 +12,19 @@ from ternzip.codecs.geometry import Geometry
 
 
 class FastCodec:
+    """Quick to decode, straight into elements. docs/format-fast.md is its specification."""
+
     code = 3
     name = "fast"
 
     def encode(self, trits: Trits, geometry: Geometry, counts: SymbolCounts, parameters: bytes) -> bytes:
+        """See TernaryCodec."""
         return core.fast_encode(trits.ctypes.data, trits.size, counts.negative, counts.zero, counts.positive)
 
     def decode(
         self, payload: memoryview, geometry: Geometry, counts: SymbolCounts, parameters: bytes, out: Trits
     ) -> None:
+        """See TernaryCodec."""
         data = np.frombuffer(payload, np.uint8)
         if not core.fast_decode(
             data.ctypes.data,
@@ -36,6 +40,7 @@ class FastCodec:
     def decode_elements(
         self, payload: memoryview, counts: SymbolCounts, parameters: bytes, elements: Elements
     ) -> FillCounts:
+        """See ElementDecoder."""
         data = np.frombuffer(payload, np.uint8)
         filled = core.fast_decode_into(
             data.ctypes.data,

@@ -27,6 +27,7 @@ class Geometry:
 
     @property
     def symbols(self) -> int:
+        """How many there are in all."""
         return self.rows * self.cols * self.kernel
 
     def chunks(self) -> Iterator[tuple[int, Geometry]]:

@@ -20,10 +20,13 @@ def _pair(counts: SymbolCounts) -> tuple[int, int] | None:
 
 
 class PackedCodec:
+    """The codec; docs/FORMAT.md, section 7.1."""
+
     code = 0
     name = "packed"
 
     def encode(self, trits: Trits, geometry: Geometry, counts: SymbolCounts, parameters: bytes) -> bytes:
+        """See TernaryCodec."""
         pair = _pair(counts)
         if pair is not None:
             return np.packbits(trits == pair[1], bitorder="little").tobytes()
@@ -34,6 +37,7 @@ class PackedCodec:
     def decode(
         self, payload: memoryview, geometry: Geometry, counts: SymbolCounts, parameters: bytes, out: Trits
     ) -> None:
+        """See TernaryCodec."""
         pair = _pair(counts)
         expected = -(-out.size // (5 if pair is None else 8))
         if len(payload) != expected:

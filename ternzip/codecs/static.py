@@ -65,10 +65,13 @@ def _alphabet_of(counts: SymbolCounts) -> _Alphabet:
 
 
 class StaticCodec:
+    """The codec; docs/FORMAT.md, section 7.2."""
+
     code = 1
     name = "static"
 
     def encode(self, trits: Trits, geometry: Geometry, counts: SymbolCounts, parameters: bytes) -> bytes:
+        """See TernaryCodec."""
         alphabet = _alphabet_of(counts)
         index = np.zeros(3, np.uint8)
         index[np.array(alphabet.symbols) + 1] = np.arange(alphabet.base)
@@ -87,6 +90,7 @@ class StaticCodec:
     def decode(
         self, payload: memoryview, geometry: Geometry, counts: SymbolCounts, parameters: bytes, out: Trits
     ) -> None:
+        """See TernaryCodec."""
         alphabet = _alphabet_of(counts)
         data = bytes(payload)
         if data.endswith(b"\0"):

@@ -68,6 +68,7 @@ class Ternary:
 
     @property
     def zero_geometry(self) -> Geometry:
+        """The sequence of zeros' signs as a vector, empty where they are not stored."""
         return Geometry(1, self.counts.zero if self.has_zero_signs else 0, 1)
 
 

@@ -34,6 +34,7 @@ class Batches:
         self._codecs: dict[int, BatchDecoder] = {}
 
     def add(self, codec: BatchDecoder, item: BatchItem) -> Future[None]:
+        """Takes a chunk in, and submits its batch when that is full; `flush` submits the rest."""
         self._codecs[codec.code] = codec
         waiting = self._waiting.setdefault(codec.code, [])
         waiting.append(item)

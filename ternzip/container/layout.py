@@ -45,6 +45,7 @@ class Preamble:
     index_crc: int
 
     def to_bytes(self) -> bytes:
+        """As it stands in the file, with its own checksum."""
         fields = (self.index_offset, self.parameters_size, self.directory_size, self.index_crc)
         head = PREAMBLE.pack(MAGIC, *fields, 0)[:-4]
         return head + struct.pack("<I", zlib.crc32(head))
@@ -162,9 +163,11 @@ class SolidBlock:
     record: Record | None = None
 
     def accepts(self, nbytes: int) -> bool:
+        """Whether a tensor of that many bytes still belongs to this block; an empty one takes any."""
         return not self.members or self.size + nbytes <= SOLID_BLOCK_BYTES
 
     def add(self, entry: Entry) -> None:
+        """Makes a tensor the last member."""
         self.members.append(entry)
         self.size += entry.nbytes
 

@@ -28,6 +28,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
     def submit(self, job: Callable[..., T], *args: object) -> Future[T]:
+        """Runs `job(*args)`, sooner or later; the future carries its result or its exception."""
         if self._pool is not None:
             return self._pool.submit(job, *args)
         future: Future[T] = Future()

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ternzip._core.errors import TernzipError
+from ternzip._core.errors import DestinationExists, TernzipError
 
 
 @contextmanager
@@ -21,8 +21,8 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iter
     It lies in the same folder and is flushed to the disk before it is renamed. The block is for writing the file
     and nothing else: an OSError in it becomes a TernzipError that the file cannot be written.
 
-    Raises TernzipError if the path exists and `overwrite` is false, or the system refuses (no folder, no
-    permission, no space left).
+    Raises DestinationExists if the path exists and `overwrite` is false, TernzipError if the system refuses (no
+    folder, no permission, no space left).
     """
     with _part_of(path, overwrite) as part, _cannot_write(path):
         yield part
@@ -101,7 +101,7 @@ def _check(target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:
     if not target.is_file():  # a device must not become a file
         raise TernzipError(f"{os.fspath(path)}: cannot write: not a regular file")
     if not overwrite:
-        raise TernzipError(f"{os.fspath(path)}: exists already")
+        raise DestinationExists(f"{os.fspath(path)}: exists already")
 
 
 def _create_part(target: Path) -> tuple[Path, int]:

@@ -37,6 +37,7 @@ class DeviceDecoder:
         self._device = device
 
     def start(self, entry: Entry, payload: Payload) -> Callable[[], Tensor | None] | None:
+        """See ternzip.container.offload.Offload. Takes ternary tensors whose symbols `fast` holds."""
         ternary, coding = entry.ternary, entry.coding
         dtype = torch_dtype(entry.dtype.name)
         if ternary is None or coding is None or dtype is None or coding.symbols is not _FAST:
@@ -152,7 +153,7 @@ def _sign_zeros(out: Tensor, zeros: Sequence[int], geometry: Geometry, packed: T
     places = torch.arange(8, dtype=torch.uint8, device=out.device)
     for (first, chunk), count in zip(geometry.chunks(), zeros, strict=True):
         part = elements[first : first + chunk.symbols]
-        here = packed[at // 8 : (at + count + 7) // 8]
-        bits = (here.unsqueeze(1) >> places & 1).view(-1)[at % 8 : at % 8 + count]
+        covering = packed[at // 8 : (at + count + 7) // 8]
+        bits = (covering.unsqueeze(1) >> places & 1).view(-1)[at % 8 : at % 8 + count]
         part.masked_scatter_(part == 0, bits.to(integer) << (8 * width - 1))
         at += count
