@@ -116,11 +116,15 @@ def load(
     max_bytes: int | None = None,
 ) -> dict[str, torch.Tensor]:
     """All tensors of the bytes of a .tnz file; arguments and errors as for load_file."""
+    _check_bytes(data)
+    with Reader.open(data, max_bytes=max_bytes) as reader:
+        return _all_tensors(reader, device, threads, progress)
+
+
+def _check_bytes(data: object) -> None:
     if not isinstance(data, bytes | bytearray | memoryview):
         hint = "; load_file takes a path" if isinstance(data, str | os.PathLike) else ""
         raise TypeError(f"load takes bytes, got {type(data).__name__}{hint}")
-    with Reader.open(data, max_bytes=max_bytes) as reader:
-        return _all_tensors(reader, device, threads, progress)
 
 
 def _all_tensors(
@@ -216,5 +220,5 @@ class safe_open:  # noqa: N801 - the verb of safetensors
         return f"safe_open({os.fspath(self.path)!r}, device={str(self.device)!r})"
 
     def __reduce__(self) -> tuple[Callable[..., safe_open], tuple[object, ...]]:
-        options = {"threads": self.threads, "max_bytes": self._reader.max_bytes}
-        return partial(safe_open, **options), (self.path, "pt", self.device)
+        again = partial(safe_open, threads=self.threads, max_bytes=self._reader.max_bytes)
+        return again, (self.path, "pt", self.device)
