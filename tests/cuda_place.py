@@ -29,6 +29,7 @@ class Place:
 PLACES = [
     pytest.param(-1, id="emulated"),
     pytest.param(-2, id="emulated-reversed"),
+    pytest.param(-12345, id="emulated-shuffled"),
     pytest.param(0, id="device", marks=on_device),
 ]
 

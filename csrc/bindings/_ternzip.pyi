@@ -123,7 +123,7 @@ def fast_decode_into(
     out: int,
 ) -> _Put | None: ...
 
-# One chunk: payload address and size, rows, cols, kernel, n_neg, n_zero, n_pos, effort, out address.
+# One chunk: payload address and size, rows, cols, kernel, n_neg, n_zero, n_pos, out address.
 _ContextJob = tuple[int, int, int, int, int, int, int, int, int]
 
 def context_encode(
@@ -143,7 +143,8 @@ def context_decode(
 def context_decode_many(jobs: list[_ContextJob]) -> list[bool]: ...
 
 # The kernels for CUDA (csrc/cuda). `device` is its index and `stream` a cudaStream_t; -1 emulates the kernels on the
-# CPU, -2 the same with the last thread first, for tests: pointers are the host's then. Nothing waits for the device.
+# CPU, -2 the same with the last warp first, -3 and below with warps in a random order of that seed, for tests: pointers
+# are the host's then. Nothing waits for the device.
 def cuda_compiled() -> bool: ...
 
 # Compute capabilities the kernels were compiled for, as 80; the driver compiles the last one for newer ones.

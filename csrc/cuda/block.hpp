@@ -3,14 +3,16 @@
 // Kernels are written once, as functions of such a block. nvcc compiles them for DeviceBlock, where
 // `each_thread` is the thread itself; any C++ compiler compiles them for HostBlock, where it is a loop. So
 // the tests and the sanitizers run every line of a kernel on machines without a GPU, except the few of
-// DeviceBlock. Between two calls of `sync` no warp may need what another one writes; HostBlock can run the
-// warps in either order to show that.
+// DeviceBlock. Between two calls of `sync` no warp may need what another one writes; HostBlock runs the
+// warps in several orders to show that.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #if defined(__CUDACC__)
 #define TERNZIP_KERNEL __device__ inline
@@ -213,22 +215,48 @@ struct HostWarp {
   }
 };
 
+// In which order the warps of a block come between two calls of `sync`.
+class WarpOrder {
+ public:
+  // 1: ascending, 2: descending; any other seed: another random order every time.
+  explicit WarpOrder(std::uint32_t seed) noexcept : seed_(seed), random_(seed) {
+    for (unsigned i = 0; i < kWarps; ++i) warps_[i] = seed == 2 ? kWarps - 1 - i : i;
+  }
+  const std::array<unsigned, kWarps>& next() noexcept {
+    for (unsigned i = kWarps; seed_ > 2 && i > 1; --i) std::swap(warps_[i - 1], warps_[below(i)]);
+    return warps_;
+  }
+  // The i-th lane where threads need not wait for each other.
+  unsigned lane(unsigned i) const noexcept { return seed_ == 2 ? kLanes - 1 - i : i; }
+  // A number below `bound` for the order of blocks.
+  std::uint32_t below(std::uint32_t bound) noexcept {
+    random_ = random_ * 1664525 + 1013904223;
+    return static_cast<std::uint32_t>((std::uint64_t{random_} * bound) >> 32);
+  }
+
+ private:
+  std::uint32_t seed_, random_;
+  std::array<unsigned, kWarps> warps_;
+};
+
 struct HostBlock {
   using Warp = HostWarp;
 
   std::uint32_t block;
   std::uint32_t blocks;
-  bool reversed;  // the last warp first
+  WarpOrder* order;
 
   std::uint32_t index() const { return block; }
   std::uint32_t count() const { return blocks; }
   template <class Body>
   void each_thread(const Body& body) const {
-    for (unsigned thread = 0; thread < kThreads; ++thread) body(reversed ? kThreads - 1 - thread : thread);
+    for (const unsigned warp : order->next()) {
+      for (unsigned i = 0; i < kLanes; ++i) body(warp * kLanes + order->lane(i));
+    }
   }
   template <class Body>
   void each_warp(const Body& body) const {
-    for (unsigned warp = 0; warp < kWarps; ++warp) body(Warp{reversed ? kWarps - 1 - warp : warp});
+    for (const unsigned warp : order->next()) body(Warp{warp});
   }
   template <class Body>
   void leader(const Body& body) const {

@@ -1,6 +1,7 @@
 // The choice between the kernels on a device and their emulation on the CPU.
 #pragma once
 
+#include <cstdint>
 #include <stdexcept>
 
 #include "cuda/target.hpp"
@@ -9,12 +10,12 @@ namespace ternzip::cuda {
 
 inline constexpr const char* kNotCompiled = "this build of ternzip holds no CUDA kernels";
 
-// Calls one of the two: on_device(), or emulated(reversed). What runs on the device is written
-// TERNZIP_ON_DEVICE(call of a function of namespace device), since a build may hold none.
+// Calls one of the two: on_device(), or emulated(seed of the order of warps). What runs on the device is
+// written TERNZIP_ON_DEVICE(call of a function of namespace device), since a build may hold none.
 template <class Device, class Emulated>
 void run(const Target& target, [[maybe_unused]] const Device& on_device, const Emulated& emulated) {
   if (target.device < 0) {
-    emulated(target.device == kEmulatedReversed);
+    emulated(static_cast<std::uint32_t>(-static_cast<std::int64_t>(target.device)));
     return;
   }
 #if defined(TERNZIP_CUDA)

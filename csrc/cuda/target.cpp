@@ -20,7 +20,8 @@ std::string obstacle(int, int, bool) { return kNotCompiled; }
 
 void clear(void* memory, std::size_t bytes, const Target& target) {
   if (bytes == 0) return;
-  run(target, TERNZIP_ON_DEVICE(clear(memory, bytes, target)), [&](bool) { std::memset(memory, 0, bytes); });
+  run(target, TERNZIP_ON_DEVICE(clear(memory, bytes, target)),
+      [&](std::uint32_t) { std::memset(memory, 0, bytes); });
 }
 
 }  // namespace ternzip::cuda

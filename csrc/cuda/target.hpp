@@ -8,9 +8,9 @@
 namespace ternzip::cuda {
 
 // The device that is none: kernels are emulated on the CPU, one thread after the other, and every pointer is
-// one of the host's. For tests.
+// one of the host's. For tests. Any other negative number is a seed of an order of warps and blocks.
 inline constexpr int kEmulated = -1;
-inline constexpr int kEmulatedReversed = -2;  // the last thread first
+inline constexpr int kEmulatedReversed = -2;  // the last warp and the last block first
 
 struct Target {
   int device = kEmulated;

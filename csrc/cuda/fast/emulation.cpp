@@ -1,18 +1,15 @@
 #include "cuda/emulation.hpp"
 
-#include <algorithm>
-#include <memory>
-
 #include "cuda/fast/kernels.hpp"
 #include "cuda/fast/launch.hpp"
 
 namespace ternzip::cuda::emulation {
 
-void launch(const FastBatch& batch, bool reversed) {
-  const auto shared = std::make_unique<FastShared>();
-  each_block(batch.table_count, reversed, [&](const HostBlock& block) { fill_slots(batch, block); });
-  each_block(batch.block_count, reversed,
-             [&](const HostBlock& block) { decode_block(batch, block, *shared); });
+void launch(const FastBatch& batch, std::uint32_t seed) {
+  each_block(batch.table_count, seed, [&](const HostBlock& block) { fill_slots(batch, block); });
+  each_block_sharing<FastShared>(batch.block_count, seed, [&](const HostBlock& block, FastShared& shared) {
+    decode_block(batch, block, shared);
+  });
 }
 
 }  // namespace ternzip::cuda::emulation

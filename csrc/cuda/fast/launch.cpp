@@ -6,7 +6,7 @@ namespace ternzip::cuda {
 
 void launch(const FastBatch& batch, const Target& target) {
   run(target, TERNZIP_ON_DEVICE(launch(batch, target)),
-      [&](bool reversed) { emulation::launch(batch, reversed); });
+      [&](std::uint32_t seed) { emulation::launch(batch, seed); });
 }
 
 }  // namespace ternzip::cuda

@@ -1,6 +1,8 @@
 // Starts the `fast` decoder on a device, or emulates it.
 #pragma once
 
+#include <cstdint>
+
 #include "cuda/fast/batch.hpp"
 #include "cuda/target.hpp"
 
@@ -13,7 +15,7 @@ namespace device {  // launch.cu
 void launch(const FastBatch& batch, const Target& target);
 }
 namespace emulation {  // emulation.cpp
-void launch(const FastBatch& batch, bool reversed);
+void launch(const FastBatch& batch, std::uint32_t seed);
 }
 
 }  // namespace ternzip::cuda

@@ -6,7 +6,7 @@ namespace ternzip::cuda {
 
 void launch(WeightKernel kernel, const WeightBatch& batch, const Target& target) {
   run(target, TERNZIP_ON_DEVICE(launch(kernel, batch, target)),
-      [&](bool reversed) { emulation::launch(kernel, batch, reversed); });
+      [&](std::uint32_t seed) { emulation::launch(kernel, batch, seed); });
 }
 
 }  // namespace ternzip::cuda

@@ -1,6 +1,8 @@
 // Starts a kernel over weights on a device, or emulates it.
 #pragma once
 
+#include <cstdint>
+
 #include "cuda/target.hpp"
 #include "cuda/weights/batch.hpp"
 
@@ -13,7 +15,7 @@ namespace device {  // launch.cu
 void launch(WeightKernel kernel, const WeightBatch& batch, const Target& target);
 }
 namespace emulation {  // emulation.cpp
-void launch(WeightKernel kernel, const WeightBatch& batch, bool reversed);
+void launch(WeightKernel kernel, const WeightBatch& batch, std::uint32_t seed);
 }
 
 }  // namespace ternzip::cuda
