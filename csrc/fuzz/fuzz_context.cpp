@@ -13,12 +13,12 @@ using context::Geometry;
 
 Effort effort(Input& input) { return static_cast<Effort>(1 + input.byte() % 3); }
 
-// Few trits, for many executions a second, yet more rows than the quick model compares, and kernels of every
-// shape.
+// Few trits, for many executions a second, yet more rows than any model compares, and kernels of every shape:
+// up to 9 weights, squares and cubes, neither, and more places than a history has bits.
 Geometry geometry(Input& input) {
-  constexpr std::size_t kTrits = 700;
-  Geometry result{input.below(48), input.below(24), 0};
-  result.kernel = input.below(30);
+  constexpr std::size_t kTrits = 1200;
+  Geometry result{input.below(301), input.below(24), 0};
+  result.kernel = input.below(129);
   result.rows = std::min(result.rows, kTrits / std::max<std::size_t>(result.cols * result.kernel, 1));
   return result;
 }
