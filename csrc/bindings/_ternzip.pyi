@@ -15,25 +15,25 @@ def set_isa(name: str) -> bool: ...
 # 4 f8_e4m3fn, 5 f8_e5m2, 6 f8_e4m3fnuz, 7 f8_e5m2fnuz, 8 i8, 9 i16, 10 i32, 11 i64; another code is a
 # ValueError. Levels are raw bit patterns, 0 where a level does not occur.
 
-# (is_ternary, neg_bits, pos_bits, n_neg, n_zero, n_pos, n_neg_zero); n_zero counts zeros of both signs. All but
-# the first are 0 where it is False.
+# (is_ternary, negative_bits, positive_bits, negative, zero, positive, negative_zeros): two patterns and how many there
+# are of each, `zero` counting zeros of both signs. All but the first are 0 where it is False.
 def detect_levels(
     src: int, count: int, dtype: int, threads: int = 1
 ) -> tuple[bool, int, int, int, int, int, int]: ...
 
 # One pair of levels for each row, into two uint64 arrays of length rows; the same tuple with both bits 0.
 def detect_row_levels(
-    src: int, rows: int, cols: int, dtype: int, neg_bits: int, pos_bits: int
+    src: int, rows: int, cols: int, dtype: int, negative_bits: int, positive_bits: int
 ) -> tuple[bool, int, int, int, int, int, int]: ...
 
 # int8 trits by sign.
 def extract_trits(src: int, count: int, dtype: int, trits: int, threads: int = 1) -> None: ...
 
-# Trits as elements of a tensor (csrc/core/tensor/element_sink.hpp): the level by the sign of each int8, +0 for 0, to `out` on.
-# Levels: uint64 arrays of length 1, or with row_size > 0 one for every row_size elements of the tensor, of which the
-# first to come has the number `first`. Returns (negative, zero, positive, invalid, lacking): how many there were of
-# each, and (row, symbol) where a symbol's level is 0, of the first row where that is so, else None.
-_Put = tuple[int, int, int, int, tuple[int, int] | None]
+# Trits as elements of a tensor (csrc/core/tensor/element_writer.hpp): the level by the sign of each int8, +0 for 0,
+# from `out` on. Levels: uint64 arrays of length 1, or with row_size > 0 one for every row_size elements of the tensor,
+# of which the first to come has the number `first`. Returns (negative, zero, positive, invalid, missing): how many
+# there were of each, and (row, symbol) where a symbol's level is 0, of the first row where that is so, else None.
+_Written = tuple[int, int, int, int, tuple[int, int] | None]
 
 def put_trits(
     trits: int,
@@ -44,9 +44,9 @@ def put_trits(
     row_size: int,
     first: int,
     out: int,
-) -> _Put: ...
+) -> _Written: ...
 
-# For every zero in order -1 (negative zero) or +1 into an int8 array of length n_zero; returns n_zero.
+# For every zero in order -1 (negative zero) or +1 into an int8 array as long as there are zeros; returns that number.
 def extract_zero_signs(src: int, count: int, dtype: int, signs: int) -> int: ...
 
 # The inverse in place. False, with nothing changed, if the number of zeros is not n_signs or a sign is
@@ -62,8 +62,8 @@ def pack_trits(trits: int, count: int, packed: int) -> None: ...
 # Writes count trits. False if a byte exceeds 242 or the filling is not the trit 0.
 def unpack_trits(packed: int, count: int, trits: int) -> bool: ...
 
-# Weights of a whole model in one call (csrc/core/weights/weights.hpp). Jobs are rows of numbers laid end to end; dtype codes
-# 0 to 3, for count_many also 8 to 11, another is a ValueError. scalars: the addresses of the doubles lo, hi, neg,
+# Weights of a whole model in one call (csrc/core/weights/weights.hpp). Jobs are rows of numbers laid end to end; dtype
+# codes 0 to 3, for count_many also 8 to 11, another is a ValueError. scalars: the addresses of the doubles lo, hi, neg,
 # pos; each: whether an address holds one value for each job instead of one for all.
 
 # Rows (w, count, dtype, out, out_is_int8); out 0 counts only. With a bound, w is clipped in place first. counts:
@@ -121,13 +121,13 @@ def fast_decode_into(
     row_size: int,
     first: int,
     out: int,
-) -> _Put | None: ...
+) -> _Written | None: ...
 
-# One chunk: payload address and size, rows, cols, kernel, n_neg, n_zero, n_pos, out address.
+# One chunk: payload address and size, rows, cols, kernel, negative, zero, positive, out address.
 _ContextJob = tuple[int, int, int, int, int, int, int, int, int]
 
 def context_encode(
-    trits: int, rows: int, cols: int, kernel: int, n_neg: int, n_zero: int, n_pos: int, effort: int
+    trits: int, rows: int, cols: int, kernel: int, negative: int, zero: int, positive: int, effort: int
 ) -> bytes: ...
 def context_decode(
     payload: int,
@@ -135,9 +135,9 @@ def context_decode(
     rows: int,
     cols: int,
     kernel: int,
-    n_neg: int,
-    n_zero: int,
-    n_pos: int,
+    negative: int,
+    zero: int,
+    positive: int,
     out: int,
 ) -> bool: ...
 def context_decode_many(jobs: list[_ContextJob]) -> list[bool]: ...

@@ -44,8 +44,8 @@ void register_context(py::module_& module) {
         }
         return py::bytes(reinterpret_cast<const char*>(payload.data()), payload.size());
       },
-      py::arg("trits"), py::arg("rows"), py::arg("cols"), py::arg("kernel"), py::arg("n_neg"),
-      py::arg("n_zero"), py::arg("n_pos"), py::arg("effort"));
+      py::arg("trits"), py::arg("rows"), py::arg("cols"), py::arg("kernel"), py::arg("negative"),
+      py::arg("zero"), py::arg("positive"), py::arg("effort"));
   module.def(
       "context_decode",
       [](std::uintptr_t payload, std::size_t payload_size, std::size_t rows, std::size_t cols,
@@ -57,7 +57,7 @@ void register_context(py::module_& module) {
         return context::decode(job);
       },
       py::arg("payload"), py::arg("payload_size"), py::arg("rows"), py::arg("cols"), py::arg("kernel"),
-      py::arg("n_neg"), py::arg("n_zero"), py::arg("n_pos"), py::arg("out"));
+      py::arg("negative"), py::arg("zero"), py::arg("positive"), py::arg("out"));
   module.def(
       "context_decode_many",
       [](const std::vector<Job>& tuples) {
