@@ -1,5 +1,5 @@
 // Ternary tensors by bit pattern: levels, trits and signs of zeros against what their definition says, on
-// every instruction set, in several threads, at any address; and the writer of elements as the way back.
+// every instruction set, at any address; and the writer of elements as the way back.
 #include <algorithm>
 #include <cstring>
 
@@ -67,19 +67,18 @@ bool same(const TernaryLevels& a, const TernaryLevels& b) {
 }
 
 // Few patterns, so that many tensors are ternary.
-Elements elements_of(Input& input, const Format& format, std::size_t repeat) {
+Elements elements_of(Input& input, const Format& format) {
   std::uint64_t patterns[4] = {0, format.negative_zero, 0, 0};
   for (std::size_t i = 2; i < 4; ++i) {
     for (std::size_t b = 0; b < format.width; ++b) patterns[i] = patterns[i] << 8 | input.byte();
   }
   const std::size_t offset = input.byte() % 8;
   const std::size_t n = input.left();
-  Elements elements(format, n * repeat, offset);
+  Elements elements(format, n, offset);
   for (std::size_t i = 0; i < n; ++i) {
     const unsigned value = input.byte();
     elements.set(i, value < 250 ? patterns[value % 4] : value);
   }
-  for (std::size_t i = n; i < n * repeat; ++i) elements.set(i, elements[i - n]);
   return elements;
 }
 
@@ -122,20 +121,17 @@ void check(Input& input) {
   set_isa(isas[input.byte() % isas.size()]);
   Format format{};
   require(format_of(static_cast<int>(input.byte() % 12), format), "codes below 12 are dtypes");
-  const unsigned threads = 1 + input.byte() % 3;
-  // Seldom as many elements as threads are started for.
-  const bool large = input.byte() == 255 && input.left() >= 16;
-  Elements elements = elements_of(input, format, large ? (1u << 20) / input.left() : 1);
+  Elements elements = elements_of(input, format);
   const TernaryLevels expected = expected_levels(elements, format, 0, elements.size());
-  require(same(detect_levels(elements.data(), elements.size(), format, threads), expected),
+  require(same(detect_levels(elements.data(), elements.size(), format, 1), expected),
           "levels and counts are those of the elements");
   std::vector<std::int8_t> trits(elements.size());
-  extract_trits(elements.data(), elements.size(), format, trits.data(), threads);
+  extract_trits(elements.data(), elements.size(), format, trits.data(), 1);
   for (std::size_t i = 0; i < trits.size(); ++i) {
     const int trit = is_zero(format, elements[i]) ? 0 : is_negative(format, elements[i]) ? -1 : 1;
     require(trits[i] == trit, "trits are signs");
   }
-  if (!large) check_rows(elements, format, 1 + input.below(40));
+  check_rows(elements, format, 1 + input.below(40));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Weights of any bits: every instruction set, any number of threads and the emulated device give the same
+// Weights of any bits: every instruction set and the emulated device give the same
 // bits.
 #include <cstring>
 #include <optional>
@@ -47,7 +47,6 @@ Case case_of(Input& input) {
   c.ste = static_cast<Ste>(input.byte() % 4);
   if (!has_backward(c.dtype, c.ste)) c.ste = Ste::kClosed;
   c.trits = input.byte() % 4 == 0;
-  const std::size_t repeat = input.byte() == 255 ? 2000 : 1;  // seldom enough for several threads
   const std::size_t words = input.left() / 16;
   const auto fill = [&](std::vector<std::uint64_t>& to) {
     for (std::size_t i = 0; i < words; ++i) {
@@ -55,7 +54,6 @@ Case case_of(Input& input) {
       for (int b = 0; b < 8; ++b) bits = bits << 8 | input.byte();
       to.push_back(bits);
     }
-    for (std::size_t i = words; i < words * repeat; ++i) to.push_back(to[i - words]);
   };
   fill(c.weights);
   fill(c.gradients);
@@ -63,7 +61,7 @@ Case case_of(Input& input) {
   return c;
 }
 
-Result run(const Case& c, std::optional<cuda::Target> target, unsigned threads) {
+Result run(const Case& c, std::optional<cuda::Target> target) {
   Result r{c.weights, std::vector<std::uint64_t>(c.weights.size()), c.gradients, {}, {}, {}};
   const WeightJob forward{r.weights.data(), c.n, c.dtype, r.ternary.data(), c.trits, c.quantizer};
   const GradientJob backward{r.passed.data(), c.weights.data(), c.n, c.dtype, r.passed.data(), c.quantizer};
@@ -79,9 +77,9 @@ Result run(const Case& c, std::optional<cuda::Target> target, unsigned threads) 
     cuda::count_many({forward}, r.signs, *target);
     cuda::backward_many({backward}, scalars, c.ste, bound, r.level_gradients, scratch.data(), *target);
   } else {
-    ternarize_many({forward}, c.bound.has_value(), bound, threads, r.counts);
-    count_many({forward}, threads, r.signs);
-    backward_many({backward}, c.ste, bound, threads, r.level_gradients);
+    ternarize_many({forward}, c.bound.has_value(), bound, 1, r.counts);
+    count_many({forward}, 1, r.signs);
+    backward_many({backward}, c.ste, bound, 1, r.level_gradients);
   }
   return r;
 }
@@ -97,20 +95,19 @@ void require_same(const Result& a, const Result& b, const char* what) {
 }
 
 void check(Input& input) {
-  const unsigned threads = 1 + input.byte() % 3;
   const int seed = 1 + input.byte();
   const Case c = case_of(input);
   set_isa("baseline");
-  const Result expected = run(c, std::nullopt, 1);
+  const Result expected = run(c, std::nullopt);
   std::int64_t all = 0;
   for (const std::int64_t count : expected.counts) all += count;
   require(all == static_cast<std::int64_t>(c.n), "every weight is counted once");
   for (const std::string& isa : available_isas()) {
     set_isa(isa);
-    require_same(run(c, std::nullopt, threads), expected, "all instruction sets agree");
+    require_same(run(c, std::nullopt), expected, "all instruction sets agree");
   }
   if (format_of(c.dtype).width <= 4 && c.ste != Ste::kScaled) {
-    require_same(run(c, cuda::Target{-seed, nullptr}, 1), expected, "the emulated device agrees");
+    require_same(run(c, cuda::Target{-seed, nullptr}), expected, "the emulated device agrees");
   }
 }
 

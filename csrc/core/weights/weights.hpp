@@ -44,6 +44,7 @@ bool has_backward(DType dtype, Ste ste) noexcept;
 void ternarize_many(const std::vector<WeightJob>& jobs, bool clip, double bound, unsigned threads,
                     std::int64_t* counts);
 
+// Clips in place; of the jobs only w, n and dtype are read.
 void clip_many(const std::vector<WeightJob>& jobs, double bound, unsigned threads);
 
 // The same four counts by the sign of the elements; of the jobs only w, n and dtype are read.

@@ -57,6 +57,10 @@ void for_each_batch(const std::vector<Job>& jobs, WeightBatch batch, const Tiles
   for (std::size_t j = 0; j < jobs.size(); ++j) {
     WeightTask task = task_of(jobs[j]);
     if (task.n == 0) continue;
+    if (batch.by_sign) {  // clips or counts, whatever else a job asks for
+      task.out = nullptr;
+      task.output = Output::kNone;
+    }
     const std::uint64_t needed = tiles(task);
     if (needed > kMaxTiles) throw std::invalid_argument("a tensor of more elements than a launch can take");
     if (batch.tasks == kMaxTasks || batch.tiles + needed > kMaxTiles || j - first > 0xFFFF) flush();
