@@ -41,7 +41,8 @@ def test_payloads_of_made_tensors() -> None:
     for shape in ((40, 12, 9), (24, 10, 25), (60, 70, 1), (3, 2, 4)):
         for zeros in (40, 150, 240):
             trits = made(*shape, zeros)
-            counts = [int((trits == symbol).sum()) for symbol in (-1, 0, 1)]
+            negative, zero, positive = (int((trits == symbol).sum()) for symbol in (-1, 0, 1))
+            counts = (negative, zero, positive)
             address = trits.ctypes.data
             payloads += [core.context_encode(address, *shape, *counts, effort) for effort in (1, 2, 3)]
             payloads += [

@@ -1,5 +1,6 @@
 // Weights of any bits: every instruction set and the emulated device give the same
 // bits.
+#include <cmath>
 #include <cstring>
 #include <optional>
 
@@ -43,9 +44,16 @@ Case case_of(Input& input) {
   Case c{};
   c.dtype = static_cast<DType>(input.byte() % 4);
   c.quantizer = {number(input), number(input), number(input), number(input)};
-  if (input.byte() % 2 != 0) c.bound = number(input);
+  if (input.byte() % 2 != 0) {
+    const double bound = std::fabs(number(input));
+    c.bound = bound > 0 ? bound : 1.0;  // bounds are positive
+  }
   c.ste = static_cast<Ste>(input.byte() % 4);
   if (!has_backward(c.dtype, c.ste)) c.ste = Ste::kClosed;
+  if (c.ste == Ste::kScaled) {  // of two NaNs the product is either
+    if (std::isnan(c.quantizer.negative)) c.quantizer.negative = -1.0;
+    if (std::isnan(c.quantizer.positive)) c.quantizer.positive = 1.0;
+  }
   c.trits = input.byte() % 4 == 0;
   const std::size_t words = input.left() / 16;
   const auto fill = [&](std::vector<std::uint64_t>& to) {

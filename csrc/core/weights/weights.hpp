@@ -2,8 +2,9 @@
 //
 // q = positive if w > hi, negative if w < lo, w itself if it is a NaN, else +0. Thresholds, levels and bounds
 // are given as doubles and rounded to the weight's dtype first, through float for the 16-bit types, as aten
-// does. Results are the same bits for every instruction set and number of threads. Pointers need no
-// alignment; w, grad and out do not overlap, except that out may equal w or grad.
+// does. Bounds are positive. Results are the same bits for every instruction set and number of threads, but
+// that the product of two NaNs, a gradient and a level, may be either. Pointers need no alignment; w, grad
+// and out do not overlap, except that out may equal w or grad.
 #pragma once
 
 #include <cstddef>
