@@ -15,6 +15,9 @@ from ternzip._version import __version__
 if TYPE_CHECKING:
     from ternzip import models, ops, quantization
     from ternzip._core.symbols import SymbolCounts
+    from ternzip.checkpoint.compress import compress
+    from ternzip.checkpoint.decompress import decompress
+    from ternzip.checkpoint.verify import verify
     from ternzip.io.files import load, load_file, safe_open, save, save_file
     from ternzip.ops import clip_, count_symbols, ternarize
     from ternzip.ops.backends import backend
@@ -27,9 +30,11 @@ _LAZY = {
     "backend": "ternzip.ops.backends",
     "clip_": "ternzip.ops",
     "clip_latent_": "ternzip.quantization.modules",
+    "compress": "ternzip.checkpoint.compress",
     "convert": "ternzip.quantization.modules",
     "count_layers": "ternzip.quantization.modules",
     "count_symbols": "ternzip.ops",
+    "decompress": "ternzip.checkpoint.decompress",
     "load": "ternzip.io.files",
     "load_file": "ternzip.io.files",
     "safe_open": "ternzip.io.files",
@@ -38,6 +43,7 @@ _LAZY = {
     "save_file": "ternzip.io.files",
     "ternarize": "ternzip.ops",
     "ternary_state": "ternzip.quantization.modules",
+    "verify": "ternzip.checkpoint.verify",
 }
 _SUBMODULES = ("models", "ops", "quantization")
 
@@ -49,9 +55,11 @@ __all__ = [
     "backend",
     "clip_",
     "clip_latent_",
+    "compress",
     "convert",
     "count_layers",
     "count_symbols",
+    "decompress",
     "load",
     "load_file",
     "models",
@@ -63,6 +71,7 @@ __all__ = [
     "save_file",
     "ternarize",
     "ternary_state",
+    "verify",
 ]
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from cli_fixtures import folder, model, run, tnz  # noqa: F401 - fixtures of the test_cli files
 from cuda_place import PLACES, Place, place_of
 
 
@@ -23,3 +27,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
     return place_of(request.param, monkeypatch)
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """Writes model.pt with torch.save, in the zip or the legacy format."""
+    import torch
+
+    def write(value: Any, legacy: bool = False) -> Path:
+        path = tmp_path / "model.pt"
+        torch.save(value, path, _use_new_zipfile_serialization=not legacy)
+        return path
+
+    return write

@@ -315,6 +315,7 @@ def test_checkpoints_on_a_full_disk(small_disk: Path) -> None:
 
     import ternzip
     from ternzip.checkpoint.store import write_checkpoint
+    from ternzip.io.tensors import with_ties
 
     tensors = {f"t{number}": torch.randn(20_000) for number in range(20)}
 
@@ -322,7 +323,7 @@ def test_checkpoints_on_a_full_disk(small_disk: Path) -> None:
         if name == "model.tnz":
             ternzip.save_file(tensors, small_disk / name)
         else:
-            write_checkpoint(tensors, str(small_disk / name), metadata={})
+            write_checkpoint(dict(with_ties(tensors)), str(small_disk / name), metadata={})
 
     for name in ("model.pt", "model.safetensors", "model.tnz"):
         with pytest.raises(TernzipError, match=rf"{name}: cannot write: .") as caught:
@@ -330,7 +331,7 @@ def test_checkpoints_on_a_full_disk(small_disk: Path) -> None:
         assert "\n" not in str(caught.value)
         assert list(small_disk.iterdir()) == []
     for name in ("model.pt", "model.safetensors"):
-        write_checkpoint({"t": tensors["t0"]}, str(small_disk / name), metadata={})
+        write_checkpoint(dict(with_ties({"t": tensors["t0"]})), str(small_disk / name), metadata={})
         (small_disk / name).unlink()
 
 

@@ -71,8 +71,8 @@ _TABLE = (
     DType(17, "complex32", 4, Kind.OTHER, None, planes=2),
     DType(18, "complex64", 8, Kind.OTHER, "C64", planes=4),
     DType(19, "complex128", 16, Kind.OTHER, None, planes=8),
-    DType(20, "float8_e8m0fnu", 1, Kind.OTHER, None),
-    DType(21, "float4_e2m1fn_x2", 1, Kind.OTHER, None),
+    DType(20, "float8_e8m0fnu", 1, Kind.OTHER, "F8_E8M0"),
+    DType(21, "float4_e2m1fn_x2", 1, Kind.OTHER, "F4"),
 )
 
 BY_CODE: dict[int, DType] = {dtype.code: dtype for dtype in _TABLE}

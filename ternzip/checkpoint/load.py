@@ -1,57 +1,106 @@
-"""Finds out what a path holds and opens it; the contents decide, not the suffix."""
+"""Finds out what a path or a stream holds and opens it; the contents decide, not the suffix."""
 
 from __future__ import annotations
 
-import sys
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ternzip._core.errors import TernzipError
-from ternzip.checkpoint.base import Checkpoint
+from ternzip.checkpoint.base import Checkpoint, Source, named
+from ternzip.checkpoint.source_file import SourceFile
 from ternzip.container.layout import MAGIC
 from ternzip.container.reader import Reader
+from ternzip.container.sources import BufferSource
 
-STDIN = "-"
+
+@contextmanager
+def as_checkpoint(source: Source | Checkpoint, *, whole: bool = False) -> Iterator[Checkpoint]:
+    """An open checkpoint, as it is; anything else is opened, and closed in the end."""
+    if isinstance(source, Checkpoint):
+        yield source
+    else:
+        with closing(open_checkpoint(source, whole=whole)) as checkpoint:
+            yield checkpoint
 
 
-def open_checkpoint(path: str) -> Checkpoint:
-    """Any checkpoint: .pt, .pth, .ckpt, .safetensors, a folder with a shard index, .tnz, or "-" for stdin.
+@contextmanager
+def as_reader(source: Source | Reader) -> Iterator[Reader]:
+    """An open .tnz file, as it is; anything else is opened, and closed in the end."""
+    if isinstance(source, Reader):
+        yield source
+    else:
+        with open_tnz(source) as reader:
+            yield reader
+
+
+def open_checkpoint(source: Source, *, name: str | None = None, whole: bool = False) -> Checkpoint:
+    """Any checkpoint: .pt, .pth, .ckpt, .safetensors, a folder with a shard index, .tnz, a pipe or a stream.
+
+    Files are read tensor by tensor, so that memory stays near the largest; of the legacy .pt format, of a
+    pipe and of a stream, all is read at once. With `whole`, PyTorch's and the safetensors library's own
+    readers read all at once too, an independent way to the same tensors: it takes memory for the file (twice
+    for .safetensors; of shards, one by one). Messages call it `name`.
 
     Raises TernzipError where it is missing, empty, damaged or holds what is not tensors.
     """
-    if path == STDIN:
-        return _from_bytes(sys.stdin.buffer.read(), "<stdin>")
-    target = Path(path)
-    if target.is_dir():
-        return _from_folder(target, path)
+    name = name or named(source)
+    content = _content(source, name)
+    if isinstance(content, bytes):
+        return _from_file(SourceFile(content, name), content, whole)
+    target = Path(content)
+    if target.is_dir() or target.name.endswith(".index.json"):
+        return _from_folder(target, name, whole)
+    return _from_file(SourceFile(content, name), content, whole)
+
+
+def open_tnz(source: Source, *, name: str | None = None) -> Reader:
+    """The .tnz file at a path, in a pipe or in a stream; TernzipError where it is missing or damaged."""
+    name = name or named(source)
+    content = _content(source, name)
+    return Reader(BufferSource(content, name)) if isinstance(content, bytes) else Reader.open(content)
+
+
+def _content(source: Source, name: str) -> str | bytes:
+    """The path of a file or folder, or all bytes of what can only be read once: a pipe or a stream."""
     try:
-        with target.open("rb") as stream:
-            head = stream.read(16)
+        if not isinstance(source, str | os.PathLike):
+            content = source.read()
+        else:
+            mode = os.stat(source).st_mode
+            if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+                return os.fspath(source)
+            if not stat.S_ISFIFO(mode):
+                raise TernzipError(
+                    f"{name}: cannot read: expected a file, a folder or a pipe, found a device"
+                )
+            content = Path(source).read_bytes()
     except OSError as error:
-        raise TernzipError(f"{path}: cannot read: {error.strerror}") from None
-    if not head:
-        raise TernzipError(f"{path}: expected a checkpoint, found an empty file")
-    if head.startswith(MAGIC[:4]):
-        return _from_reader(Reader.open(path), path)
-    # torch takes seconds to import; a .tnz file is handled without it.
-    from ternzip.checkpoint.pytorch import open_pytorch
-    from ternzip.checkpoint.safetensors import open_safetensors, open_sharded
-
-    if target.name.endswith(".index.json"):
-        return open_sharded(target, path)
-    if _is_safetensors(head) or target.suffix == ".safetensors":
-        return open_safetensors(path, path)
-    return open_pytorch(path, path)
+        raise TernzipError(f"{name}: cannot read: {error.strerror or error}") from None
+    if not content:
+        raise TernzipError(f"{name}: expected a file's bytes, found none")
+    return content
 
 
-def _from_bytes(data: bytes, name: str) -> Checkpoint:
-    if not data:
-        raise TernzipError(f"{name}: expected a checkpoint, found no bytes")
-    if data.startswith(MAGIC[:4]):
-        return _from_reader(Reader.open(data), name)
-    from ternzip.checkpoint.pytorch import open_pytorch
-    from ternzip.checkpoint.safetensors import load_safetensors
+def _from_file(file: SourceFile, content: str | bytes, whole: bool) -> Checkpoint:
+    try:
+        head = bytes(file.read(0, min(16, file.size)))
+        if not head:
+            raise TernzipError(f"{file.name}: expected a checkpoint, found an empty file")
+        if head.startswith(MAGIC[:4]):
+            return _from_tnz(file, content)
+        # torch takes seconds to import; a .tnz file is handled without it.
+        from ternzip.checkpoint.pytorch import open_pytorch
+        from ternzip.checkpoint.safetensors import open_safetensors
 
-    return load_safetensors(data, name) if _is_safetensors(data[:16]) else open_pytorch(data, name)
+        if _is_safetensors(head) or file.name.endswith(".safetensors"):
+            return open_safetensors(file, whole=whole)
+        return open_pytorch(file, whole=whole)
+    except BaseException:
+        file.close()
+        raise
 
 
 def _is_safetensors(head: bytes) -> bool:
@@ -59,21 +108,37 @@ def _is_safetensors(head: bytes) -> bool:
     return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000
 
 
-def _from_folder(folder: Path, name: str) -> Checkpoint:
+def _from_folder(target: Path, name: str, whole: bool) -> Checkpoint:
     from ternzip.checkpoint.safetensors import open_safetensors, open_sharded
 
-    indexes = sorted(folder.glob("*.safetensors.index.json"))
+    if not target.is_dir():
+        return open_sharded(target, name, whole=whole)
+    indexes = sorted(target.glob("*.safetensors.index.json"))
     if len(indexes) == 1:
-        return open_sharded(indexes[0], name)
-    files = sorted(folder.glob("*.safetensors"))
+        return open_sharded(indexes[0], name, whole=whole)
+    files = sorted(target.glob("*.safetensors"))
     if not indexes and len(files) == 1:
-        return open_safetensors(files[0], name)
+        return open_safetensors(SourceFile(files[0], name), whole=whole)
     raise TernzipError(
         f"{name}: expected one .safetensors.index.json (or one .safetensors file) in the folder, "
         f"found {len(indexes)} and {len(files)}"
     )
 
 
-def _from_reader(reader: Reader, name: str) -> Checkpoint:
-    sizes = {entry.name: entry.nbytes for entry in reader.entries.values()}
-    return Checkpoint(name, lambda: reader.read_all(), sizes, metadata=reader.metadata, close=reader.close)
+def _from_tnz(file: SourceFile, content: str | bytes) -> Checkpoint:
+    reader = Reader(BufferSource(content, file.name)) if isinstance(content, bytes) else Reader.open(content)
+
+    def close() -> None:
+        reader.close()
+        file.close()
+
+    return Checkpoint(
+        file.name,
+        lambda: reader.read_all(),
+        {entry.name: entry.nbytes for entry in reader.entries.values()},
+        ties={entry.name: entry.tied_to for entry in reader.entries.values() if entry.tied_to is not None},
+        metadata=reader.metadata,
+        files=[] if file.path is None else [file.path],
+        file_bytes=file.size,
+        close=close,
+    )

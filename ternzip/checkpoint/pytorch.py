@@ -2,49 +2,81 @@
 
 from __future__ import annotations
 
-import io
-import os
 import pickle
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from itertools import islice
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 import torch
-from torch.nn.parameter import is_lazy
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.tensor import RawTensor, Tie
+from ternzip.checkpoint.archive import Archive, NotReadableLazily
 from ternzip.checkpoint.base import Checkpoint, located
-from ternzip.io.tensors import with_ties
+from ternzip.checkpoint.entries import find_entries, size_of
+from ternzip.checkpoint.source_file import SourceFile
+from ternzip.io.tensors import to_raw
 
-_MAX_DEPTH = 32  # of dictionaries within dictionaries
-_MAX_DICTIONARIES = 1 << 20  # counted as often as they are referred to
+_ZIP = b"PK\3\4"
 
 
-def open_pytorch(source: str | os.PathLike[str] | bytes, name: str) -> Checkpoint:
-    """The tensors of a .pt, .pth, .bin or .ckpt file.
+def open_pytorch(file: SourceFile, *, whole: bool = False) -> Checkpoint:
+    """The tensors of a .pt, .pth, .bin or .ckpt file; closes the file when the checkpoint is closed.
 
-    Files in the zip format are mapped into memory, not read. Raises TernzipError for a file that is no
-    checkpoint, is damaged, or holds anything `weights_only` unpickling refuses.
+    Zip files are read tensor by tensor. With `whole`, and for the legacy format, torch.load reads everything
+    into memory first: an independent way to the same tensors.
+
+    Raises TernzipError for a file that is no checkpoint, is damaged, or holds anything that `weights_only`
+    unpickling refuses.
     """
-    loaded = _load(source, name)
-    tensors, skipped = find_tensors(loaded, name)
-    sizes = {key: _size(tensor) for key, tensor in tensors.items()}
-    return Checkpoint(name, lambda: located(name, with_ties(tensors)), sizes, skipped=skipped)
+    loaded, devices, read = _loaded(file, whole)
+    entries = find_entries(loaded, file.name)
+    sizes = {key: size_of(tensor) for key, tensor in entries.tensors.items()}
+
+    def tensors() -> Iterator[tuple[str, RawTensor | Tie]]:
+        for key, tensor in entries.tensors.items():
+            yield key, Tie(entries.ties[key]) if key in entries.ties else to_raw(key, read(tensor))
+        file.check_unchanged()
+
+    return Checkpoint(
+        file.name,
+        lambda: located(file.name, tensors()),
+        sizes,
+        ties=entries.ties,
+        not_stored=entries.not_stored(devices),
+        files=[] if file.path is None else [file.path],
+        file_bytes=file.size,
+        close=file.close,
+    )
 
 
-def _size(tensor: torch.Tensor) -> int:
-    """Bytes of the elements; 0 where reading the tensor will refuse it."""
-    if is_lazy(tensor) or tensor.is_nested:
-        return 0
-    return tensor.numel() * tensor.element_size()
+def _loaded(file: SourceFile, whole: bool) -> tuple[object, set[str], Callable[[torch.Tensor], torch.Tensor]]:
+    """(what the file holds, the devices it was saved from, how to read one of its tensors)."""
+    head = file.read(0, min(16, file.size))
+    if not any(head):
+        raise TernzipError(f"{file.name}: expected a checkpoint, found zeros")
+    if head.startswith(_ZIP) and not whole:
+        try:
+            archive = Archive(file)
+        except NotReadableLazily:
+            pass  # torch.load reads it, or says why not
+        else:
+            return archive.loaded, archive.devices, archive.tensor
+    devices: set[str] = set()
+    loaded = _load_whole(file, devices)
+    file.check_unchanged()
+    return loaded, devices, lambda tensor: tensor
 
 
-def _load(source: str | os.PathLike[str] | bytes, name: str) -> object:
+def _load_whole(file: SourceFile, devices: set[str]) -> object:
+    def on_the_cpu(storage: torch.UntypedStorage, device: str) -> torch.UntypedStorage:
+        devices.add(device)
+        return storage
+
+    name = file.name
     try:
-        with open(source, "rb") if not isinstance(source, bytes) else io.BytesIO(source) as stream:
-            return _load_stream(stream, source)
+        return _torch_load(file.stream, on_the_cpu)
     except OSError as error:
         raise TernzipError(f"{name}: cannot read: {error.strerror or error}") from None
     except pickle.UnpicklingError as error:
@@ -58,103 +90,24 @@ def _load(source: str | os.PathLike[str] | bytes, name: str) -> object:
         reason = _first_line(str(error).split("WeightsUnpickler error: ")[-1], error)
         raise TernzipError(f"{name}: refused: expected a pickle of tensors only: {reason}") from None
     except Exception as error:
+        if "TorchScript" in str(error):
+            raise TernzipError(
+                f"{name}: expected a checkpoint, found a TorchScript archive: "
+                "load it with torch.jit.load and save its state_dict()"
+            ) from None
         # Damaged pickles fail in as many ways as there are opcodes.
         reason = _first_line(str(error), error)
         raise TernzipError(f"{name}: not a readable PyTorch checkpoint: {reason}") from None
 
 
 def _first_line(message: str, error: Exception) -> str:
-    return (message.strip().splitlines() or [type(error).__name__])[0]
+    line = (message.strip().splitlines() or [""])[0]
+    # Advice to torch's own users, which must not be followed here.
+    return type(error).__name__ if not line or "weights_only" in line else line
 
 
-def _load_stream(stream: BinaryIO, source: str | os.PathLike[str] | bytes) -> object:
-    is_zip = stream.read(4) == b"PK\x03\x04"
+def _torch_load(stream: BinaryIO, map_location: Callable[[Any, str], Any]) -> object:
     stream.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's advice to its own users
-        if is_zip and not isinstance(source, bytes) and _torch_can_name(source):
-            return torch.load(os.fspath(source), map_location="cpu", weights_only=True, mmap=True)
-        return torch.load(stream, map_location="cpu", weights_only=True)
-
-
-def _torch_can_name(path: str | os.PathLike[str]) -> bool:
-    """Torch maps files by names in UTF-8; others can be read all the same."""
-    try:
-        os.fspath(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def find_tensors(loaded: object, name: str) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """(tensors by name, names of what is not stored) of whatever torch.load returned.
-
-    A state_dict's keys are kept as they are, whether the file is one or holds one under some key. Where a
-    checkpoint holds a `state_dict` beside other tensors (an optimizer's, say), only that is stored. Several
-    nested dictionaries of tensors without one of that name are told apart by their keys, as in
-    ``generator.weight``.
-    """
-    if isinstance(loaded, torch.Tensor):
-        return {"tensor": loaded}, []
-    if not isinstance(loaded, Mapping):
-        raise TernzipError(f"{name}: expected a dictionary of tensors, found {type(loaded).__name__}")
-    _check_nesting(loaded, name)
-    groups = [key for key, value in loaded.items() if isinstance(value, Mapping) and _holds_tensors(value)]
-    direct = any(isinstance(value, torch.Tensor) for value in loaded.values())
-    if not direct and "state_dict" in groups:
-        groups = ["state_dict"]
-    if not direct and len(groups) == 1:
-        tensors, skipped = _flatten(loaded[groups[0]], name, "")
-        return tensors, skipped + [str(key) for key in loaded if key != groups[0]]
-    tensors, skipped = _flatten(loaded, name, "")
-    if not tensors:
-        raise TernzipError(f"{name}: expected at least one tensor, found none among {len(loaded)} entries")
-    return tensors, skipped
-
-
-def _check_nesting(mapping: Mapping[object, object], name: str) -> None:
-    """A pickle may nest dictionaries without end, or put one into itself."""
-    level: list[Mapping[object, object]] = [mapping]
-    total = 1
-    for _ in range(_MAX_DEPTH):
-        inner = (value for outer in level for value in outer.values() if isinstance(value, Mapping))
-        level = list(islice(inner, _MAX_DICTIONARIES))
-        total += len(level)
-        if not level:
-            return
-        if total > _MAX_DICTIONARIES:
-            break
-    raise TernzipError(
-        f"{name}: expected at most {_MAX_DICTIONARIES} dictionaries, nested at most {_MAX_DEPTH} deep"
-    )
-
-
-def _holds_tensors(mapping: Mapping[object, object]) -> bool:
-    return any(
-        isinstance(value, torch.Tensor) or (isinstance(value, Mapping) and _holds_tensors(value))
-        for value in mapping.values()
-    )
-
-
-def _flatten(
-    mapping: Mapping[object, object], name: str, prefix: str
-) -> tuple[dict[str, torch.Tensor], list[str]]:
-    tensors: dict[str, torch.Tensor] = {}
-    skipped: list[str] = []
-    for label, value in _leaves(mapping, prefix):
-        if not isinstance(value, torch.Tensor):
-            skipped.append(label)
-        elif label in tensors:
-            raise TernzipError(f"{name}: tensor {label!r}: duplicate name")
-        else:
-            tensors[label] = value
-    return tensors, skipped
-
-
-def _leaves(mapping: Mapping[object, object], prefix: str) -> Iterator[tuple[str, object]]:
-    for key, value in mapping.items():
-        label = f"{prefix}{key}"
-        if isinstance(value, Mapping) and _holds_tensors(value):
-            yield from _leaves(value, f"{label}.")
-        else:
-            yield label, value
+        return torch.load(stream, map_location=map_location, weights_only=True)

@@ -2,79 +2,123 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
-import safetensors.torch
-import torch
-
-from ternzip._core import dtypes
 from ternzip._core.errors import TernzipError
-from ternzip.io.atomic import atomic_file, atomic_path
+from ternzip._core.streams import ByteStream, write_all
+from ternzip._core.tensor import RawTensor, Tie
+from ternzip._core.text import listed
+from ternzip.io.atomic import atomic_file
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
+_MAX_COPIES = 1 << 32
+"""Bytes that copies of tied tensors may add to a .safetensors file: a small .tnz can hold any number of ties."""
+
+Tensors = Mapping[str, RawTensor | Tie]
 
 
-def check_suffix(path: str) -> str:
+def check_suffix(path: str | os.PathLike[str]) -> str:
     """The suffix of a path that can be written, else TernzipError."""
     suffix = Path(path).suffix
     if suffix not in SUFFIXES:
         found = f"{suffix!r}" if suffix else "no suffix"
-        raise TernzipError(f"{path}: expected a name ending in {', '.join(SUFFIXES)}, found {found}")
+        raise TernzipError(
+            f"{os.fspath(path)}: expected a name ending in {', '.join(SUFFIXES)}, found {found}"
+        )
     return suffix
 
 
 def write_checkpoint(
-    tensors: Mapping[str, torch.Tensor], path: str, *, metadata: Mapping[str, str], overwrite: bool = False
+    tensors: Tensors,
+    target: str | os.PathLike[str] | ByteStream,
+    *,
+    metadata: Mapping[str, str],
+    overwrite: bool = False,
 ) -> list[str]:
     """Writes `tensors` in the format of the path's suffix, and returns what that format could not keep.
 
-    A .pt file keeps everything but metadata. A .safetensors file stores tied tensors once for each name, in
-    an order of its own. Raises TernzipError for another suffix, for an element type or a name that
-    .safetensors cannot hold (naming the tensor), and for a path that cannot be written.
+    A .pt file keeps everything but metadata. A .safetensors file, which a stream gets too, stores tied tensors
+    once for each name, in an order of its own.
+
+    Raises TernzipError for another suffix, for an element type or a name that .safetensors cannot hold (naming
+    the tensor), and for a path that cannot be written.
     """
-    if check_suffix(path) == ".safetensors":
-        separate, lost = _for_safetensors(tensors, path)
-        with atomic_path(path, overwrite=overwrite) as temporary:
-            try:
-                safetensors.torch.save_file(separate, temporary, metadata=dict(metadata) or None)
-            except safetensors.SafetensorError as error:
-                raise OSError(str(error)) from None
-        return lost
-    with atomic_file(path, overwrite=overwrite) as stream:
-        try:
-            torch.save(dict(tensors), stream)
-        except RuntimeError as error:  # what torch's zip writer makes of a failed write
-            raise TernzipError(f"{path}: cannot write: {str(error).splitlines()[0]}") from None
-    return [f"metadata ({len(metadata)} entries) has no place in a .pt file"] if metadata else []
+    if not isinstance(target, str | os.PathLike):
+        return _write_safetensors(tensors, target, metadata, "<stream>")
+    if check_suffix(target) == ".safetensors":
+        with atomic_file(target, overwrite=overwrite) as stream:
+            return _write_safetensors(tensors, stream, metadata, os.fspath(target))
+    with atomic_file(target, overwrite=overwrite) as stream:
+        _write_pt(tensors, stream, os.fspath(target))
+    return [f"metadata ({listed(list(metadata))}): a .pt file has no place for it"] if metadata else []
 
 
-def write_safetensors(
-    tensors: Mapping[str, torch.Tensor], stream: BinaryIO, *, metadata: Mapping[str, str]
+def _write_pt(tensors: Tensors, stream: IO[bytes], name: str) -> None:
+    import torch
+
+    from ternzip.io.tensors import to_tensors
+
+    try:
+        torch.save(to_tensors(tensors.items()), stream)
+    except RuntimeError as error:  # what torch's zip writer makes of a failed write
+        raise TernzipError(f"{name}: cannot write: {str(error).splitlines()[0]}") from None
+
+
+def _write_safetensors(
+    tensors: Tensors, stream: ByteStream, metadata: Mapping[str, str], name: str
 ) -> list[str]:
-    """The same as .safetensors into a stream that need not be a file."""
-    separate, lost = _for_safetensors(tensors, "<stdout>")
-    stream.write(safetensors.torch.save(separate, metadata=dict(metadata) or None))
+    """Header and tensors one after the other: the library would have all copies of ties in memory at once."""
+    ties = {key: tensor.target for key, tensor in tensors.items() if isinstance(tensor, Tie)}
+    raws = {key: _resolved(tensors, key) for key in tensors}
+    _check_fit(raws, ties, name)
+    # Larger elements first, as the library does it, so that all of them are aligned.
+    order = sorted(raws, key=lambda key: (-raws[key].dtype.itemsize, key))
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    place = 0
+    for key in order:
+        raw = raws[key]
+        shape = list(raw.shape)
+        if raw.dtype.safetensors == "F4":  # torch counts pairs, the format their halves
+            shape[-1] *= 2
+        end = place + raw.data.nbytes
+        header[key] = {"dtype": raw.dtype.safetensors, "shape": shape, "data_offsets": [place, end]}
+        place = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    write_all(stream, len(text).to_bytes(8, "little") + text)
+    for key in order:
+        write_all(stream, raws[key].data.data)
+    lost = []
+    if ties:
+        lost.append(f"ties ({listed(list(ties))}): .safetensors holds a copy for each name")
+    if list(raws) != order:
+        lost.append("the order of tensors: .safetensors has its own, by type and name")
     return lost
 
 
-def _for_safetensors(
-    tensors: Mapping[str, torch.Tensor], path: str
-) -> tuple[dict[str, torch.Tensor], list[str]]:
-    owners: dict[int, str] = {}
-    separate: dict[str, torch.Tensor] = {}
-    lost: list[str] = []
-    for name, tensor in tensors.items():
-        if name == "__metadata__":
-            raise TernzipError(f"{path}: tensor {name!r}: .safetensors reserves the name: decompress to .pt")
-        kind = dtypes.BY_NAME[str(tensor.dtype).removeprefix("torch.")]
-        if kind.safetensors is None:
-            raise TernzipError(f"{path}: tensor {name!r}: .safetensors has no {kind.name}: decompress to .pt")
-        owner = owners.setdefault(id(tensor), name)
-        separate[name] = tensor if owner == name else tensor.clone()
-        if owner != name:
-            lost.append(f"tensor {name!r} is tied to {owner!r}: .safetensors holds it twice")
-    if list(separate) != sorted(separate, key=lambda name: (-separate[name].element_size(), name)):
-        lost.append("the order of tensors is .safetensors' own (by type, then by name)")
-    return separate, lost
+def _resolved(tensors: Tensors, key: str) -> RawTensor:
+    tensor = tensors[key]
+    target = tensors[tensor.target] if isinstance(tensor, Tie) else tensor
+    assert isinstance(target, RawTensor)  # a tie is to a tensor that has elements of its own
+    return target
+
+
+def _check_fit(raws: Mapping[str, RawTensor], ties: Mapping[str, str], name: str) -> None:
+    copied = 0
+    for key, raw in raws.items():
+        if key == "__metadata__":
+            raise TernzipError(f"{name}: tensor {key!r}: .safetensors reserves the name: decompress to .pt")
+        if raw.dtype.safetensors is None or (raw.dtype.safetensors == "F4" and not raw.shape):
+            raise TernzipError(
+                f"{name}: tensor {key!r}: .safetensors has no {raw.dtype.name}: decompress to .pt"
+            )
+        copied += raw.data.nbytes if key in ties else 0
+        if copied > _MAX_COPIES:
+            raise TernzipError(
+                f"{name}: tensor {key!r}: tied to {ties[key]!r}: expected at most {_MAX_COPIES:,} bytes of copies "
+                f"in a .safetensors file, found {copied:,} so far: decompress to .pt, which keeps ties"
+            )

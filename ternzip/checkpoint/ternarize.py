@@ -13,23 +13,28 @@ import torch
 from ternzip._core.errors import TernzipError
 from ternzip._core.symbols import SymbolCounts
 from ternzip._core.tensor import RawTensor, Tie
+from ternzip._core.text import listed
 from ternzip.checkpoint.base import Checkpoint
 from ternzip.codecs.ternary import detect, is_weight
 from ternzip.io.tensors import from_raw, to_raw
 from ternzip.ops import count_symbols, ternarize
 
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
 
 @dataclass
-class Ternarization:
-    """Which tensors become ternary, and how.
+class PostTrainingTernarization:
+    """Which trained tensors become ternary as they are stored, and how; and, after a pass, what was done.
 
     Attributes:
         delta: the fixed threshold Delta of Eq. 5, or None for TWN's: 0.7 times the mean magnitude of each
             tensor (arXiv 1605.04711).
         scaled: levels of plus and minus the mean magnitude of the kept weights instead of plus and minus 1.
-        skip: patterns (``fc.*``) of names to leave alone.
+        skip: patterns (``fc.*``) of names to leave alone; each must match a tensor.
         counts: symbols of what has been ternarized so far.
         changed, kept: names of floating-point tensors of two or more dimensions, as the pass meets them.
+
+    Raises TernzipError for a delta that is negative or not finite.
     """
 
     delta: float | None
@@ -44,7 +49,16 @@ class Ternarization:
             raise TernzipError(f"delta: expected a finite threshold of at least 0, found {self.delta}")
 
     def applied_to(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint with its weights ternarized as they are read."""
+        """The checkpoint with its weights ternarized as they are read.
+
+        Raises TernzipError where a pattern of `skip` matches no tensor: what it meant would become ternary.
+        """
+        for pattern in self.skip:
+            if not any(fnmatchcase(name, pattern) for name in checkpoint.sizes):
+                raise TernzipError(
+                    f"{checkpoint.name}: skip: no tensor matches {pattern!r}: "
+                    f"expected one of {listed(list(checkpoint.sizes), 8)}"
+                )
 
         def tensors() -> Iterator[tuple[str, RawTensor | Tie]]:
             for name, raw in checkpoint.tensors():
@@ -53,13 +67,10 @@ class Ternarization:
         return dataclasses.replace(checkpoint, tensors=tensors)
 
     def _convert(self, file: str, name: str, raw: RawTensor) -> RawTensor:
+        if len(raw.shape) < 2:
+            return raw
         tensor = from_raw(name, raw)
-        if tensor.dim() < 2 or tensor.dtype not in (
-            torch.float64,
-            torch.float32,
-            torch.float16,
-            torch.bfloat16,
-        ):
+        if tensor.dtype not in _FLOATS:
             return raw
         found = detect(raw)
         is_ternary = found is not None and is_weight(raw.shape, found.counts)

@@ -1,14 +1,64 @@
-"""Proves a .tnz file whole, and equal to a checkpoint."""
+"""Proves a .tnz file whole, and equal to a checkpoint: what `ternzip verify` does, for Python."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ternzip._core.tensor import RawTensor, Tie
-from ternzip.checkpoint.base import Checkpoint
+from ternzip.checkpoint.base import Checkpoint, Source
+from ternzip.checkpoint.load import as_checkpoint, as_reader
 from ternzip.container.reader import Reader
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What a check found.
+
+    Attributes:
+        file: the .tnz file's name; it is whole, or there would be no report.
+        tensors: how many it holds.
+        against: the checkpoint's name, if there was one to compare with.
+        differences: one line for each.
+        not_compared: what the checkpoint holds beside what a .tnz file can hold, a few words each.
+    """
+
+    file: str
+    tensors: int
+    against: str | None = None
+    differences: list[str] = field(default_factory=list)
+    not_compared: list[str] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        return not self.differences
+
+
+def verify(
+    source: Source | Reader, against: Source | Checkpoint | None = None, *, threads: int | None = None
+) -> VerifyReport:
+    """Checks every checksum of a .tnz file and decodes everything; compares it with a checkpoint bit for bit.
+
+    The checkpoint is read by PyTorch's and the safetensors library's own readers, not by those of `compress`, so
+    that no mistake can confirm itself. They read it at once: that takes memory for the whole file, and for
+    .safetensors twice (of a sharded folder, one file at a time).
+
+    Args:
+        source: a .tnz file, a stream with the bytes of one, or a reader that is open already.
+        against: any checkpoint `compress` takes, or one that was opened with `whole`.
+        threads: how many threads decode; None: all processors.
+
+    Raises TernzipError for a file or a checkpoint that is missing or damaged; that the two differ is no error.
+    """
+    with as_reader(source) as reader:
+        count = check_all(reader, threads)
+        if against is None:
+            return VerifyReport(reader.name, count)
+        with as_checkpoint(against, whole=True) as checkpoint:
+            found = list(differences(reader, checkpoint, threads))
+            return VerifyReport(reader.name, count, checkpoint.name, found, list(checkpoint.not_stored))
 
 
 def check_all(reader: Reader, threads: int | None = None) -> int:

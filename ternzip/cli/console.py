@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ternzip._core.errors import DestinationExists
+
 if TYPE_CHECKING:
     from ternzip.container.progress import Progress
 
@@ -14,6 +16,20 @@ if TYPE_CHECKING:
 def say(message: str) -> None:
     """One line for the person, out of the way of data on stdout."""
     print(one_line(message), file=sys.stderr)
+
+
+def told(error: BaseException) -> str:
+    """What the person is told of an error: one line, with the option that helps where there is one."""
+    if isinstance(error, DestinationExists):
+        return one_line(f"{error}; it is only replaced with --force")
+    if isinstance(error, OSError) and error.filename:
+        return one_line(f"{error.filename}: {error.strerror}")
+    return one_line(str(error) or type(error).__name__)
+
+
+def print_error(error: BaseException) -> None:
+    """The one line of an error on stderr."""
+    print(f"ternzip: error: {told(error)}", file=sys.stderr)
 
 
 def one_line(message: str) -> str:
@@ -44,9 +60,3 @@ def progress_bar(title: str, total_bytes: int) -> Iterator[Progress | None]:
 def plural(count: int, word: str) -> str:
     """``1 tensor``, ``2 tensors``."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
-def listed(names: list[str], most: int = 3) -> str:
-    """The first names, and how many follow."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

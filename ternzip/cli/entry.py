@@ -6,15 +6,15 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from ternzip._core.errors import TernzipError
 from ternzip.cli import files, training
 from ternzip.cli.app import UsageError, app
-from ternzip.cli.console import one_line
+from ternzip.cli.console import print_error
 
 COMMANDS = (files, training)
 """The modules whose commands `app` has: importing them puts the commands there."""
@@ -26,6 +26,11 @@ def main() -> NoReturn:
     debug = "--debug" in arguments
     # The option is welcome anywhere on the line, not only before the command.
     arguments = [argument for argument in arguments if argument != "--debug"]
+    with _buffered_stdout():
+        _run(arguments, debug)
+
+
+def _run(arguments: list[str], debug: bool) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names may hold what the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
@@ -38,7 +43,7 @@ def main() -> NoReturn:
     except TernzipError as error:
         if debug:
             raise
-        print(f"ternzip: error: {one_line(str(error))}", file=sys.stderr)
+        print_error(error)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:
         _discard_output()  # whoever read it has gone
@@ -46,31 +51,56 @@ def main() -> NoReturn:
     except (OSError, MemoryError) as error:
         if debug:
             raise
-        reason = (
-            f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
-        )
-        print(f"ternzip: error: {one_line(str(reason) or type(error).__name__)}", file=sys.stderr)
+        print_error(error)
         _discard_output()
         sys.exit(1)
     raise AssertionError("unreachable")  # pragma: no cover - typer exits
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Within this context, requests to end (of kill, a scheduler, a closed terminal) end the command as an exception
-    does, so that half-written files are removed on the way. One that is ignored stays so, as under nohup."""
+def _buffered_stdout() -> Iterator[None]:
+    """Unbuffered (PYTHONUNBUFFERED=1), what a full disk or a pipe does not take would be lost unsaid.
 
-    def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)  # what a shell reports of a process that a signal ended
-
-    requests = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    caught = [number for number in requests if signal.getsignal(number) is signal.SIG_DFL]
-    for number in caught:
-        signal.signal(number, end)
+    A buffered writer writes all or raises.
+    """
+    original = sys.stdout
+    if not isinstance(original, io.TextIOWrapper) or not isinstance(original.buffer, io.RawIOBase):
+        yield
+        return
+    buffered = io.BufferedWriter(original.buffer)
+    sys.stdout = io.TextIOWrapper(buffered, encoding=original.encoding, line_buffering=True)
     try:
         yield
     finally:
-        for number in caught:
+        text, sys.stdout = sys.stdout, original
+        with suppress(OSError):  # said already
+            text.detach()
+            buffered.detach()
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind like an error, so that no half-written file stays behind."""
+
+    def leave(number: int, frame: object) -> NoReturn:
+        del frame
+        sys.exit(128 + number)
+
+    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    # Only the main thread has signals; what is ignored (nohup) or handled already stays so.
+    mine = [
+        number
+        for number in numbers
+        if number is not None
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in mine:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in mine:
             signal.signal(number, signal.SIG_DFL)
 
 

@@ -1,11 +1,11 @@
-"""compress, decompress, inspect, verify."""
+"""compress, decompress, inspect, verify: they parse, call and print; the work is in `ternzip.checkpoint`."""
 
 from __future__ import annotations
 
-import json
-import shutil
+import math
+import os
 import sys
-import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from enum import Enum
 from pathlib import Path
@@ -15,20 +15,23 @@ import typer
 
 from ternzip._core.errors import TernzipError
 from ternzip.cli.app import app
-from ternzip.cli.console import listed, one_line, plural, progress_bar, say
+from ternzip.cli.console import plural, print_error, progress_bar, say, told
 from ternzip.cli.reports import (
-    report_rounding,
-    report_skipped,
-    report_ternarization,
+    compress_json,
+    failure_json,
+    print_json,
+    report_compressed,
+    report_not_compared,
     summary,
+    tell,
     tensors_json,
     total_json,
+    verify_json,
 )
 
 if TYPE_CHECKING:
-    from ternzip.checkpoint.base import Checkpoint
-    from ternzip.container.describe import FileInfo
-    from ternzip.container.writer import Options
+    from ternzip.checkpoint.base import Checkpoint, Source
+    from ternzip.container.reader import Reader
 
 STDIO = "-"
 DELTA = 0.1
@@ -59,26 +62,34 @@ class FloatDType(str, Enum):
     float16 = "float16"
 
 
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"expected a finite number, found {value}")
+    return value
+
+
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads to use.", show_default="all processors")
 ]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace DST if it exists.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace DST if it exists; never SRC.")]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="DST", help="The file to write, of one SRC; - is stdout."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
 
 
 @app.command()
 def compress(
-    src: Annotated[
-        str,
+    paths: Annotated[
+        list[str],
         typer.Argument(
-            metavar="SRC",
-            help="A .pt, .pth, .ckpt, .safetensors or .tnz file, a folder with a shard index, or - (stdin).",
+            metavar="SRC... [DST]",
+            help="Each SRC, a .pt, .pth, .ckpt, .safetensors or .tnz file, a folder with a shard index, or - "
+            "(stdin), becomes its stem + .tnz. Of two paths the second is DST if it ends in .tnz or is - (stdout).",
         ),
     ],
-    dst: Annotated[
-        str | None,
-        typer.Argument(metavar="[DST]", help="The .tnz file; default: SRC's stem + .tnz; - is stdout."),
-    ] = None,
+    output: Output = None,
     codec: Annotated[
         Codec, typer.Option("--codec", help="Codec for ternary tensors; auto keeps the smallest for each.")
     ] = Codec.auto,
@@ -120,6 +131,7 @@ def compress(
         typer.Option(
             "--delta",
             min=0,
+            callback=_finite,
             help="The fixed threshold.",
             show_default=f"{DELTA}",
             rich_help_panel="Ternarize",
@@ -143,122 +155,85 @@ def compress(
         ),
     ] = None,
 ) -> None:
-    """Compress a checkpoint into a .tnz file that restores every bit."""
-    from ternzip.checkpoint.load import open_checkpoint
-    from ternzip.container.writer import Options
-
+    """Compress checkpoints into .tnz files that restore every bit of their tensors."""
     is_twn = threshold is Threshold.twn
     asked = {"--threshold": is_twn, "--delta": delta is not None, "--scale": scale, "--skip": bool(skip)}
     if not ternarize and any(asked.values()):
         raise typer.BadParameter("needs --ternarize", param_hint=" ".join(o for o, on in asked.items() if on))
     if is_twn and delta is not None:
         raise typer.BadParameter("twn finds its own threshold", param_hint="--delta")
-    target = dst or _default_target(src, ".tnz")
-    _check_output(target, force)
-    with closing(open_checkpoint(src)) as checkpoint:
-        report_skipped(checkpoint)
-        ternarization = None
-        if ternarize:
-            from ternzip.checkpoint.ternarize import Ternarization
+    pairs = _pairs(paths, output, (".tnz",), ".tnz")
 
-            fixed = DELTA if delta is None else delta
-            ternarization = Ternarization(None if is_twn else fixed, is_twn or scale, tuple(skip or ()))
-            checkpoint = ternarization.applied_to(checkpoint)
-        elif checkpoint.latent:
-            say(
-                f"ternzip: note: {listed(checkpoint.latent)}: latent full-precision weights, stored as such. "
-                "For ternary ones, load them into the prepared model, call ternzip.convert(model) and save "
-                "its state_dict; or add --ternarize --delta DELTA."
+    def compress_one(src: str, dst: str) -> dict[str, Any]:
+        from ternzip.checkpoint import compress as checkpoint
+
+        _check_target(src, dst, force)
+        with (
+            closing(_open_checkpoint(src)) as opened,
+            progress_bar("compress", opened.tensor_bytes) as progress,
+        ):
+            report = checkpoint.compress(
+                opened,
+                sys.stdout.buffer if dst == STDIO else dst,
+                codec=codec.value,
+                effort=effort,
+                threads=threads,
+                overwrite=force,
+                merge_zeros=merge_zeros,
+                ternarize=None if not ternarize else "twn" if is_twn else DELTA if delta is None else delta,
+                scale=scale,
+                skip=skip or (),
+                float_dtype=None if float_dtype is None else float_dtype.value,
+                progress=progress,
             )
-        rounding = None
-        if float_dtype is not None:
-            import torch
+        report_compressed(report, merge_zeros)
+        if not as_json:
+            tell(summary(src, dst, report), to_stderr=dst == STDIO)
+        return compress_json(src, dst, report)
 
-            from ternzip.checkpoint.rounding import Rounding
-
-            rounding = Rounding(getattr(torch, float_dtype.value))
-            checkpoint = rounding.applied_to(checkpoint)
-        options = Options(codec=codec.value, effort=effort, merge_zeros=merge_zeros, threads=threads)
-        info = _write_tnz(checkpoint, target, options, force)
-    if ternarization is not None:
-        report_ternarization(ternarization)
-    if rounding is not None:
-        report_rounding(rounding)
-    if merge_zeros:
-        say("ternzip: note: signs of zeros in ternary tensors were dropped (--merge-zeros).")
-    source_bytes = _size_on_disk(src)
-    if as_json:
-        _print_json({"source": src, "source_bytes": source_bytes, "file": target, **total_json(info)}, target)
-    else:
-        _tell(summary(src, source_bytes, target, info), target)
-
-
-def _write_tnz(checkpoint: Checkpoint, target: str, options: Options, force: bool) -> FileInfo:
-    from ternzip.container.describe import describe_file
-    from ternzip.container.reader import Reader
-    from ternzip.container.writer import write_container
-    from ternzip.io.atomic import atomic_file
-
-    with progress_bar("compress", sum(checkpoint.sizes.values())) as progress:
-        if target == STDIO:
-            # The preamble is written last, so the file is made on disk and then sent.
-            with tempfile.TemporaryDirectory(prefix="ternzip-") as folder:
-                whole = Path(folder) / "stdout.tnz"
-                with whole.open("w+b") as stream:
-                    write_container(
-                        stream,
-                        checkpoint.tensors(),
-                        options=options,
-                        metadata=checkpoint.metadata,
-                        progress=progress,
-                    )
-                with Reader.open(whole) as reader, whole.open("rb") as stream:
-                    info = describe_file(reader)
-                    shutil.copyfileobj(stream, sys.stdout.buffer)
-                    sys.stdout.buffer.flush()
-                    return info
-        with atomic_file(target, overwrite=force) as stream:
-            write_container(
-                stream, checkpoint.tensors(), options=options, metadata=checkpoint.metadata, progress=progress
-            )
-    with Reader.open(target) as reader:
-        return describe_file(reader)
+    _for_each(pairs, compress_one, as_json)
 
 
 @app.command()
 def decompress(
-    src: Annotated[str, typer.Argument(metavar="SRC", help="A .tnz file, or - for stdin.")],
-    dst: Annotated[
-        str | None,
+    paths: Annotated[
+        list[str],
         typer.Argument(
-            metavar="[DST]",
-            help="A .pt, .pth or .safetensors file; default: SRC's stem + .safetensors; - for stdout.",
+            metavar="SRC... [DST]",
+            help="Each SRC, a .tnz file or - (stdin), becomes its stem + .safetensors. Of two paths the second is "
+            "DST if it ends in .pt, .pth or .safetensors or is - (stdout, which gets .safetensors).",
         ),
-    ] = None,
+    ],
+    output: Output = None,
     threads: Threads = None,
     force: Force = False,
 ) -> None:
-    """Restore the checkpoint in a .tnz file, bit for bit."""
-    target = dst or _default_target(src, ".safetensors")
-    _check_output(target, force)
-    with closing(_open_tnz(src)) as reader:
-        if target != STDIO and Path(target).suffix not in (".pt", ".pth", ".safetensors"):
+    """Restore the checkpoints in .tnz files, bit for bit."""
+    suffixes = (".pt", ".pth", ".safetensors")
+    pairs = _pairs(paths, output, suffixes, ".safetensors")
+    for _, dst in pairs:
+        if dst != STDIO and Path(dst).suffix not in suffixes:
             raise typer.BadParameter(
-                f"{target}: expected a name ending in .pt, .pth or .safetensors", param_hint="DST"
+                f"{dst}: expected a name ending in .pt, .pth or .safetensors", param_hint="DST"
             )
-        from ternzip.checkpoint.store import write_checkpoint, write_safetensors
-        from ternzip.io.tensors import to_tensors
 
-        with progress_bar("decompress", sum(entry.nbytes for entry in reader.entries.values())) as progress:
-            tensors = to_tensors(reader.read_all(threads=threads, progress=progress))
-        if target == STDIO:
-            lost = write_safetensors(tensors, sys.stdout.buffer, metadata=reader.metadata)
-            sys.stdout.buffer.flush()
-        else:
-            lost = write_checkpoint(tensors, target, metadata=reader.metadata, overwrite=force)
-    for line in lost:
-        say(f"ternzip: note: {line}")
-    _tell(f"{src} -> {target}: {plural(len(tensors), 'tensor')} restored", target)
+    def decompress_one(src: str, dst: str) -> dict[str, Any]:
+        from ternzip.checkpoint import decompress as checkpoint
+
+        _check_target(src, dst, force)
+        with _open_tnz(src) as reader:
+            total = sum(entry.nbytes for entry in reader.entries.values())
+            with progress_bar("decompress", total) as progress:
+                target = sys.stdout.buffer if dst == STDIO else dst
+                report = checkpoint.decompress(
+                    reader, target, threads=threads, overwrite=force, progress=progress
+                )
+        if report.not_stored:
+            say(f"ternzip: note: {dst}: not stored: {'; '.join(report.not_stored)}")
+        tell(f"{src} -> {dst}: {plural(report.tensors, 'tensor')} restored", to_stderr=dst == STDIO)
+        return {}
+
+    _for_each(pairs, decompress_one, as_json=False)
 
 
 @app.command()
@@ -269,10 +244,10 @@ def inspect(
     """Show what a .tnz file holds and what it costs, without decoding it."""
     from ternzip.container.describe import describe_file
 
-    with closing(_open_tnz(src)) as reader:
+    with failure_json(as_json, {"file": src}), _open_tnz(src) as reader:
         info = describe_file(reader)
     if as_json:
-        _print_json({"tensors": tensors_json(info), "total": total_json(info), "metadata": info.metadata})
+        print_json({"tensors": tensors_json(info), "total": total_json(info), "metadata": info.metadata})
     else:
         from ternzip.cli.tables import print_file
 
@@ -284,93 +259,126 @@ def verify(
     src: Annotated[str, typer.Argument(metavar="SRC", help="A .tnz file, or - for stdin.")],
     against: Annotated[
         str | None,
-        typer.Option("--against", metavar="CHECKPOINT", help="Compare with this checkpoint, bit for bit."),
+        typer.Option(
+            "--against",
+            metavar="CHECKPOINT",
+            help="Compare with this checkpoint, bit for bit. It is read whole, by its own library and not as "
+            "compress reads it: that takes memory for all of it.",
+        ),
     ] = None,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Check every checksum and decode everything; compare with a checkpoint on demand."""
-    from ternzip.checkpoint.verify import check_all, differences
+    from ternzip.checkpoint import verify as checkpoint
 
-    found: list[str] = []
-    with closing(_open_tnz(src)) as reader:
-        count = check_all(reader, threads)
-        if against is not None:
-            from ternzip.checkpoint.load import open_checkpoint
-
-            with closing(open_checkpoint(against)) as checkpoint:
-                found = list(differences(reader, checkpoint, threads))
+    if src == against == STDIO:
+        raise typer.BadParameter("stdin can only be read once", param_hint="--against")
+    with failure_json(as_json, {"file": src, "against": against, "equal": False}), _open_tnz(src) as reader:
+        if against is None:
+            report = checkpoint.verify(reader, threads=threads)
+        else:
+            with closing(_open_checkpoint(against, whole=True)) as other:
+                report = checkpoint.verify(reader, other, threads=threads)
+    report_not_compared(report)
     if as_json:
-        _print_json(
-            {"file": src, "tensors": count, "against": against, "equal": not found, "differences": found}
-        )
-    if found:
-        for line in found[1:20]:
+        print_json(verify_json(src, against, report))
+    if report.differences:
+        for line in report.differences[1:20]:
             say(f"ternzip: {line}")
+        found = report.differences
         raise TernzipError(f"{src} differs from {against} in {plural(len(found), 'place')}: {found[0]}")
     if not as_json:
         same = f", equal to {against} bit for bit" if against else ""
-        _tell(f"{src}: {plural(count, 'tensor')} whole{same}")
+        tell(f"{src}: {plural(report.tensors, 'tensor')} whole{same}")
 
 
-def _open_tnz(src: str) -> Any:
-    from ternzip.container.reader import Reader
-    from ternzip.container.sources import BufferSource
-
-    if src == STDIO:
-        return Reader(BufferSource(sys.stdin.buffer.read(), "<stdin>"))
-    return Reader.open(src)
+def _pairs(
+    paths: list[str], output: str | None, endings: tuple[str, ...], default: str
+) -> list[tuple[str, str]]:
+    """(SRC, DST) of each file to be made: several SRC as zstd takes them, or one SRC with its DST."""
+    if output is not None:
+        if len(paths) > 1:
+            raise typer.BadParameter(f"expected one SRC, found {len(paths)}", param_hint="--output")
+        return [(paths[0], output)]
+    if len(paths) == 2:
+        src, dst = paths
+        is_target = dst == STDIO or Path(dst).suffix in endings
+        if is_target and Path(src).suffix in endings and os.path.exists(dst):
+            raise typer.BadParameter(f"{dst}: a second SRC, or DST? Name DST with --output", param_hint="DST")
+        if is_target:
+            return [(src, dst)]
+        if not os.path.exists(dst):
+            expected = " or ".join(endings)
+            raise typer.BadParameter(
+                f"{dst}: no such SRC, and DST is expected to end in {expected}", param_hint="DST"
+            )
+    if len(paths) > 1 and STDIO in paths:
+        raise typer.BadParameter("- cannot be one of several SRC", param_hint="SRC")
+    pairs = [(src, _default_target(src, default)) for src in paths]
+    owners: dict[str, str] = {}
+    for src, dst in pairs:
+        if owners.setdefault(dst, src) != src:
+            raise typer.BadParameter(f"{owners[dst]} and {src} would both become {dst}", param_hint="SRC")
+    return pairs
 
 
 def _default_target(src: str, suffix: str) -> str:
-    if src == STDIO:
-        return STDIO
-    path = Path(src)
-    if path.is_dir():
-        return f"{path if path.name not in ('', '..') else path.resolve()}{suffix}"
-    name = path.name
-    for ending in (".safetensors.index.json", path.suffix):
-        if ending and name.endswith(ending):
-            name = name.removesuffix(ending)
-            break
-    return str(path.with_name(name + suffix))
+    from ternzip.checkpoint.targets import default_target
+
+    return STDIO if src == STDIO else str(default_target(src, suffix))
 
 
-def _check_output(target: str, force: bool) -> None:
-    """Finds out before the work whether the result can be kept."""
-    if target == STDIO:
-        if sys.stdout.isatty():
-            raise typer.BadParameter(
-                "refusing to write binary data to a terminal: redirect stdout", param_hint="DST"
-            )
+def _for_each(
+    pairs: list[tuple[str, str]], work: Callable[[str, str], dict[str, Any]], as_json: bool
+) -> None:
+    """Does the work for each; of several, one that fails does not stop the others."""
+    if len(pairs) == 1:
+        with failure_json(as_json, {"source": pairs[0][0], "file": pairs[0][1]}):
+            result = work(*pairs[0])
+        if as_json:
+            print_json(result, to_stderr=pairs[0][1] == STDIO)
         return
-    path = Path(target)
-    if path.is_dir():
-        raise TernzipError(f"{target}: cannot write: is a directory")
-    if path.exists() and not path.is_file():
-        raise TernzipError(f"{target}: cannot write: not a regular file")
-    if path.exists() and not force:
-        raise TernzipError(f"{target}: exists already; it is only replaced with --force")
-    if not path.parent.is_dir():
-        raise TernzipError(f"{target}: cannot write: no folder {path.parent}")
+    results = []
+    for src, dst in pairs:
+        try:
+            results.append(work(src, dst))
+        except TernzipError as error:
+            print_error(error)
+            results.append({"source": src, "file": dst, "error": told(error)})
+    if as_json:
+        print_json({"files": results})
+    if any("error" in result for result in results):
+        raise typer.Exit(1)
 
 
-def _size_on_disk(src: str) -> int | None:
-    path = Path(src)
-    if src == STDIO:
-        return None
-    if path.name.endswith(".index.json"):
-        path = path.parent
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    return path.stat().st_size
+def _check_target(src: str, dst: str, force: bool) -> None:
+    """Finds out before the source is read whether the result can be kept."""
+    from ternzip.checkpoint.targets import check_target
+
+    if dst != STDIO:
+        check_target(dst, sources=[src], overwrite=force)
+    elif sys.stdout.isatty():
+        raise typer.BadParameter(
+            "refusing to write binary data to a terminal: redirect stdout", param_hint="DST"
+        )
 
 
-def _tell(message: str, target: str = "") -> None:
-    """Results go to stdout, unless the data does."""
-    print(one_line(message), file=sys.stderr if target == STDIO else sys.stdout)
+def _open_checkpoint(path: str, *, whole: bool = False) -> Checkpoint:
+    from ternzip.checkpoint.load import open_checkpoint
+
+    return open_checkpoint(_source(path), name=_name(path), whole=whole)
 
 
-def _print_json(value: object, target: str = "") -> None:
-    text = json.dumps(value, indent=2, allow_nan=False)
-    print(text, file=sys.stderr if target == STDIO else sys.stdout)
+def _open_tnz(path: str) -> Reader:
+    from ternzip.checkpoint.load import open_tnz
+
+    return open_tnz(_source(path), name=_name(path))
+
+
+def _source(path: str) -> Source:
+    return sys.stdin.buffer if path == STDIO else path
+
+
+def _name(path: str) -> str:
+    return "<stdin>" if path == STDIO else path

@@ -2,24 +2,75 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ternzip.cli.console import listed, plural, say
+from ternzip._core.errors import TernzipError
+from ternzip._core.text import listed
+from ternzip.cli.console import one_line, plural, say, told
 
 if TYPE_CHECKING:
-    from ternzip.checkpoint.base import Checkpoint
+    from ternzip.checkpoint.compress import CompressReport
     from ternzip.checkpoint.rounding import Rounding
-    from ternzip.checkpoint.ternarize import Ternarization
+    from ternzip.checkpoint.ternarize import PostTrainingTernarization
+    from ternzip.checkpoint.verify import VerifyReport
     from ternzip.container.describe import FileInfo
 
-
-def report_skipped(checkpoint: Checkpoint) -> None:
-    for name in checkpoint.skipped:
-        say(f"ternzip: note: {checkpoint.name}: {name!r} is not a tensor of the model and is not stored.")
+SCHEMA = 1
+"""Version of everything --json prints; a change that a script could notice raises it."""
 
 
-def report_ternarization(done: Ternarization) -> None:
+def tell(message: str, *, to_stderr: bool = False) -> None:
+    """Results go to stdout, unless the data does."""
+    print(one_line(message), file=sys.stderr if to_stderr else sys.stdout)
+
+
+def print_json(value: Mapping[str, Any], *, to_stderr: bool = False) -> None:
+    text = json.dumps({"schema": SCHEMA, **value}, indent=2, allow_nan=False)
+    print(text, file=sys.stderr if to_stderr else sys.stdout)
+
+
+@contextmanager
+def failure_json(wanted: bool, about: Mapping[str, Any]) -> Iterator[None]:
+    """Scripts that asked for JSON get the error in it too."""
+    try:
+        yield
+    except TernzipError as error:
+        if wanted:
+            print_json(
+                {**about, "error": told(error)}, to_stderr=about.get("file") == "-" and "source" in about
+            )
+        raise
+
+
+def report_compressed(report: CompressReport, merge_zeros: bool) -> None:
+    """What was changed on the way in, and what was left out: a line each."""
+    if report.ternarized is not None:
+        report_ternarization(report.ternarized)
+    if report.rounded is not None:
+        report_rounding(report.rounded)
+    if merge_zeros:
+        say("ternzip: note: signs of zeros in ternary tensors were dropped (--merge-zeros).")
+    if report.latent:
+        say(
+            f"ternzip: note: {listed(report.latent)}: latent full-precision weights, stored as such. "
+            "For ternary ones, load them into the prepared model, call ternzip.convert(model) and save "
+            "its state_dict; or add --ternarize --delta DELTA."
+        )
+    if report.not_stored:
+        say(f"ternzip: note: {report.source}: not stored: {'; '.join(report.not_stored)}")
+
+
+def report_not_compared(report: VerifyReport) -> None:
+    if report.not_compared:
+        say(f"ternzip: note: {report.against}: not compared: {'; '.join(report.not_compared)}")
+
+
+def report_ternarization(done: PostTrainingTernarization) -> None:
     how = "0.7 x mean |w| of each tensor" if done.delta is None else f"Delta = {done.delta:g}"
     levels = "-+ mean |w| of the kept weights" if done.scaled else "-1 and +1"
     say(
@@ -39,10 +90,11 @@ def report_rounding(done: Rounding) -> None:
     )
 
 
-def summary(src: str, source_bytes: int | None, target: str, info: FileInfo) -> str:
-    ratio = f", {source_bytes / info.bytes:.1f} x smaller" if source_bytes else ""
-    before = f" ({source_bytes:,} bytes)" if source_bytes else ""
-    line = f"{src}{before} -> {target} ({info.bytes:,} bytes{ratio})"
+def summary(src: str, dst: str, report: CompressReport) -> str:
+    info = report.file
+    line = (
+        f"{src} ({report.source_bytes:,} bytes) -> {dst} ({info.bytes:,} bytes, {report.ratio:.1f} x smaller)"
+    )
     if not info.counts.total:
         return line + "; no ternary weights"
     return line + (
@@ -50,6 +102,28 @@ def summary(src: str, source_bytes: int | None, target: str, info: FileInfo) -> 
         f"{8 * info.ternary_bytes / info.counts.total:.4f} bits/weight "
         f"(order-0 entropy {8 * info.predicted_bytes / info.counts.total:.4f})"
     )
+
+
+def compress_json(src: str, dst: str, report: CompressReport) -> dict[str, Any]:
+    return {
+        "source": src,
+        "source_bytes": report.source_bytes,
+        "tensor_bytes": report.tensor_bytes,
+        "file": dst,
+        **total_json(report.file),
+        "not_stored": report.not_stored,
+    }
+
+
+def verify_json(src: str, against: str | None, report: VerifyReport) -> dict[str, Any]:
+    return {
+        "file": src,
+        "tensors": report.tensors,
+        "against": against,
+        "equal": report.equal,
+        "differences": report.differences,
+        "not_compared": report.not_compared,
+    }
 
 
 def tensors_json(info: FileInfo) -> list[dict[str, Any]]:

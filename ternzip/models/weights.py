@@ -25,7 +25,16 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def unwrap(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors without the `module.` or `model.` that a wrapper put before every name."""
+    """The model's tensors without the `module.` or `model.` that a wrapper put before every name.
+
+    Of a training checkpoint (Lightning's, say) they are those of its `state_dict`, not an optimizer's.
+    """
+    of_the_model = {
+        name.removeprefix("state_dict."): value
+        for name, value in tensors.items()
+        if name.startswith("state_dict.")
+    }
+    tensors = of_the_model or tensors
     for prefix in ("module.", "model."):
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}

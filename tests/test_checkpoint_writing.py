@@ -1,0 +1,121 @@
+"""Tensors written back as .pt and .safetensors: what each format keeps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from checkpoint_files import IN_SAFETENSORS
+from samples import ALL_DTYPES, assert_same, name_of, random_bits
+
+import ternzip
+from ternzip._core.errors import TernzipError
+from ternzip._core.tensor import RawTensor, Tie
+from ternzip.checkpoint.store import write_checkpoint
+from ternzip.container.reader import Reader
+
+
+def stored(tensors: Mapping[str, torch.Tensor]) -> dict[str, RawTensor | Tie]:
+    """The tensors as they come out of a .tnz file."""
+    with Reader.open(ternzip.save(tensors)) as reader:
+        return dict(reader.read_all())
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+def test_pt_files_keep_everything(tmp_path: Path) -> None:
+    tensors = {name_of(dtype): random_bits(dtype, 2, 4) for dtype in ALL_DTYPES}
+    tensors |= {"tied": tensors["float32"], "scalar": torch.tensor(1.0), "empty": torch.empty(0, 3)}
+    restored = stored(tensors)
+    for suffix in (".pt", ".pth"):
+        path = tmp_path / f"model{suffix}"
+        assert write_checkpoint(restored, str(path), metadata={}) == []
+        again = torch.load(path, weights_only=True)
+        assert_same(again, tensors)
+        assert again["tied"].data_ptr() == again["float32"].data_ptr()
+    lost = write_checkpoint(restored, str(path), metadata={"k": "v"}, overwrite=True)
+    assert lost == ["metadata (k): a .pt file has no place for it"]
+
+
+def test_each_tensor_of_a_pt_file_takes_its_own_bytes_only(tmp_path: Path) -> None:
+    """Small tensors share a block in a .tnz file, which must not be saved with each of them."""
+    tensors = {f"t{number}": torch.randn(1000) for number in range(50)}
+    path = tmp_path / "model.pt"
+    write_checkpoint(stored(tensors), str(path), metadata={})
+    assert path.stat().st_size < 50 * 4000 * 1.3
+
+
+def test_safetensors_files_keep_what_they_can(tmp_path: Path) -> None:
+    tensors = {name_of(dtype): random_bits(dtype, 2, 4) for dtype in IN_SAFETENSORS}
+    tensors |= {"tied": tensors["float32"], "scalar": torch.tensor(1.0), "empty": torch.empty(0, 3)}
+    path = tmp_path / "model.safetensors"
+    lost = write_checkpoint(stored(tensors), str(path), metadata={"k": "v"})
+    assert lost == [
+        "ties (tied): .safetensors holds a copy for each name",
+        "the order of tensors: .safetensors has its own, by type and name",
+    ]
+    found = safetensors.torch.load_file(path)
+    assert_same({name: found[name] for name in tensors}, tensors)
+    with safetensors.safe_open(path, "pt") as handle:
+        assert handle.metadata() == {"k": "v"}
+    assert write_checkpoint(stored({"a": torch.ones(1)}), str(path), metadata={}, overwrite=True) == []
+
+
+def test_what_safetensors_cannot_hold(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    for name, tensor, message in (
+        ("c", torch.tensor([1j], dtype=torch.complex128), "tensor 'c': .safetensors has no complex128"),
+        ("__metadata__", torch.ones(1), "tensor '__metadata__': .safetensors reserves the name"),
+    ):
+        with pytest.raises(TernzipError, match=f"{message}: decompress to .pt"):
+            write_checkpoint(stored({"a": torch.ones(1), name: tensor}), str(path), metadata={})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["model", "model.onnx", "model.tnz", "pt"])
+def test_other_suffixes_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TernzipError, match=r"expected a name ending in \.pt, \.pth, \.safetensors, found"):
+        write_checkpoint({}, str(tmp_path / name), metadata={})
+
+
+def test_existing_files_are_kept(tmp_path: Path) -> None:
+    for name in ("model.pt", "model.safetensors"):
+        path = tmp_path / name
+        path.write_bytes(b"mine")
+        with pytest.raises(TernzipError, match="exists already"):
+            write_checkpoint(stored({"a": torch.ones(1)}), str(path), metadata={})
+        assert path.read_bytes() == b"mine"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_stream_gets_what_a_file_gets(tmp_path: Path) -> None:
+    """Also one that takes few bytes at a time, as an unbuffered pipe does."""
+
+    class Slow(io.RawIOBase):
+        data = bytearray()
+
+        def write(self, data: object) -> int:
+            piece = bytes(memoryview(data))[:100]  # type: ignore[arg-type]
+            self.data += piece
+            return len(piece)
+
+    tensors = stored({"w": torch.randn(99, 9), "b": torch.ones(3)})
+    write_checkpoint(tensors, str(tmp_path / "model.safetensors"), metadata={"k": "v"})
+    stream = Slow()
+    write_checkpoint(tensors, stream, metadata={"k": "v"})
+    assert bytes(stream.data) == (tmp_path / "model.safetensors").read_bytes()
+
+
+def test_ties_beyond_all_disks_are_refused(tmp_path: Path) -> None:
+    """A few bytes of a .tnz file tie any number of names to one tensor."""
+    large = stored({"w": torch.zeros(1 << 20, 32)})
+    ties: dict[str, RawTensor | Tie] = {f"tie{number}": Tie("w") for number in range(33)}
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(
+        TernzipError, match="tensor 'tie32': tied to 'w': expected at most 4,294,967,296 bytes"
+    ):
+        write_checkpoint(large | ties, str(path), metadata={})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,99 @@
+"""compress --ternarize: never unasked, told, and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from cli_run import Run, fails, misused
+from samples import assert_same
+from torch import nn
+
+import ternzip
+
+
+@pytest.fixture
+def dense(folder: Path) -> dict[str, torch.Tensor]:
+    tensors = {"conv.weight": torch.randn(8, 4, 3, 3), "fc.weight": torch.randn(5, 8), "bias": torch.randn(5)}
+    torch.save(tensors, "dense.pt")
+    return tensors
+
+
+def test_full_precision_weights_are_never_ternarized_unasked(
+    run: Run, dense: dict[str, torch.Tensor]
+) -> None:
+    result = run("compress", "dense.pt")
+    assert (result.status, result.err) == (0, "")
+    assert result.text.endswith("; no ternary weights\n")
+    assert_same(ternzip.load_file("dense.tnz"), dense)
+
+
+def test_ternarize(run: Run, dense: dict[str, torch.Tensor]) -> None:
+    result = run("compress", "dense.pt", "--ternarize", "--delta", 0.5, "--skip", "fc.*")
+    assert result.status == 0
+    assert "ternarized 1 tensor (288 weights), Delta = 0.5, levels -1 and +1: " in result.err
+    assert "does not restore the full-precision weights" in result.err
+    assert "left 1 tensor as found: fc.weight" in result.err
+    found = ternzip.load_file("dense.tnz")
+    weight = dense["conv.weight"]
+    assert torch.equal(found["conv.weight"], torch.sign(weight) * (weight.abs() > 0.5))
+    assert_same({n: found[n] for n in ("fc.weight", "bias")}, {n: dense[n] for n in ("fc.weight", "bias")})
+    fails(run("verify", "dense.tnz", "--against", "dense.pt"), "'conv.weight'")
+
+
+def test_ternarize_by_default_and_as_twn(run: Run, dense: dict[str, torch.Tensor]) -> None:
+    assert "Delta = 0.1, levels -1 and +1" in run("compress", "dense.pt", "a.tnz", "--ternarize").err
+    result = run("compress", "dense.pt", "b.tnz", "--ternarize", "--threshold", "twn")
+    assert "0.7 x mean |w| of each tensor, levels -+ mean |w| of the kept weights" in result.err
+    result = run("compress", "dense.pt", "c.tnz", "--ternarize", "--scale", "--delta", "0.05")
+    assert "Delta = 0.05, levels -+ mean |w|" in result.err
+    weight = dense["fc.weight"]
+    level = weight[weight.abs() > 0.05].abs().double().mean().float()
+    with ternzip.safe_open("c.tnz") as file:
+        assert file.info("fc.weight").levels == (-level, level)
+
+
+def test_ternarize_must_be_asked_for(run: Run, dense: dict[str, torch.Tensor]) -> None:
+    for option in (["--delta", "0.1"], ["--threshold", "twn"], ["--scale"], ["--skip", "x"]):
+        misused(run("compress", "dense.pt", *option), option[0], "needs --ternarize")
+    misused(
+        run("compress", "dense.pt", "--ternarize", "--threshold", "twn", "--delta", "0.1"),
+        "its own threshold",
+    )
+    for delta in ("-0.1", "inf", "nan"):
+        misused(run("compress", "dense.pt", "--ternarize", "--delta", delta), "--delta")
+    misused(run("compress", "dense.pt", "--ternarize", "--threshold", "ttq"), "--threshold")
+    assert [path.name for path in Path().iterdir()] == ["dense.pt"]
+
+
+def test_weights_that_cannot_be_ternarized_leave_no_file(run: Run, folder: Path) -> None:
+    torch.save({"w": torch.tensor([[1.0, float("nan")]])}, "nan.pt")
+    fails(run("compress", "nan.pt", "--ternarize"), "nan.pt: tensor 'w': cannot ternarize")
+    assert [path.name for path in folder.iterdir()] == ["nan.pt"]
+
+
+def test_latent_weights_are_pointed_out(run: Run, folder: Path) -> None:
+    network = ternzip.prepare(nn.Sequential(nn.Linear(4, 4)))
+    torch.save(network.state_dict(), "latent.pt")
+    result = run("compress", "latent.pt")
+    assert result.status == 0
+    assert "0.parametrizations.weight.original: latent full-precision weights, stored as such" in result.err
+    assert "ternzip.convert(model)" in result.err
+    assert_same(ternzip.load_file("latent.tnz"), network.state_dict())
+    torch.save(ternzip.convert(network).state_dict(), "latent.pt")
+    assert "latent" not in run("compress", "latent.pt", "--force").err.replace("latent.pt", "")
+
+
+def test_a_pattern_that_skips_nothing_is_an_error(run: Run, dense: dict[str, torch.Tensor]) -> None:
+    """A typo must not make the head ternary."""
+    result = run("compress", "dense.pt", "--ternarize", "--skip", "cf.*")
+    fails(result, "dense.pt: skip: no tensor matches 'cf.*': expected one of conv.weight, fc.weight, bias")
+    assert [path.name for path in Path().iterdir()] == ["dense.pt"]
+
+
+@pytest.mark.parametrize("normalization", ["weight_norm", "spectral_norm"])
+def test_normalized_weights_are_not_announced_as_latent(run: Run, folder: Path, normalization: str) -> None:
+    layer = getattr(nn.utils.parametrizations, normalization)(nn.Linear(3, 3))
+    torch.save(layer.state_dict(), "normalized.pt")
+    assert "latent" not in run("compress", "normalized.pt").err
