@@ -66,7 +66,8 @@ def test_the_source_is_never_replaced(run: Run) -> None:
     before = Path("a.pt").read_bytes()
     for arguments in (["-f", "a.pt", "a.pt"], ["-f", "a.pt", "-o", "a.pt"], ["-f", "a.pt", "-o", "./a.pt"]):
         result = run("compress", *arguments)
-        assert result.status in (0, 1)
+        assert result.status == ("-o" in arguments)
+        assert len(result.text.splitlines()) == ("-o" not in arguments)  # a name given twice is done once
         assert Path("a.pt").read_bytes() == before
     fails(run("compress", "-f", "a.pt", "-o", "a.pt"), "a.pt: cannot write: it is the source")
     Path("a.tnz").unlink(missing_ok=True)

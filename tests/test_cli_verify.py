@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_run import Run, a_model, fails
+from cli_run import Run, a_model, fails, misused
 from samples import trits
 
 import ternzip
+from ternzip.cli import files
 
 
 def test_inspect(run: Run, tnz: Path) -> None:
@@ -202,3 +203,26 @@ def test_stdin_cannot_be_both(run: Run, tnz: Path) -> None:
     result = run("verify", "-", "--against", "-", stdin=tnz.read_bytes())
     assert result.status == 2
     assert "stdin can only be read once" in result.err
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "decompress"])
+def test_a_limit_of_memory(run: Run, tnz: Path, command: str) -> None:
+    size = sum(tensor.nbytes for name, tensor in a_model().items() if name != "tied")
+    words = f"at most {size - 1:,} bytes in memory"
+    fails(run(command, tnz, "--max-size", size - 1), words, f"found {size:,}")
+    assert run(command, tnz, "--max-size", f"{size}B").status == 0
+    for text in ("many", "2XB", "-1", "1e3"):
+        misused(run(command, tnz, "--max-size", text), "--max-size", "expected a size such as 2GB or 512MiB")
+
+
+def test_sizes() -> None:
+    sizes = {
+        "1000": 1000,
+        "2GB": 2 * 10**9,
+        "2g": 2 * 10**9,
+        "1.5 KiB": 1536,
+        "3TB": 3 * 10**12,
+        "512MiB": 1 << 29,
+    }
+    for text, size in sizes.items():
+        assert files._size(text) == size

@@ -77,7 +77,16 @@ def test_progress_adds_up(path: Path, float_dtype: str | None) -> None:
         ternzip.compress(
             checkpoint, float_dtype=float_dtype, progress=lambda name, nbytes: seen.append(nbytes)
         )
-        assert sum(seen) == checkpoint.tensor_bytes
+        assert sum(seen) == sum(checkpoint.sizes.values()) > checkpoint.tensor_bytes
+
+
+def test_limits_of_memory(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    ternzip.compress(path)
+    target, size = path.with_suffix(".tnz"), sum(t.nbytes for name, t in tensors.items() if name != "tied")
+    for call in (ternzip.decompress, ternzip.verify):
+        with pytest.raises(TernzipError, match=f"at most {size - 1:,} bytes in memory"):
+            call(target, max_bytes=size - 1)
+        call(target, max_bytes=size)
 
 
 def test_ternarizing(save: Callable[..., Path]) -> None:
@@ -146,6 +155,13 @@ def test_no_shard_is_replaced(tmp_path: Path) -> None:
     safetensors.torch.save_file({"w": torch.ones(3)}, folder / "model.safetensors")
     with pytest.raises(TernzipError, match="it is the source"):
         ternzip.compress(folder, folder / "model.safetensors", overwrite=True)
+
+
+def test_what_the_format_cannot_hold_names_the_source(save: Callable[..., Path]) -> None:
+    path = save({"w": torch.empty(0, 1 << 62)})
+    with pytest.raises(TernzipError, match=r"model\.pt: tensor 'w': shape: expected"):
+        ternzip.compress(path)
+    assert [file.name for file in path.parent.iterdir()] == ["model.pt"]
 
 
 def test_a_file_that_changes_meanwhile_leaves_no_file(

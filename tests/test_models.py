@@ -101,6 +101,17 @@ def test_wrapped_checkpoints_load(tmp_path: object) -> None:
         assert torch.equal(loaded.state_dict()[name], tensor), name
 
 
+def test_training_checkpoints_load(tmp_path: object) -> None:
+    """Their optimizer's tensors are no weights."""
+    source = models.fc3()
+    state = {f"model.{name}": value for name, value in source.state_dict().items()}
+    path = tmp_path / "last.ckpt"  # type: ignore[operator]
+    torch.save({"state_dict": state, "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}}]}, path)
+    loaded = models.load_weights(models.fc3(), path)
+    for name, tensor in source.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
 def test_weights_that_do_not_fit_are_named() -> None:
     model, state = models.fc3(), models.fc3().state_dict()
     with pytest.raises(TernzipError, match=r"1 missing, first fc1\.weight; 1 unknown, first other"):

@@ -77,7 +77,7 @@ NESTED: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str], list[str]]] 
         [
             "1 entry that is no tensor (optimizer.lr)",
             NESTING,
-            "keys that are not strings, but became such (optimizer.state.0)",
+            "types of keys that are no strings (optimizer.state.0)",
         ],
     ),
     "beside averaged weights": (
@@ -120,7 +120,7 @@ NESTED: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str], list[str]]] 
     "odd keys": (
         lambda t: {1: t["a"], (2, 3): t["b"], None: 4},
         ["1", "(2, 3)"],
-        ["1 entry that is no tensor (None)", "keys that are not strings, but became such (1, (2, 3))"],
+        ["1 entry that is no tensor (None)", "types of keys that are no strings (1, (2, 3))"],
     ),
     "lists and tuples": (
         lambda t: {**t, "list": [torch.ones(1), 3, (torch.zeros(1),)], "flag": True},

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from ternzip._core.errors import TernzipError
 from ternzip._core.streams import ByteStream, write_all
 from ternzip.checkpoint.base import Checkpoint, Source, named
 from ternzip.checkpoint.load import as_checkpoint
@@ -97,8 +98,7 @@ def compress(
         skip: with `ternarize`: patterns (``fc.*``) of names to leave alone.
         float_dtype: round float32 and float64 tensors that are not ternary to "bfloat16" or "float16". Not
             lossless.
-        progress: called with a tensor's name and its bytes in the source as each is written; they add up to
-            `Checkpoint.tensor_bytes`.
+        progress: called with a tensor's name and its bytes in the source as each is written, tied ones too.
 
     Raises:
         TernzipError: a checkpoint that is missing, damaged or changes meanwhile, a tensor the format cannot hold,
@@ -171,13 +171,18 @@ def _write(
     progress: Progress | None,
 ) -> FileInfo:
     def write(stream: IO[bytes]) -> None:
-        write_container(
-            stream,
-            checkpoint.tensors(),
-            options=options,
-            metadata=checkpoint.metadata,
-            progress=_in_source_bytes(progress, checkpoint.sizes),
-        )
+        try:
+            write_container(
+                stream,
+                checkpoint.tensors(),
+                options=options,
+                metadata=checkpoint.metadata,
+                progress=_in_source_bytes(progress, checkpoint.sizes),
+            )
+        except TernzipError as error:
+            if str(error).startswith(("tensor ", "metadata ")):  # what the format cannot hold
+                raise TernzipError(f"{checkpoint.name}: {error}") from None
+            raise
 
     if isinstance(target, str | os.PathLike):
         with atomic_file(target, overwrite=overwrite) as stream:

@@ -37,6 +37,7 @@ def decompress(
     *,
     threads: int | None = None,
     overwrite: bool = False,
+    max_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> DecompressReport:
     """Restores the checkpoint in a .tnz file, bit for bit.
@@ -47,16 +48,19 @@ def decompress(
             stem + .safetensors, beside it.
         threads: how many threads decode; None: all processors.
         overwrite: replace the target if it exists; never the source.
+        max_bytes: the most bytes that the tensors may take in memory, tied ones counted once; None: no limit. A
+            reader that is open already has its own.
         progress: called with a tensor's name and bytes as each is decoded.
 
     Raises:
-        TernzipError: a file that is missing, damaged or hostile, a tensor the target's format cannot hold, a
+        TernzipError: a file that is missing, damaged, hostile or beyond
+            `max_bytes`, a tensor the target's format cannot hold, a
             target that exists or cannot be written. No target is left behind.
         ValueError: a stream without a target.
     """
     if target is None and not isinstance(source, str | os.PathLike | Reader):
         raise ValueError("target: expected a path or a stream, as the source is a stream")
-    with as_reader(source) as reader:
+    with as_reader(source, max_bytes=max_bytes) as reader:
         place = default_target(reader.name, ".safetensors") if target is None else target
         if isinstance(place, str | os.PathLike):
             check_suffix(place)

@@ -57,7 +57,7 @@ class Entries:
         if self.is_nested:
             lines.append("the nesting of dictionaries and lists (names are paths)")
         for what, names in (
-            ("keys that are not strings, but became such", self.keys),
+            ("types of keys that are no strings", self.keys),
             ("attributes of dictionaries", self.attributes),
             ("requires_grad and torch.nn.Parameter", [n for n, t in tensors.items() if _is_trained(t)]),
             ("Python classes and attributes", [n for n, t in tensors.items() if _is_special(t)]),

@@ -27,12 +27,12 @@ def as_checkpoint(source: Source | Checkpoint, *, whole: bool = False) -> Iterat
 
 
 @contextmanager
-def as_reader(source: Source | Reader) -> Iterator[Reader]:
+def as_reader(source: Source | Reader, *, max_bytes: int | None = None) -> Iterator[Reader]:
     """An open .tnz file, as it is; anything else is opened, and closed in the end."""
     if isinstance(source, Reader):
         yield source
     else:
-        with open_tnz(source) as reader:
+        with open_tnz(source, max_bytes=max_bytes) as reader:
             yield reader
 
 
@@ -56,11 +56,18 @@ def open_checkpoint(source: Source, *, name: str | None = None, whole: bool = Fa
     return _from_file(SourceFile(content, name), content, whole)
 
 
-def open_tnz(source: Source, *, name: str | None = None) -> Reader:
-    """The .tnz file at a path, in a pipe or in a stream; TernzipError where it is missing or damaged."""
+def open_tnz(source: Source, *, name: str | None = None, max_bytes: int | None = None) -> Reader:
+    """The .tnz file at a path, in a pipe or in a stream; TernzipError where it is missing or damaged.
+
+    Reading refuses tensors that take more than `max_bytes` of memory.
+    """
     name = name or named(source)
     content = _content(source, name)
-    return Reader(BufferSource(content, name)) if isinstance(content, bytes) else Reader.open(content)
+    if isinstance(content, bytes):
+        return Reader(BufferSource(content, name), max_bytes=max_bytes)
+    if os.path.isfile(content) and not os.path.getsize(content):
+        raise TernzipError(f"{name}: expected a .tnz file, found an empty file")
+    return Reader.open(content, max_bytes=max_bytes)
 
 
 def _content(source: Source, name: str) -> str | bytes:

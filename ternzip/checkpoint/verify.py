@@ -37,7 +37,11 @@ class VerifyReport:
 
 
 def verify(
-    source: Source | Reader, against: Source | Checkpoint | None = None, *, threads: int | None = None
+    source: Source | Reader,
+    against: Source | Checkpoint | None = None,
+    *,
+    threads: int | None = None,
+    max_bytes: int | None = None,
 ) -> VerifyReport:
     """Checks every checksum of a .tnz file and decodes everything; compares it with a checkpoint bit for bit.
 
@@ -49,10 +53,13 @@ def verify(
         source: a .tnz file, a stream with the bytes of one, or a reader that is open already.
         against: any checkpoint `compress` takes, or one that was opened with `whole`.
         threads: how many threads decode; None: all processors.
+        max_bytes: the most bytes that the tensors may take in memory, tied ones counted once; None: no limit. A
+            reader that is open already has its own.
 
-    Raises TernzipError for a file or a checkpoint that is missing or damaged; that the two differ is no error.
+    Raises TernzipError for a file or a checkpoint that is missing or damaged, or a file beyond `max_bytes`; that the
+    two differ is no error.
     """
-    with as_reader(source) as reader:
+    with as_reader(source, max_bytes=max_bytes) as reader:
         count = check_all(reader, threads)
         if against is None:
             return VerifyReport(reader.name, count)

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import NoReturn
 
 from ternzip._core.errors import TernzipError
@@ -80,27 +81,22 @@ def _buffered_stdout() -> Iterator[None]:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind like an error, so that no half-written file stays behind."""
+    """Within this context, requests to end (of kill, a scheduler, a closed terminal) end the command as an exception
+    does, so that half-written files are removed on the way. One that is ignored stays so, as under nohup."""
 
-    def leave(number: int, frame: object) -> NoReturn:
-        del frame
-        sys.exit(128 + number)
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)  # what a shell reports of a process that a signal ended
 
-    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
-    # Only the main thread has signals; what is ignored (nohup) or handled already stays so.
-    mine = [
-        number
-        for number in numbers
-        if number is not None
-        and threading.current_thread() is threading.main_thread()
-        and signal.getsignal(number) is signal.SIG_DFL
-    ]
-    for number in mine:
-        signal.signal(number, leave)
+    requests = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        requests = []  # only the main thread may handle signals
+    caught = [number for number in requests if signal.getsignal(number) is signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        for number in mine:
+        for number in caught:
             signal.signal(number, signal.SIG_DFL)
 
 

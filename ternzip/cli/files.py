@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -68,6 +69,18 @@ def _finite(value: float | None) -> float | None:
     return value
 
 
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS |= {"KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
+
+
+def _size(text: str) -> int:
+    """Bytes of "2GB", "512 MiB" or "1000"."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?\s*", text.upper())
+    if found is None or found[2] not in _UNITS:
+        raise typer.BadParameter(f"expected a size such as 2GB or 512MiB, found {text!r}")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads to use.", show_default="all processors")
 ]
@@ -75,6 +88,16 @@ Force = Annotated[bool, typer.Option("--force", "-f", help="Replace DST if it ex
 Output = Annotated[
     str | None,
     typer.Option("--output", "-o", metavar="DST", help="The file to write, of one SRC; - is stdout."),
+]
+MaxSize = Annotated[
+    int | None,
+    typer.Option(
+        "--max-size",
+        parser=_size,
+        metavar="SIZE",
+        help="Refuse a file whose tensors take more memory, such as 2GB or 512MiB.",
+        show_default="no limit",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
 
@@ -170,7 +193,7 @@ def compress(
         _check_target(src, dst, force)
         with (
             closing(_open_checkpoint(src)) as opened,
-            progress_bar("compress", opened.tensor_bytes) as progress,
+            progress_bar("compress", sum(opened.sizes.values())) as progress,
         ):
             report = checkpoint.compress(
                 opened,
@@ -207,6 +230,7 @@ def decompress(
     output: Output = None,
     threads: Threads = None,
     force: Force = False,
+    max_size: MaxSize = None,
 ) -> None:
     """Restore the checkpoints in .tnz files, bit for bit."""
     suffixes = (".pt", ".pth", ".safetensors")
@@ -221,7 +245,7 @@ def decompress(
         from ternzip.checkpoint import decompress as checkpoint
 
         _check_target(src, dst, force)
-        with _open_tnz(src) as reader:
+        with _open_tnz(src, max_size) as reader:
             total = sum(entry.nbytes for entry in reader.entries.values())
             with progress_bar("decompress", total) as progress:
                 target = sys.stdout.buffer if dst == STDIO else dst
@@ -240,11 +264,16 @@ def decompress(
 def inspect(
     src: Annotated[str, typer.Argument(metavar="SRC", help="A .tnz file, or - for stdin.")],
     as_json: AsJson = False,
+    max_size: MaxSize = None,
 ) -> None:
     """Show what a .tnz file holds and what it costs, without decoding it."""
     from ternzip.container.describe import describe_file
 
     with failure_json(as_json, {"file": src}), _open_tnz(src) as reader:
+        if max_size is not None and reader.decoded_bytes > max_size:
+            raise TernzipError(
+                f"{src}: expected tensors of at most {max_size:,} bytes in memory, found {reader.decoded_bytes:,}"
+            )
         info = describe_file(reader)
     if as_json:
         print_json({"tensors": tensors_json(info), "total": total_json(info), "metadata": info.metadata})
@@ -268,13 +297,15 @@ def verify(
     ] = None,
     threads: Threads = None,
     as_json: AsJson = False,
+    max_size: MaxSize = None,
 ) -> None:
     """Check every checksum and decode everything; compare with a checkpoint on demand."""
     from ternzip.checkpoint import verify as checkpoint
 
     if src == against == STDIO:
         raise typer.BadParameter("stdin can only be read once", param_hint="--against")
-    with failure_json(as_json, {"file": src, "against": against, "equal": False}), _open_tnz(src) as reader:
+    about = {"file": src, "against": against, "equal": False}
+    with failure_json(as_json, about), _open_tnz(src, max_size) as reader:
         if against is None:
             report = checkpoint.verify(reader, threads=threads)
         else:
@@ -315,7 +346,7 @@ def _pairs(
             )
     if len(paths) > 1 and STDIO in paths:
         raise typer.BadParameter("- cannot be one of several SRC", param_hint="SRC")
-    pairs = [(src, _default_target(src, default)) for src in paths]
+    pairs = [(src, _default_target(src, default)) for src in dict.fromkeys(paths)]
     owners: dict[str, str] = {}
     for src, dst in pairs:
         if owners.setdefault(dst, src) != src:
@@ -370,10 +401,10 @@ def _open_checkpoint(path: str, *, whole: bool = False) -> Checkpoint:
     return open_checkpoint(_source(path), name=_name(path), whole=whole)
 
 
-def _open_tnz(path: str) -> Reader:
+def _open_tnz(path: str, max_size: int | None = None) -> Reader:
     from ternzip.checkpoint.load import open_tnz
 
-    return open_tnz(_source(path), name=_name(path))
+    return open_tnz(_source(path), name=_name(path), max_bytes=max_size)
 
 
 def _source(path: str) -> Source:
