@@ -102,8 +102,9 @@ def compress(
 
     Raises:
         TernzipError: a checkpoint that is missing, damaged or changes meanwhile, a tensor the format cannot hold,
-            a pattern that matches nothing, a target that exists or cannot be written. No target is left behind.
-        ValueError: an unknown codec, effort, threshold or type, or options that need `ternarize` without it.
+            a threshold that is none, a pattern that matches nothing, a target that exists or cannot be written.
+            No target is left behind.
+        ValueError: an unknown codec, effort, kind of threshold or type, or options that need `ternarize` without it.
     """
     _check_options(ternarize, scale, skip, float_dtype)
     if target is None and not isinstance(source, str | os.PathLike | Checkpoint):
