@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from enum import Enum
 from pathlib import Path
@@ -16,7 +14,7 @@ import typer
 
 from ternzip._core.errors import TernzipError
 from ternzip.cli.app import app
-from ternzip.cli.console import plural, print_error, progress_bar, say, told
+from ternzip.cli.console import plural, progress_bar, say
 from ternzip.cli.reports import (
     compress_json,
     failure_json,
@@ -29,12 +27,12 @@ from ternzip.cli.reports import (
     total_json,
     verify_json,
 )
+from ternzip.cli.sources import STDIO, for_each, pairs_of
 
 if TYPE_CHECKING:
     from ternzip.checkpoint.base import Checkpoint, Source
     from ternzip.container.reader import Reader
 
-STDIO = "-"
 DELTA = 0.1
 """Threshold of --ternarize unless another is given."""
 
@@ -185,7 +183,7 @@ def compress(
         raise typer.BadParameter("needs --ternarize", param_hint=" ".join(o for o, on in asked.items() if on))
     if is_twn and delta is not None:
         raise typer.BadParameter("twn finds its own threshold", param_hint="--delta")
-    pairs = _pairs(paths, output, (".tnz",), ".tnz")
+    pairs = pairs_of(paths, output, (".tnz",), ".tnz")
 
     def compress_one(src: str, dst: str) -> dict[str, Any]:
         from ternzip.checkpoint import compress as checkpoint
@@ -214,7 +212,7 @@ def compress(
             tell(summary(src, dst, report), to_stderr=dst == STDIO)
         return compress_json(src, dst, report)
 
-    _for_each(pairs, compress_one, as_json)
+    for_each(pairs, compress_one, as_json)
 
 
 @app.command()
@@ -234,7 +232,7 @@ def decompress(
 ) -> None:
     """Restore the checkpoints in .tnz files, bit for bit."""
     suffixes = (".pt", ".pth", ".safetensors")
-    pairs = _pairs(paths, output, suffixes, ".safetensors")
+    pairs = pairs_of(paths, output, suffixes, ".safetensors")
     for _, dst in pairs:
         if dst != STDIO and Path(dst).suffix not in suffixes:
             raise typer.BadParameter(
@@ -257,7 +255,7 @@ def decompress(
         tell(f"{src} -> {dst}: {plural(report.tensors, 'tensor')} restored", to_stderr=dst == STDIO)
         return {}
 
-    _for_each(pairs, decompress_one, as_json=False)
+    for_each(pairs, decompress_one, as_json=False)
 
 
 @app.command()
@@ -322,65 +320,6 @@ def verify(
     if not as_json:
         same = f", equal to {against} bit for bit" if against else ""
         tell(f"{src}: {plural(report.tensors, 'tensor')} whole{same}")
-
-
-def _pairs(
-    paths: list[str], output: str | None, endings: tuple[str, ...], default: str
-) -> list[tuple[str, str]]:
-    """(SRC, DST) of each file to be made: several SRC as zstd takes them, or one SRC with its DST."""
-    if output is not None:
-        if len(paths) > 1:
-            raise typer.BadParameter(f"expected one SRC, found {len(paths)}", param_hint="--output")
-        return [(paths[0], output)]
-    if len(paths) == 2:
-        src, dst = paths
-        is_target = dst == STDIO or Path(dst).suffix in endings
-        if is_target and Path(src).suffix in endings and os.path.exists(dst):
-            raise typer.BadParameter(f"{dst}: a second SRC, or DST? Name DST with --output", param_hint="DST")
-        if is_target:
-            return [(src, dst)]
-        if not os.path.exists(dst):
-            expected = " or ".join(endings)
-            raise typer.BadParameter(
-                f"{dst}: no such SRC, and DST is expected to end in {expected}", param_hint="DST"
-            )
-    if len(paths) > 1 and STDIO in paths:
-        raise typer.BadParameter("- cannot be one of several SRC", param_hint="SRC")
-    pairs = [(src, _default_target(src, default)) for src in dict.fromkeys(paths)]
-    owners: dict[str, str] = {}
-    for src, dst in pairs:
-        if owners.setdefault(dst, src) != src:
-            raise typer.BadParameter(f"{owners[dst]} and {src} would both become {dst}", param_hint="SRC")
-    return pairs
-
-
-def _default_target(src: str, suffix: str) -> str:
-    from ternzip.checkpoint.targets import default_target
-
-    return STDIO if src == STDIO else str(default_target(src, suffix))
-
-
-def _for_each(
-    pairs: list[tuple[str, str]], work: Callable[[str, str], dict[str, Any]], as_json: bool
-) -> None:
-    """Does the work for each; of several, one that fails does not stop the others."""
-    if len(pairs) == 1:
-        with failure_json(as_json, {"source": pairs[0][0], "file": pairs[0][1]}):
-            result = work(*pairs[0])
-        if as_json:
-            print_json(result, to_stderr=pairs[0][1] == STDIO)
-        return
-    results = []
-    for src, dst in pairs:
-        try:
-            results.append(work(src, dst))
-        except TernzipError as error:
-            print_error(error)
-            results.append({"source": src, "file": dst, "error": told(error)})
-    if as_json:
-        print_json({"files": results})
-    if any("error" in result for result in results):
-        raise typer.Exit(1)
 
 
 def _check_target(src: str, dst: str, force: bool) -> None:

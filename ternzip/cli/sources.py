@@ -1,0 +1,73 @@
+"""Which paths on the command line are sources and which destinations, and the work done for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ternzip._core.errors import TernzipError
+from ternzip.cli.console import print_error, told
+from ternzip.cli.reports import failure_json, print_json
+
+STDIO = "-"
+
+
+def pairs_of(
+    paths: list[str], output: str | None, endings: tuple[str, ...], default: str
+) -> list[tuple[str, str]]:
+    """(SRC, DST) of each file to be made: several SRC as zstd takes them, or one SRC with its DST."""
+    if output is not None:
+        if len(paths) > 1:
+            raise typer.BadParameter(f"expected one SRC, found {len(paths)}", param_hint="--output")
+        return [(paths[0], output)]
+    if len(paths) == 2:
+        src, dst = paths
+        is_target = dst == STDIO or Path(dst).suffix in endings
+        if is_target and Path(src).suffix in endings and os.path.exists(dst):
+            raise typer.BadParameter(f"{dst}: a second SRC, or DST? Name DST with --output", param_hint="DST")
+        if is_target:
+            return [(src, dst)]
+        if not os.path.exists(dst):
+            expected = " or ".join(endings)
+            raise typer.BadParameter(
+                f"{dst}: no such SRC, and DST is expected to end in {expected}", param_hint="DST"
+            )
+    if len(paths) > 1 and STDIO in paths:
+        raise typer.BadParameter("- cannot be one of several SRC", param_hint="SRC")
+    pairs = [(src, _default_target(src, default)) for src in dict.fromkeys(paths)]
+    owners: dict[str, str] = {}
+    for src, dst in pairs:
+        if owners.setdefault(dst, src) != src:
+            raise typer.BadParameter(f"{owners[dst]} and {src} would both become {dst}", param_hint="SRC")
+    return pairs
+
+
+def _default_target(src: str, suffix: str) -> str:
+    from ternzip.checkpoint.targets import default_target
+
+    return STDIO if src == STDIO else str(default_target(src, suffix))
+
+
+def for_each(pairs: list[tuple[str, str]], work: Callable[[str, str], dict[str, Any]], as_json: bool) -> None:
+    """Does the work for each; of several, one that fails does not stop the others."""
+    if len(pairs) == 1:
+        with failure_json(as_json, {"source": pairs[0][0], "file": pairs[0][1]}):
+            result = work(*pairs[0])
+        if as_json:
+            print_json(result, to_stderr=pairs[0][1] == STDIO)
+        return
+    results = []
+    for src, dst in pairs:
+        try:
+            results.append(work(src, dst))
+        except TernzipError as error:
+            print_error(error)
+            results.append({"source": src, "file": dst, "error": told(error)})
+    if as_json:
+        print_json({"files": results})
+    if any("error" in result for result in results):
+        raise typer.Exit(1)
