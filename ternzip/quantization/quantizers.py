@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
+from ternzip.quantization.choices import QUANTIZERS
 
 Scalar = float | Tensor
 
@@ -223,17 +224,11 @@ class EC2T(LearnedLevels):
             return torch.where(lo > hi, meet, lo), torch.where(lo > hi, meet, hi)
 
 
-QUANTIZERS: dict[str, type[Quantizer]] = {
-    "delta": Delta,
-    "binary": Binary,
-    "twn": TWN,
-    "ttq": TTQ,
-    "ec2t": EC2T,
-}
+_BY_NAME: dict[str, type[Quantizer]] = dict(zip(QUANTIZERS, (Delta, Binary, TWN, TTQ, EC2T), strict=True))
 
 
 def quantizer_named(name: str, **options: Any) -> Quantizer:
     """A quantizer by name, for command lines and configuration files; TernzipError for another name."""
-    if name not in QUANTIZERS:
+    if name not in _BY_NAME:
         raise TernzipError(f"unknown quantizer {name!r}: expected one of {', '.join(QUANTIZERS)}")
-    return QUANTIZERS[name](**options)
+    return _BY_NAME[name](**options)

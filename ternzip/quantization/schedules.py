@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from ternzip._core.errors import TernzipError
+from ternzip.quantization.choices import GROWTHS
 from ternzip.quantization.modules import ternary_layers
 from ternzip.quantization.quantizers import Delta, check_delta
-
-# exp overflows a float64 beyond 709; any Delta has met its bound long before.
-GROWTHS: dict[str, Callable[[float], float]] = {
-    "fixed": lambda epoch: 0.0,
-    "linear": lambda epoch: epoch,
-    "square": lambda epoch: epoch * epoch,
-    "exp": lambda epoch: math.exp(min(epoch, 700.0)),
-    "log": math.log,
-}
 
 
 class DeltaSchedule:
