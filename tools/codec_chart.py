@@ -26,7 +26,7 @@ FAMILIES = (
     ("constriction", "constriction", "D", False),
 )
 # Text stays text, in whatever sans serif the viewer has; the same figures give the same bytes.
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "svg.hashsalt": "ternzip",
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",

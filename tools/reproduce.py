@@ -19,8 +19,10 @@ from typing import Any
 import torch
 from machine import provenance
 
+from ternzip.io.atomic import atomic_file
+from ternzip.training.evaluation import evaluate
 from ternzip.training.recipe import Recipe
-from ternzip.training.run import evaluate, train
+from ternzip.training.trainer import train
 
 # A short run hardly moves the weights from where they start (standard deviation 0.06 to 0.12 at inflate 1),
 # so Delta must stay of that size: both growths end near 0.083 after eight epochs.
@@ -110,11 +112,13 @@ def main() -> None:
             "accuracy_all_test_images": evaluate(folder / "last.tnz", full).accuracy,
             "seconds": round(time.monotonic() - start, 1),
         }
-        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+        with atomic_file(arguments.json) as stream:  # a killed run leaves what the last method left
+            stream.write((json.dumps(record, indent=2) + "\n").encode())
     print_table(record["results"])
 
 
 def print_table(results: dict[str, Any]) -> None:
+    """One line a method, for a person."""
     print(f"{'method':>15} {'accuracy':>9} {'zeros':>8} {'entropy':>8} {'.tnz bytes':>11} {'paper, %':>9}")
     for name, row in results.items():
         last = row["last"]

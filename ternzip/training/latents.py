@@ -1,0 +1,38 @@
+"""Latent weights beside the thresholds and levels that make them ternary, as arrays for figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ternzip.quantization.modules import ternary_layers
+
+
+@dataclass(frozen=True)
+class LatentLayer:
+    """The latent weights of one layer, flat, and what its quantizer makes of them.
+
+    A weight above `hi` becomes `pos`, one below `lo` becomes `neg`, all others zero.
+    """
+
+    name: str
+    weights: NDArray[np.float32]
+    lo: float
+    hi: float
+    neg: float
+    pos: float
+
+
+def latent_layers(model: nn.Module) -> list[LatentLayer]:
+    """The prepared layers of `model`, with the thresholds and levels that their quantizers now have."""
+    found = []
+    with torch.no_grad():
+        for layer in ternary_layers(model):
+            numbers = (*layer.quantizer.thresholds(layer.latent), *layer.quantizer.levels(layer.latent))
+            weights = layer.latent.detach().float().flatten().cpu().numpy()
+            found.append(LatentLayer(layer.name, weights, *(float(number) for number in numbers)))
+    return found
