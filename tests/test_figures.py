@@ -20,7 +20,7 @@ from ternzip.training import plotting
 from ternzip.training.latents import latent_layers
 from ternzip.training.network import build_ternary
 from ternzip.training.recipe import Recipe
-from ternzip.training.runs import ACCURACY_KEY, LOGS_KEY, RECIPE_KEY, RunRecord, read_run_folder
+from ternzip.training.runs import ACCURACY_KEY, RECIPE_KEY, RunRecord, read_run_folder
 
 # matplotlib's own use of pyparsing.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -35,7 +35,6 @@ def write_run(folder: Path, recipe: Recipe, accuracies: list[float]) -> Path:
     checkpoint = {
         RECIPE_KEY: dataclasses.asdict(recipe),
         ACCURACY_KEY: accuracies[-1],
-        LOGS_KEY: ["version_1", "version_2"],
         "epoch": len(accuracies) - 1,
         "state_dict": state,
     }
@@ -46,7 +45,7 @@ def write_run(folder: Path, recipe: Recipe, accuracies: list[float]) -> Path:
         lines = ["epoch,accuracy,sparsity,entropy,loss_step"]
         last = {0: 9, 1: half + 1, 2: len(accuracies)}[version]
         for epoch in range(first, last):
-            # Another run wrote the first log. The second goes one epoch further than what was resumed.
+            # A longer run before this one wrote the first log. The second goes one epoch further than what was resumed.
             accuracy = accuracies[epoch] if version == 2 or (version == 1 and epoch < half) else 0.99
             lines += [f"{epoch},,,,0.5", f"{epoch},{accuracy},0.{epoch + 1},1.{epoch},"]
         log.write_text("\n".join(lines) + "\n")
@@ -197,6 +196,7 @@ def test_mistakes_are_named(runs: list[RunRecord], tmp_path: Path) -> None:
     with pytest.raises(TernzipError, match=r"metrics\.csv: damaged log"):
         read_run_folder(tmp_path / "1")
     log.write_text("epoch,accuracy\n")
-    (tmp_path / "1" / "csv" / "version_2" / "metrics.csv").unlink()
+    for other in ("version_0", "version_2"):
+        (tmp_path / "1" / "csv" / other / "metrics.csv").unlink()
     with pytest.raises(TernzipError, match="no finished epoch"):
         read_run_folder(tmp_path / "1")

@@ -27,7 +27,7 @@ from ternzip.training.images import Dataset, Split
 from ternzip.training.learner import Learner, lr_factor
 from ternzip.training.network import frozen_modules
 from ternzip.training.recipe import Recipe
-from ternzip.training.runs import ACCURACY_KEY, LOGS_KEY, RECIPE_KEY, read_run_checkpoint, read_run_folder
+from ternzip.training.runs import ACCURACY_KEY, RECIPE_KEY, read_run_checkpoint, read_run_folder
 from ternzip.training.sizes import project, stored_sizes
 
 pytestmark = [
@@ -170,7 +170,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(recipe: Recipe, tmp_path: 
 def test_resume_needs_the_same_recipe(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(TernzipError, match="nothing to resume"):
         training.train(recipe, tmp_path, resume=True)
-    kept = {"state_dict": {}, "epoch": 0, ACCURACY_KEY: 0.5, LOGS_KEY: []}
+    kept = {"state_dict": {}, "epoch": 0, ACCURACY_KEY: 0.5}
     torch.save({RECIPE_KEY: dataclasses.asdict(recipe), **kept}, tmp_path / "last.ckpt")
     other = recipe.with_options({"delta": 0.03, "seed": 4})
     with pytest.raises(

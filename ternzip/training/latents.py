@@ -26,6 +26,16 @@ class LatentLayer:
     neg: float
     pos: float
 
+    def taking(self, symbol: int) -> NDArray[np.float32]:
+        """The latent weights that become the symbol -1, 0 or +1."""
+        symbols = (self.weights > self.hi).astype(np.int8) - (self.weights < self.lo)
+        taken: NDArray[np.float32] = self.weights[symbols == symbol]
+        return taken
+
+    def level(self, symbol: int) -> float:
+        """The value that stands for the symbol -1, 0 or +1."""
+        return (0.0, self.pos, self.neg)[symbol]
+
 
 def latent_layers(model: nn.Module) -> list[LatentLayer]:
     """The prepared layers of `model`, with the thresholds and levels that their quantizers now have."""

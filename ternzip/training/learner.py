@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,7 +18,7 @@ from ternzip.training.batches import ImageBatches, augment, normalize
 from ternzip.training.images import Dataset, Split
 from ternzip.training.network import NORMS, build_ternary, frozen_modules, normalization
 from ternzip.training.recipe import Recipe
-from ternzip.training.runs import ACCURACY_KEY, LOGS_KEY, RECIPE_KEY
+from ternzip.training.runs import ACCURACY_KEY, RECIPE_KEY
 
 # (first epoch, share of the first rate), the latest first.
 PAPER_LR = (
@@ -58,7 +56,6 @@ class Learner(lightning.LightningModule):
         self.frozen = frozen_modules(self.model, recipe.freeze)
         self.mean, self.std = normalization(recipe)
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
-        self.earlier_logs: list[str] = []  # of a run that is resumed
         self.register_buffer("correct", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64), persistent=False)
 
@@ -196,14 +193,11 @@ class Learner(lightning.LightningModule):
         """Add what `ternzip.training.runs` reads."""
         checkpoint[RECIPE_KEY] = dataclasses.asdict(self.recipe)
         checkpoint[ACCURACY_KEY] = float(self.trainer.callback_metrics["accuracy"])
-        logs = [Path(log.log_dir).name for log in self.trainer.loggers if isinstance(log, CSVLogger)]
-        checkpoint[LOGS_KEY] = [*self.earlier_logs, *logs]
         if self.plateau is not None:
             checkpoint["ternzip_plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what `on_save_checkpoint` added."""
-        self.earlier_logs = list(checkpoint[LOGS_KEY])
         if self.plateau is not None and "ternzip_plateau" in checkpoint:
             self.plateau.load_state_dict(checkpoint["ternzip_plateau"])
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ternzip._core.errors import TernzipError
 from ternzip.io.atomic import atomic_path
@@ -20,34 +19,26 @@ from ternzip.training.runs import RunRecord, read_run_checkpoint
 # One style a curve: black lines told apart by dashes and markers.
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 MARKERS = "osD^v*"
-# For each symbol: its level over the layers, its grey and hatch, and which weights of a layer take it.
-SYMBOL_STYLES: tuple[tuple[Callable[..., str], str, str, Callable[[LatentLayer], NDArray[np.bool_]]], ...] = (
-    (lambda layers: _range(la.neg for la in layers), "0.85", "///", lambda la: la.weights < la.lo),
-    (
-        lambda layers: "0",
-        "0.55",
-        "",
-        lambda la: (la.weights >= la.lo) & (la.weights <= la.hi),
-    ),
-    (lambda layers: "+" + _range(la.pos for la in layers), "0.95", "\\\\\\", lambda la: la.weights > la.hi),
-)
+# How each symbol's weights are filled: grey and hatch.
+SYMBOL_STYLES = {-1: ("0.85", "///"), 0: ("0.55", ""), 1: ("0.95", "\\\\\\")}
 
 
 class NothingToDraw(TernzipError):
     """None of the runs has what a figure shows."""
 
 
-def subplots(lines: int, columns: int, **options: Any) -> tuple[Any, Any]:
-    """A figure of its own and its axes, lines x columns; TernzipError where matplotlib is missing.
+def subplots(
+    lines: int, columns: int, *, figsize: tuple[float, float], sharey: bool = False
+) -> tuple[Any, Any]:
+    """A figure of its own, in inches, and its axes, (lines, columns); TernzipError where matplotlib is missing.
 
     Not by pyplot: that would choose a backend for all figures of the caller's, and keep this one alive.
     """
     require("drawing", "train", "matplotlib")
     from matplotlib.figure import Figure
 
-    size = options.pop("figsize")
-    figure = Figure(figsize=size)
-    return figure, figure.subplots(lines, columns, squeeze=False, **options)
+    figure = Figure(figsize=figsize)
+    return figure, figure.subplots(lines, columns, squeeze=False, sharey=sharey)
 
 
 def write(figure: Any, *paths: Path) -> None:
@@ -76,10 +67,11 @@ def _cut_histogram(axis: Any, layers: Sequence[LatentLayer]) -> None:
     reach = max(float(np.abs(layer.weights).max(initial=0.0)) for layer in layers) or 1.0
     edges = np.linspace(-reach, reach, 82)  # an odd number of bins: zero lies within one
     below = np.zeros(edges.size - 1)
-    for title, grey, hatch, cut in SYMBOL_STYLES:
-        zones = [layer.weights[cut(layer)] for layer in layers]
+    for symbol, (grey, hatch) in SYMBOL_STYLES.items():
+        zones = [layer.taking(symbol) for layer in layers]
         part = sum(np.histogram(zone, edges)[0] for zone in zones) / total
         share = sum(zone.size for zone in zones) / total
+        sign = "+" if symbol > 0 else ""
         axis.stairs(
             below + part,
             edges,
@@ -89,7 +81,7 @@ def _cut_histogram(axis: Any, layers: Sequence[LatentLayer]) -> None:
             hatch=hatch,
             edgecolor="black",
             linewidth=0.3,
-            label=f"level {title(layers)}: {share:.1%}",
+            label=f"level {sign}{_range(layer.level(symbol) for layer in layers)}: {share:.1%}",
         )
         below = below + part
     for side in ([layer.lo for layer in layers], [layer.hi for layer in layers]):
@@ -107,10 +99,9 @@ def _thresholds(layers: Sequence[LatentLayer]) -> str:
 
 def _range(values: Iterable[float]) -> str:
     """One number where all are alike in three digits, else the least and the largest."""
-    known = list(values)
-    least, largest = (
-        f"{value + 0.0:.3g}" for value in (min(known), max(known))
-    )  # + 0.0: no minus before a zero
+    # Rounded: Binary's thresholds are 0 and the number next to it. The sum makes no -0.
+    known = [round(value, 12) + 0.0 for value in values]
+    least, largest = f"{min(known):.3g}", f"{max(known):.3g}"
     return least if least == largest else f"{least} to {largest}"
 
 

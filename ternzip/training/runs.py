@@ -15,7 +15,7 @@ from ternzip._core.errors import TernzipError
 from ternzip.training.recipe import Recipe
 
 # What ternzip adds to a Lightning checkpoint.
-RECIPE_KEY, ACCURACY_KEY, LOGS_KEY = "ternzip_recipe", "ternzip_accuracy", "ternzip_logs"
+RECIPE_KEY, ACCURACY_KEY = "ternzip_recipe", "ternzip_accuracy"
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,12 @@ class RunCheckpoint:
         state: the state_dict of its `Learner`.
         epoch: the last finished epoch, from 1.
         accuracy: on the test images after that epoch.
-        logs: names of the folders in csv/ that this run wrote to, oldest first: a resumed run has several, and others
-            may lie beside them.
     """
 
     recipe: Recipe
     state: dict[str, Tensor]
     epoch: int
     accuracy: float
-    logs: list[str]
 
 
 def read_run_checkpoint(path: str | Path) -> RunCheckpoint:
@@ -51,9 +48,7 @@ def read_run_checkpoint(path: str | Path) -> RunCheckpoint:
         raise TernzipError(f"{path}: not a checkpoint of ternzip train")
     recipe = Recipe().with_options(loaded[RECIPE_KEY], source=str(path))
     try:
-        return RunCheckpoint(
-            recipe, loaded["state_dict"], loaded["epoch"] + 1, loaded[ACCURACY_KEY], loaded[LOGS_KEY]
-        )
+        return RunCheckpoint(recipe, loaded["state_dict"], loaded["epoch"] + 1, loaded[ACCURACY_KEY])
     except KeyError as error:
         raise TernzipError(f"{path}: not a whole checkpoint of ternzip train: no {error} in it") from None
 
@@ -101,12 +96,10 @@ def read_run_folder(folder: str | Path) -> RunRecord:
         raise TernzipError(f"{folder}: not a run: expected the last.ckpt that ternzip train writes")
     checkpoint = read_run_checkpoint(last)
     epochs: dict[int, dict[str, float]] = {}
-    for name in checkpoint.logs:
-        rows = _read_log(folder / "csv" / name / "metrics.csv")
-        # A resumed run goes on in a log of its own, which replaces all that an earlier one says from there on.
-        if rows:
-            epochs = {epoch: figures for epoch, figures in epochs.items() if epoch < min(rows)} | rows
-    # What was logged after the checkpoint was lost with the weights.
+    # Every start of a run, also of one before it in this folder, has a log of its own: for each epoch the last holds.
+    for log in sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name[8:])):
+        epochs |= _read_log(log)
+    # What was logged after the checkpoint was lost with the weights, or is of a longer run before this one.
     finished = {e: f for e, f in epochs.items() if "accuracy" in f and e <= checkpoint.epoch}
     if not finished:
         raise TernzipError(f"{folder}: no finished epoch in its logs")
@@ -120,8 +113,6 @@ def _read_log(path: Path) -> dict[int, dict[str, float]]:
             for row in csv.DictReader(stream):
                 figures = {name: float(value) for name, value in row.items() if value and name != "epoch"}
                 epochs.setdefault(int(row["epoch"]) + 1, {}).update(figures)
-    except FileNotFoundError:
-        return {}  # nothing is logged before the first tenth step
     except (KeyError, TypeError, ValueError) as error:
         raise TernzipError(f"{path}: damaged log: {error}") from error
     return epochs

@@ -41,7 +41,7 @@ NOISE = (
     ".*in eval mode",
     ".*LeafSpec",
 )
-# All that a run leaves in its folder beside its logs, which have a new folder for every start.
+# All that a run leaves in its folder beside its logs, of which every start has its own.
 RUN_FILES = ("best.ckpt", "last.ckpt", "best.tnz", "last.tnz", "result.json")
 
 
