@@ -204,6 +204,7 @@ def test_devices_that_are_not_there(
         training.train(recipe.with_options(options), tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:.* layers start with all ternary weights zero")
 def test_a_collapsed_training_stops(recipe: Recipe, tmp_path: Path) -> None:
     dead = recipe.with_options({"delta": 0.89, "batch_size": 2, "train_images": 44})
     with pytest.raises(TernzipError, match="training has collapsed"):
@@ -285,6 +286,7 @@ def test_learning_rate_schedules() -> None:
     assert rates(lr_schedule="exponential", lr_scale=100)[1] == pytest.approx(5e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.* layers start with all ternary weights zero")
 def test_width_is_for_the_papers_network_only() -> None:
     assert learner(Recipe(inflate=2)).model.conv1.weight.shape[0] == 32
     with pytest.raises(TernzipError, match="--inflate: he-resnet20 has one width"):

@@ -19,8 +19,7 @@ from ternzip._core.symbols import SymbolCounts
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
 from ternzip.io.files import load_file, save_file
-from ternzip.quantization.modules import clip_latent_, convert, count_layers, prepare, ternary_layers
-from ternzip.quantization.schedules import DeltaSchedule
+from ternzip.quantization import DeltaSchedule, clip_latent_, convert, count_layers, prepare, ternary_layers
 
 TEST_SHARE = 5  # every fifth image is kept for testing
 BATCH = 64
@@ -107,7 +106,7 @@ def train_digits(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = prepare(DigitsNet())
+        model = prepare(DigitsNet(), "delta")
     schedule = DeltaSchedule(model, initial=0.05, growth="log", multiplier=2.0, maximum=0.9)
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)

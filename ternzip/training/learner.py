@@ -14,9 +14,17 @@ from torch.nn import functional as F
 
 from ternzip import models
 from ternzip._core.errors import TernzipError
-from ternzip.quantization.modules import prepare
-from ternzip.quantization.quantizers import EC2T, TTQ, TWN, Binary, Delta, Quantizer
-from ternzip.quantization.schedules import DeltaSchedule
+from ternzip.quantization import (
+    EC2T,
+    TTQ,
+    TWN,
+    Binary,
+    Delta,
+    DeltaSchedule,
+    Quantizer,
+    parameter_groups,
+    prepare,
+)
 from ternzip.training import data
 from ternzip.training.recipe import Recipe
 
@@ -103,9 +111,8 @@ class Learner(lightning.LightningModule):
         for module in self.model.modules():
             if isinstance(module, NORMS):
                 module.train(not (self.recipe.frozen_norm or id(module) in frozen))
-            quantizer = getattr(module, "quantizer", None)
-            if isinstance(quantizer, Delta):
-                quantizer.pinned = id(quantizer) in frozen
+            if isinstance(module, Quantizer):
+                module.pinned = id(module) in frozen
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         images, labels, crop = batch
@@ -157,7 +164,7 @@ class Learner(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        optimizer = torch.optim.Adam(self.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.Adam(parameter_groups(self, lr=recipe.lr, weight_decay=recipe.weight_decay))
         if recipe.lr_schedule == "plateau":
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, "max", patience=recipe.plateau_patience

@@ -9,7 +9,8 @@ from torch import nn
 
 from ternzip._core.symbols import SymbolCounts
 from ternzip.io.files import save
-from ternzip.quantization.modules import count_layers, ternary_layers
+from ternzip.quantization import count_layers, ternary_state
+from ternzip.quantization.state import ternary_names
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ def project(model: nn.Module, counts: Mapping[str, SymbolCounts] | None = None) 
     The tensors that are not ternary are compressed for it: their size has no formula, but they are few.
     """
     counts = count_layers(model) if counts is None else counts
-    prefixes = tuple(f"{layer.name}.parametrizations.weight." for layer in ternary_layers(model))
-    others = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(prefixes)}
+    ternary = ternary_names(model)
+    others = {name: tensor for name, tensor in ternary_state(model).items() if name not in ternary}
     return Projection(
         ternary=sum(count.entropy * count.total / 8 for count in counts.values()), other=len(save(others))
     )

@@ -69,9 +69,9 @@ class Recipe:
         "closed", "Ternarization", "Gradient where |w| <= 1 or |w| < 1.", choices=("closed", "open")
     )
     twn_ratio: float = option(0.7, "Ternarization", "TWN: Delta as a multiple of mean |w|.", least=0)
-    ttq_ratio: float = option(0.05, "Ternarization", "TTQ: Delta as a share of max |w|, in [0, 1).", least=0)
+    ttq_ratio: float = option(0.1, "Ternarization", "TTQ: Delta as a share of max |w|, in [0, 1).", least=0)
     ec2t_strength: float = option(
-        1e-3, "Ternarization", "EC2T: lambda, squared weight units per bit.", least=0
+        0.1, "Ternarization", "EC2T: lambda as a share of the largest useful one, in [0, 1).", least=0
     )
     carry_on: bool = option(False, "Ternarization", "Go on when training has collapsed to zeros.")
 
@@ -147,7 +147,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
             _check(entry, getattr(self, entry.name))
-        for name in ("delta", "max_delta", "ttq_ratio", "dropout"):
+        for name in ("delta", "max_delta", "ttq_ratio", "ec2t_strength", "dropout"):
             if getattr(self, name) >= 1:
                 raise TernzipError(f"{flag(name)}: expected a value in [0, 1), found {getattr(self, name):g}")
         if self.delta > self.max_delta:

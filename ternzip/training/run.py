@@ -23,7 +23,7 @@ from ternzip.checkpoint.base import LATENT_MARK
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
 from ternzip.io.files import save_file
-from ternzip.quantization.modules import ternary_state
+from ternzip.quantization import ternary_state
 from ternzip.training import data
 from ternzip.training.callbacks import ArmedEarlyStopping, EpochLine, LiveBar, TernaryCallback
 from ternzip.training.learner import Learner, normalization
