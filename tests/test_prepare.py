@@ -155,17 +155,17 @@ def test_the_default_follows_each_layers_own_scale() -> None:
 
 def test_the_default_learns_in_a_model_without_batch_norm() -> None:
     torch.manual_seed(0)
-    x = torch.randn(64, 50)
-    y = (x @ torch.randn(50, 4)).argmax(1)
-    model = ternzip.prepare(nn.Sequential(nn.Linear(50, 64), nn.ReLU(), nn.Linear(64, 4)))
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    x = torch.randn(64, 200)
+    y = (x @ torch.randn(200, 4)).argmax(1)
+    model = ternzip.prepare(nn.Sequential(nn.Linear(200, 128), nn.ReLU(), nn.Linear(128, 4)))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     for _ in range(40):
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
         ternzip.clip_latent_(model)
-    assert loss < 0.1  # ln 4 = 1.39
+    assert loss < 0.2  # ln 4 = 1.39
 
 
 def test_layers_that_start_all_zero_are_named_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import ternzip
 from ternzip import TernzipError, count_layers, ternary_state
@@ -174,6 +175,13 @@ def test_a_tie_to_a_prepared_layer_is_seen() -> None:
 def test_mistakes_in_choosing_are_named() -> None:
     with pytest.raises(TernzipError, match="include: expected module types and name patterns, found 3"):
         ternzip.prepare(nn.Linear(2, 2), include=[3])  # type: ignore[list-item]
+    with pytest.raises(TernzipError, match="include: LSTM: the model has no such layer with weights"):
+        ternzip.prepare(nn.Linear(2, 2), include=nn.LSTM)
+    pruned = prune.l1_unstructured(nn.LSTM(2, 2), "weight_hh_l0", 0.5)
+    with pytest.raises(
+        TernzipError, match=r"^layer weight_hh_l0: its weight_hh_l0 is no parameter, but computed"
+    ):
+        ternzip.prepare(pruned, include=nn.LSTM)
     with pytest.raises(TernzipError, match="pattern 'lstm' matches no layer"):
         ternzip.prepare(nn.Linear(2, 2), include="lstm")
     with pytest.raises(

@@ -46,22 +46,35 @@ def test_functional_call_grad_and_vmap() -> None:
         torch.testing.assert_close(single[name].sum(0), parameter.grad)
 
 
-def test_compile_makes_one_graph_whatever_delta_does() -> None:
+@pytest.mark.parametrize("quantizer", ["delta", "twn"])
+def test_compile_makes_one_graph_whatever_the_schedule_does(quantizer: str) -> None:
     graphs = []
 
     def backend(graph: torch.fx.GraphModule, inputs: object) -> object:
         graphs.append(graph)
         return graph.forward
 
-    model = ternzip.prepare(small(), "delta").eval()
+    torch._dynamo.reset()
+    model = ternzip.prepare(small(), quantizer).eval()
     compiled = torch.compile(model, fullgraph=True, backend=backend)
-    schedule = ternzip.DeltaSchedule(model)
+    schedule = ternzip.DeltaSchedule(model, 0.02)
     for _ in range(3):
         torch.testing.assert_close(compiled(IMAGES), model(IMAGES))
         schedule.step()
     assert len(graphs) == 1
     explanation = torch._dynamo.explain(model)(IMAGES)
     assert (explanation.graph_break_count, explanation.graph_count) == (0, 1)
+
+
+@pytest.mark.parametrize("quantizer", ["ttq", "ec2t", "binary"])
+def test_other_quantizers_compile_too(quantizer: str) -> None:
+    torch._dynamo.reset()
+    model = ternzip.prepare(small(), quantizer)
+    plain = model(IMAGES)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")(IMAGES)
+    torch.testing.assert_close(compiled, plain)
+    compiled.sum().backward()
+    assert all(layer.latent.grad is not None for layer in ternary_layers(model))
 
 
 def test_export() -> None:
@@ -94,16 +107,17 @@ def test_checkpointed_activations_give_the_same_gradients(reentrant: bool) -> No
 
 
 def test_inference_in_another_thread_takes_no_gradient_away() -> None:
-    """Both forwards are inside the model at the same time."""
-    inside, leave = threading.Barrier(2), threading.Barrier(2)
+    """The training forward runs while a forward without gradients waits inside the model."""
+    entered, leave = threading.Event(), threading.Event()
 
-    class Meeting(nn.Module):
+    class Waiting(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            inside.wait(20)
-            leave.wait(20)
+            if not torch.is_grad_enabled():
+                entered.set()
+                leave.wait(20)
             return x
 
-    model = ternzip.prepare(nn.Sequential(Meeting(), nn.Linear(4, 4)))
+    model = ternzip.prepare(nn.Sequential(Waiting(), nn.Linear(4, 4)))
 
     def infer() -> None:
         with torch.no_grad():
@@ -111,7 +125,9 @@ def test_inference_in_another_thread_takes_no_gradient_away() -> None:
 
     other = threading.Thread(target=infer)
     other.start()
+    assert entered.wait(20)
     out = model(torch.ones(1, 4))
+    leave.set()
     other.join()
     out.sum().backward()
     assert ternary_layers(model)[0].latent.grad is not None
@@ -197,3 +213,12 @@ def test_copies_do_not_share_their_thresholds() -> None:
     ternzip.DeltaSchedule(model, 0.3)
     ratios = [[layer.quantizer.ratio.item() for layer in ternary_layers(m)] for m in (model, kept)]  # type: ignore[union-attr]
     assert ratios == [[0.3, 0.3], [0.7, 0.7]]
+
+
+def test_copies_of_recurrent_layers_convert_on_their_own() -> None:
+    model = ternzip.prepare(nn.GRU(3, 4), include=nn.GRU)
+    baked = ternzip.convert(copy.deepcopy(model)).double()
+    x = torch.ones(2, 1, 3)
+    torch.testing.assert_close(baked(x.double())[0].float(), model(x)[0])
+    model(x)[0].sum().backward()
+    model.double()(x.double())[0].sum().backward()

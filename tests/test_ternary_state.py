@@ -13,6 +13,7 @@ from torch.nn.utils import parametrizations
 import ternzip
 from ternzip import TernzipError, clip_latent_, count_layers, ternary_state
 from ternzip.quantization import EC2T, TTQ, TWN, Binary, Delta, Quantizer, parameter_groups, ternary_layers
+from ternzip.training.projection import project
 
 
 def agrees_with_convert(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -64,6 +65,18 @@ def test_a_bare_layer_as_root() -> None:
     state = agrees_with_convert(model)
     assert list(state) == ["weight", "bias"]
     assert torch.equal(state["weight"], ternary)
+
+
+def test_the_projected_size_counts_no_latent_weight() -> None:
+    tied = nn.Sequential(nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False))
+    tied[1].weight = tied[0].weight
+    for model in (nn.Linear(64, 64, bias=False), tied):
+        ternzip.prepare(model)
+        size = project(model)
+        assert size.other == len(ternzip.save({}))
+        assert size.ternary == pytest.approx(
+            sum(count.entropy * count.total / 8 for count in count_layers(model).values())
+        )
 
 
 def test_skipped_layers_keep_their_own_parametrizations() -> None:

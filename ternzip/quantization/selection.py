@@ -72,6 +72,9 @@ def select(model: nn.Module, skip: Skip, include: Include, overrides: Iterable[s
         named = any(fnmatchcase(weight.name, pattern) for pattern in patterns)
         (usual if by_type or named else other).append(weight)
     _check_patterns([*patterns, *overrides], usual)
+    for kind in types:
+        if not any(isinstance(weight.module, kind) for weight in usual):
+            raise TernzipError(f"include: {kind.__name__}: the model has no such layer with weights")
     if not callable(skip):
         skip = [skip] if isinstance(skip, str) else list(skip)
         _check_patterns(skip, [*usual, *other])
@@ -101,6 +104,8 @@ def _weights(model: nn.Module) -> Iterator[Weight]:
             continue
         for parameter, value in module._parameters.items():
             if value is not None and "weight" in parameter and not is_lazy(value) and value.dim() >= 2:
+                # What pruning has renamed stands for the weight it computes, so that it is refused by that name.
+                parameter = parameter.removesuffix("_orig")
                 yield Weight(layer_name(name, parameter), module, parameter)
 
 

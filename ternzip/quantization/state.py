@@ -68,7 +68,7 @@ def ternary_state(model: nn.Module) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for key, tensor in found.items():
         is_latent = key.startswith(latent_prefixes)
-        prefix = key[: key.index("parametrizations.")] if is_latent else key[: key.rfind(".") + 1]
+        prefix = key[: key.rindex("parametrizations.")] if is_latent else key[: key.rfind(".") + 1]
         for name in (f"{prefix}{parameter}" for parameter in orders.get(prefix, ())):
             if name in plain or name in found:
                 state.setdefault(name, plain[name] if name in plain else found[name])

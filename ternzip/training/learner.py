@@ -164,7 +164,9 @@ class Learner(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        optimizer = torch.optim.Adam(parameter_groups(self, lr=recipe.lr, weight_decay=recipe.weight_decay))
+        optimizer = torch.optim.Adam(
+            parameter_groups(self, lr=recipe.lr, levels_lr=recipe.levels_lr, weight_decay=recipe.weight_decay)
+        )
         if recipe.lr_schedule == "plateau":
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, "max", patience=recipe.plateau_patience

@@ -95,6 +95,13 @@ class Recipe:
     lr: float = option(
         5e-3, "Optimization", "Initial rate of Adam: what a weight moves a step, at most about.", least=0
     )
+    levels_lr: float | None = option(
+        None,
+        "Optimization",
+        "Rate of TTQ's and EC2T's levels, as shares of themselves.",
+        least=0,
+        unset="--lr",
+    )
     lr_schedule: str = option("paper", "Optimization", "How the learning rate falls.", choices=LR_SCHEDULES)
     lr_scale: float | None = option(
         None,
