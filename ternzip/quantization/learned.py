@@ -143,26 +143,16 @@ class EC2T(LearnedLevels):
         # The largest weight w of a side is zero once w < c/2 + lambda * bits / (2 c).
         useful = [
             (2 * w * c - c * c) / bits
-            for w, c, bits in zip(extremes, (-neg, pos), self.extra_bits(weight), strict=True)
+            for w, c, bits in zip(extremes, (-neg, pos), extra_bits(weight, neg, pos), strict=True)
             if bits > 0
         ]
         return max(0.0, *map(float, useful)) if useful else 0.0
-
-    def extra_bits(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """What a symbol neg and a symbol pos cost more than a zero, in bits, both >= 0."""
-        neg, pos = self.levels(weight)
-        n = max(weight.numel(), 1)
-        below, above = (weight < neg / 2).sum().double(), (weight > pos / 2).sum().double()
-        bits_zero = -((n - below - above) / n).clamp(min=0.5).log2()
-        # At least one weight's share: an empty centroid stays reachable, and the logarithm finite.
-        bits_neg, bits_pos = (-(count.clamp(min=1) / n).log2() for count in (below, above))
-        return (bits_neg - bits_zero).clamp(min=0), (bits_pos - bits_zero).clamp(min=0)
 
     def thresholds(self, weight: Tensor) -> tuple[Scalar, Scalar]:
         with torch.no_grad():
             weight = weight.detach()
             neg, pos = (level.double() for level in self.levels(weight))
-            extra_neg, extra_pos = self.extra_bits(weight)
+            extra_neg, extra_pos = extra_bits(weight, neg, pos)
             lo = neg / 2 + self.penalty * extra_neg / (2 * neg)
             return lo, pos / 2 + self.penalty * extra_pos / (2 * pos)
 
@@ -179,6 +169,16 @@ def quantizer_named(name: str, **options: Any) -> Quantizer:
     if name not in _BY_NAME:
         raise TernzipError(f"unknown quantizer {name!r}: expected one of {', '.join(QUANTIZERS)}")
     return _BY_NAME[name](**options)
+
+
+def extra_bits(weight: Tensor, neg: Tensor, pos: Tensor) -> tuple[Tensor, Tensor]:
+    """What a symbol neg and a symbol pos cost more than a zero, in bits, both >= 0; P(0) counts as at least 1/2."""
+    n = max(weight.numel(), 1)
+    below, above = (weight < neg / 2).sum().double(), (weight > pos / 2).sum().double()
+    bits_zero = -((n - below - above) / n).clamp(min=0.5).log2()
+    # At least one weight's share: an empty centroid stays reachable, and the logarithm finite.
+    bits_neg, bits_pos = (-(count.clamp(min=1) / n).log2() for count in (below, above))
+    return (bits_neg - bits_zero).clamp(min=0), (bits_pos - bits_zero).clamp(min=0)
 
 
 def largest_magnitude(weight: Tensor) -> Tensor:
