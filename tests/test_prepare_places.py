@@ -194,6 +194,15 @@ def test_meta_models_are_prepared_and_take_a_state(quantizer: object) -> None:
     assert torch.equal(hollow.eval()(IMAGES), full(IMAGES))
 
 
+@pytest.mark.parametrize("quantizer", ["delta", "binary", "twn", "ttq", "ec2t"])
+def test_the_default_device_does_not_matter(quantizer: str) -> None:
+    model, other = small(), small()
+    with torch.device("meta"):
+        ternzip.prepare(model, quantizer)
+    ternzip.prepare(other, quantizer)
+    assert torch.equal(model.eval()(IMAGES), other.eval()(IMAGES))
+
+
 @pytest.mark.parametrize("use_buffers", [False, True])
 def test_an_average_is_given_the_schedules_delta(use_buffers: bool) -> None:
     model = ternzip.prepare(small(), "delta")

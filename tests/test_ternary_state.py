@@ -73,7 +73,7 @@ def test_the_projected_size_counts_no_latent_weight() -> None:
     for model in (nn.Linear(64, 64, bias=False), tied):
         ternzip.prepare(model)
         size = project(model)
-        assert size.other == len(ternzip.save({}))
+        assert size.other < 1024  # 4 * 64 * 64 bytes of latent weights are not among it
         assert size.ternary == pytest.approx(
             sum(count.entropy * count.total / 8 for count in count_layers(model).values())
         )

@@ -17,6 +17,7 @@ from ternzip.quantization.quantizers import (
     Quantizer,
     Scalar,
     mean_magnitude,
+    scalar,
     wide,
 )
 
@@ -40,8 +41,8 @@ class LearnedLevels(Quantizer):
     def __init__(self, ste: str = "identity") -> None:
         super().__init__()
         self.ste = ste
-        self.log_neg = nn.Parameter(torch.tensor(0.0))
-        self.log_pos = nn.Parameter(torch.tensor(0.0))
+        self.log_neg = nn.Parameter(scalar(0.0, torch.float32))
+        self.log_pos = nn.Parameter(scalar(0.0, torch.float32))
 
     @property
     def neg(self) -> Tensor:
@@ -124,7 +125,7 @@ class EC2T(LearnedLevels):
         super().__init__(ste)
         self.strength = check_share(strength, "EC2T's strength")
         # lambda itself, in squared weight units per bit; fixed when the layer is prepared.
-        self.register_buffer("penalty", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("penalty", scalar(0.0))
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "strength": self.strength}

@@ -84,7 +84,10 @@ class Quantizer(nn.Module):
         return weight
 
     def for_weight(self, weight: Tensor, size_share: float = 1.0) -> Quantizer:
-        """A copy of this quantizer, on the weight's device, started from `weight`."""
+        """A copy of this quantizer, on the weight's device, started from `weight`.
+
+        On the meta device nothing is started, and thresholds have no value before a state is loaded.
+        """
         own = copy.deepcopy(self).to(weight.device)
         if not weight.is_meta:
             with torch.no_grad():
@@ -136,7 +139,7 @@ class Delta(Quantizer):
         super().__init__()
         if not levels[0] < 0 < levels[1]:
             raise TernzipError(f"levels must be (negative, positive), found {levels}")
-        self.register_buffer("delta", torch.tensor(check_share(delta, "Delta"), dtype=torch.float64))
+        self.register_buffer("delta", scalar(check_share(delta, "Delta")))
         self.fixed_levels = (float(levels[0]), float(levels[1]))
         self.ste = ste
 
@@ -185,7 +188,7 @@ class TWN(Quantizer):
         super().__init__()
         if not 0 <= ratio < float("inf"):
             raise TernzipError(f"TWN's ratio must be finite and >= 0, found {ratio:g}")
-        self.register_buffer("ratio", torch.tensor(float(ratio), dtype=torch.float64))
+        self.register_buffer("ratio", scalar(float(ratio)))
         self.ste = ste
 
     def set_threshold(self, ratio: float) -> None:
@@ -203,6 +206,11 @@ class TWN(Quantizer):
         total = torch.where(kept, magnitude, 0.0).sum(dtype=wide(weight))
         scale = total / kept.sum().clamp(min=1)
         return -scale, scale
+
+
+def scalar(value: float, dtype: torch.dtype = torch.float64) -> Tensor:
+    """A 0-d tensor on the CPU, whatever torch's default device: on "meta" it would lose its value."""
+    return torch.tensor(value, dtype=dtype, device="cpu")
 
 
 def wide(weight: Tensor) -> torch.dtype:

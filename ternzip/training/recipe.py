@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from ternzip._core.errors import TernzipError
+from ternzip.quantization.choices import GROWTHS, QUANTIZERS
 
 
 def option(
@@ -36,8 +37,6 @@ def option(
 
 ARCHS = ("resnet20", "resnet20-star", "he-resnet20", "he-resnet32", "he-resnet44", "he-resnet56", "fc3")
 DATASETS = ("cifar10", "mnist", "fashion-mnist", "digits")
-QUANTIZERS = ("delta", "binary", "twn", "ttq", "ec2t", "none")
-GROWTHS = ("fixed", "linear", "square", "exp", "log")
 LR_SCHEDULES = ("paper", "power", "exponential", "plateau", "constant")
 ACTIVATIONS = ("hardtanh", "relu", "leaky_relu", "elu", "selu")
 
@@ -59,9 +58,11 @@ class Recipe:
         (), "Model", "Layers to leave in full precision: name pattern; repeatable.", unset="none"
     )
 
-    quantizer: str = option("delta", "Ternarization", "Ternarizer; none: full precision.", choices=QUANTIZERS)
+    quantizer: str = option(
+        "delta", "Ternarization", "Ternarizer; none: full precision.", choices=(*QUANTIZERS, "none")
+    )
     delta: float = option(0.1, "Ternarization", "Initial Delta, in units of the weights, in [0, 1).", least=0)
-    growth: str = option("log", "Ternarization", "How Delta grows with the epoch.", choices=GROWTHS)
+    growth: str = option("log", "Ternarization", "How Delta grows with the epoch.", choices=tuple(GROWTHS))
     multiplier: float = option(1.9, "Ternarization", "M: Delta grows by initial * M * f(epoch).", least=0)
     max_delta: float = option(0.9, "Ternarization", "Bound of Delta, in [0, 1).", least=0)
     delta_updates: str = option("epoch", "Ternarization", "When Delta moves.", choices=("epoch", "iteration"))
