@@ -16,28 +16,37 @@ if TYPE_CHECKING:
     from ternzip import models, ops, quantization
     from ternzip._core.symbols import SymbolCounts
     from ternzip.io.files import load, load_file, safe_open, save, save_file
+    from ternzip.io.models import load_model, save_model
     from ternzip.ops import clip_, count_symbols, ternarize
     from ternzip.ops.backends import backend
-    from ternzip.quantization.modules import clip_latent_, convert, count_layers, prepare, ternary_state
-    from ternzip.quantization.schedules import DeltaSchedule
+    from ternzip.quantization import (
+        DeltaSchedule,
+        clip_latent_,
+        convert,
+        count_layers,
+        prepare,
+        ternary_state,
+    )
 
 _LAZY = {
-    "DeltaSchedule": "ternzip.quantization.schedules",
+    "DeltaSchedule": "ternzip.quantization",
     "SymbolCounts": "ternzip._core.symbols",
     "backend": "ternzip.ops.backends",
     "clip_": "ternzip.ops",
-    "clip_latent_": "ternzip.quantization.modules",
-    "convert": "ternzip.quantization.modules",
-    "count_layers": "ternzip.quantization.modules",
+    "clip_latent_": "ternzip.quantization",
+    "convert": "ternzip.quantization",
+    "count_layers": "ternzip.quantization",
     "count_symbols": "ternzip.ops",
     "load": "ternzip.io.files",
     "load_file": "ternzip.io.files",
+    "load_model": "ternzip.io.models",
     "safe_open": "ternzip.io.files",
-    "prepare": "ternzip.quantization.modules",
+    "prepare": "ternzip.quantization",
     "save": "ternzip.io.files",
     "save_file": "ternzip.io.files",
+    "save_model": "ternzip.io.models",
     "ternarize": "ternzip.ops",
-    "ternary_state": "ternzip.quantization.modules",
+    "ternary_state": "ternzip.quantization",
 }
 _SUBMODULES = ("models", "ops", "quantization")
 
@@ -54,6 +63,7 @@ __all__ = [
     "count_symbols",
     "load",
     "load_file",
+    "load_model",
     "models",
     "ops",
     "prepare",
@@ -61,6 +71,7 @@ __all__ = [
     "safe_open",
     "save",
     "save_file",
+    "save_model",
     "ternarize",
     "ternary_state",
 ]

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from ternzip import TernzipError, prepare
-from ternzip.quantization.modules import count_layers, ternary_layers
-from ternzip.quantization.quantizers import Delta
+from ternzip.quantization import Delta, count_layers, ternary_layers
 from ternzip.training.collapse import CollapseWatch
 
 

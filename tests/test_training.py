@@ -35,6 +35,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The `srun` command"),
+    # Some of the models here are made to be so.
+    pytest.mark.filterwarnings("ignore:.* layers start with all ternary weights zero"),
 ]
 
 
@@ -493,3 +495,16 @@ def test_two_processes_train_as_one(data: str, tmp_path: Path) -> None:
     first, second = (read_run_folder(tmp_path / name).epochs[1] for name in ("one", "two"))
     assert second["accuracy"] == pytest.approx(first["accuracy"], abs=1e-6)
     assert second["sparsity"] == pytest.approx(first["sparsity"])
+
+
+def test_learned_levels_have_their_own_rate_and_no_decay() -> None:
+    recipe = Recipe(quantizer="ttq", levels_lr=1e-5, weight_decay=0.1)
+    rest, levels = learner(recipe).configure_optimizers()["optimizer"].param_groups
+    assert (rest["lr"], rest["weight_decay"]) == (recipe.lr, 0.1)
+    assert (levels["lr"], levels["weight_decay"]) == (1e-5, 0.0)
+    assert len(levels["params"]) == 2 * 16
+
+
+def test_ec2ts_strength_is_a_share() -> None:
+    with pytest.raises(TernzipError, match=r"--ec2t-strength: expected a number in \[0, 1\), found 1.5"):
+        Recipe(quantizer="ec2t", ec2t_strength=1.5)

@@ -33,8 +33,18 @@ SHORT: dict[str, dict[str, Any]] = {
     "linear": {"growth": "linear", "delta": 0.03, "multiplier": 0.22},
     "log": {"growth": "log", "delta": 0.03, "multiplier": 0.85},
     "TWN": {"quantizer": "twn"},
-    "TTQ": {"quantizer": "ttq"},
-    "EC2T": {"quantizer": "ec2t", "ec2t_strength": 2e-3},
+}
+# As in their papers: from a full-precision start, first and last layer left alone, small steps, smaller for the levels.
+PRETRAINED: dict[str, Any] = {
+    "arch": "he-resnet20",
+    "skip": ("conv1", "linear"),
+    "lr": 1e-4,
+    "levels_lr": 1e-5,
+    "lr_schedule": "constant",
+}
+LEARNED: dict[str, dict[str, Any]] = {
+    "TTQ": {"quantizer": "ttq", **PRETRAINED},
+    "EC2T": {"quantizer": "ec2t", **PRETRAINED},
 }
 PAPER: dict[str, dict[str, Any]] = {
     **SHORT,
@@ -71,6 +81,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--paper-deltas", action="store_true", help="the paper's Delta_0 and M")
+    parser.add_argument(
+        "--init", help="full-precision he-resnet20 checkpoint: adds TTQ and EC2T, started from it"
+    )
     parser.add_argument("--only", nargs="*", help="names of the methods to run")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -96,9 +109,13 @@ def main() -> None:
         "paper": REPORTED,
         "results": {},
     }
-    methods = PAPER if arguments.paper_deltas else SHORT
+    methods = dict(PAPER if arguments.paper_deltas else SHORT)
+    if arguments.init is not None:
+        methods |= {name: {**options, "init": arguments.init} for name, options in LEARNED.items()}
     for name in arguments.only or methods:
         recipe = base.with_options(methods[name])
+        if name in LEARNED:
+            recipe = dataclasses.replace(recipe, inflate=1)
         start = time.monotonic()
         folder = arguments.out / name.replace(" ", "-")
         result = train(recipe, folder, force=True)
@@ -106,7 +123,7 @@ def main() -> None:
             return
         full = dataclasses.replace(recipe, test_images=None)
         record["results"][name] = {
-            "options": methods[name],
+            "options": {key: value for key, value in methods[name].items() if key != "init"},
             "best": dataclasses.asdict(result.best) | {"path": ""},
             "last": dataclasses.asdict(result.last) | {"path": ""},
             "accuracy_all_test_images": evaluate(folder / "last.tnz", full).accuracy,

@@ -8,8 +8,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 
 from ternzip._core.symbols import SymbolCounts
-from ternzip.quantization.modules import clip_latent_, count_layers, ternary_layers
-from ternzip.quantization.schedules import DeltaSchedule
+from ternzip.quantization import DeltaSchedule, clip_latent_, count_layers, ternary_layers
 from ternzip.training.collapse import CollapseWatch
 from ternzip.training.sizes import project
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.symbols import SymbolCounts
-from ternzip.quantization.modules import ternary_layers
+from ternzip.quantization import ternary_layers
 
 
 class CollapseWatch:

@@ -16,9 +16,7 @@ from torch.nn import functional as F
 
 from ternzip._core.symbols import SymbolCounts
 from ternzip.io.files import load_file, save_file
-from ternzip.quantization.modules import clip_latent_, convert, count_layers, prepare
-from ternzip.quantization.quantizers import Delta
-from ternzip.quantization.schedules import DeltaSchedule
+from ternzip.quantization import Delta, DeltaSchedule, clip_latent_, convert, count_layers, prepare
 from ternzip.training import plotting
 from ternzip.training.batches import normalize
 from ternzip.training.images import open_dataset

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ternzip.quantization.modules import ternary_layers
+from ternzip.quantization import ternary_layers
 
 
 @dataclass(frozen=True)

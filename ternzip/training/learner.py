@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ternzip._core.errors import TernzipError
-from ternzip.quantization.quantizers import Delta
-from ternzip.quantization.schedules import DeltaSchedule
+from ternzip.quantization import DeltaSchedule, Quantizer, parameter_groups
 from ternzip.training.batches import ImageBatches, augment, normalize
 from ternzip.training.images import Dataset, Split
 from ternzip.training.network import NORMS, build_ternary, frozen_modules, normalization
@@ -108,9 +107,8 @@ class Learner(lightning.LightningModule):
         for module in self.model.modules():
             if isinstance(module, NORMS):
                 module.train(not (self.recipe.frozen_norm or id(module) in frozen))
-            quantizer = getattr(module, "quantizer", None)
-            if isinstance(quantizer, Delta):
-                quantizer.pinned = id(quantizer) in frozen
+            if isinstance(module, Quantizer):
+                module.pinned = id(module) in frozen
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         """The mean cross entropy of a batch; 0-d."""
@@ -180,7 +178,9 @@ class Learner(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Adam, and how its rate falls."""
         recipe = self.recipe
-        optimizer = torch.optim.Adam(self.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.Adam(
+            parameter_groups(self, lr=recipe.lr, levels_lr=recipe.levels_lr, weight_decay=recipe.weight_decay)
+        )
         if recipe.lr_schedule == "plateau":
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, "max", patience=recipe.plateau_patience

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 
 from ternzip import models
 from ternzip._core.errors import TernzipError
-from ternzip.quantization.modules import prepare
-from ternzip.quantization.quantizers import Quantizer, quantizer_named
+from ternzip.quantization import Quantizer, prepare
+from ternzip.quantization.learned import quantizer_named
 from ternzip.training.batches import IMAGENET_MEAN, IMAGENET_STD
 from ternzip.training.catalog import DATASETS
 from ternzip.training.recipe import Recipe
@@ -48,7 +49,8 @@ def restore(recipe: Recipe, state: Mapping[str, Tensor], source: str) -> nn.Modu
 
     Leaves the global random generator alone. Raises TernzipError, naming `source`, when they do not fit.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how the random weights start that are replaced below
         network = build_ternary(dataclasses.replace(recipe, init=None))
     try:
         network.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})

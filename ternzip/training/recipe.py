@@ -83,17 +83,17 @@ class Recipe:
         only={"quantizer": ("twn",)},
     )
     ttq_ratio: float = option(
-        0.05,
+        0.1,
         "Ternarization",
         "TTQ: Delta as a share of max |w|.",
         within="[0, 1)",
         only={"quantizer": ("ttq",)},
     )
     ec2t_strength: float = option(
-        1e-3,
+        0.1,
         "Ternarization",
-        "EC2T: lambda, squared weight units per bit.",
-        within="[0, inf)",
+        "EC2T: lambda as a share of the largest useful one.",
+        within="[0, 1)",
         only={"quantizer": ("ec2t",)},
     )
     carry_on: bool = option(
@@ -125,6 +125,14 @@ class Recipe:
         "Optimization",
         "Initial rate of Adam: what a weight moves a step, at most about.",
         within="[0, inf)",
+    )
+    levels_lr: float | None = option(
+        None,
+        "Optimization",
+        "Rate of TTQ's and EC2T's levels, as shares of themselves.",
+        within="[0, inf)",
+        unset="--lr",
+        only={"quantizer": ("ttq", "ec2t")},
     )
     lr_schedule: str = option("paper", "Optimization", "How the learning rate falls.", choices=LR_SCHEDULES)
     lr_scale: float | None = option(

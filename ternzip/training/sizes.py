@@ -11,7 +11,7 @@ from torch import nn
 from ternzip._core.symbols import SymbolCounts
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
-from ternzip.quantization.modules import count_layers, ternary_layers, ternary_state
+from ternzip.quantization import count_layers, ternary_layers, ternary_state
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from ternzip._core.errors import TernzipError
 from ternzip.io.atomic import atomic_file
 from ternzip.io.files import save_file
-from ternzip.quantization.modules import ternary_state
+from ternzip.quantization import ternary_state
 from ternzip.training.callbacks import ArmedEarlyStopping, EpochLine, LiveBar, TernaryCallback
 from ternzip.training.images import open_dataset
 from ternzip.training.learner import Learner
