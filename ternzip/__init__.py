@@ -19,30 +19,39 @@ if TYPE_CHECKING:
     from ternzip.checkpoint.decompress import decompress
     from ternzip.checkpoint.verify import verify
     from ternzip.io.files import load, load_file, safe_open, save, save_file
+    from ternzip.io.models import load_model, save_model
     from ternzip.ops import clip_, count_symbols, ternarize
     from ternzip.ops.backends import backend
-    from ternzip.quantization.modules import clip_latent_, convert, count_layers, prepare, ternary_state
-    from ternzip.quantization.schedules import DeltaSchedule
+    from ternzip.quantization import (
+        DeltaSchedule,
+        clip_latent_,
+        convert,
+        count_layers,
+        prepare,
+        ternary_state,
+    )
 
 _LAZY = {
-    "DeltaSchedule": "ternzip.quantization.schedules",
+    "DeltaSchedule": "ternzip.quantization",
     "SymbolCounts": "ternzip._core.symbols",
     "backend": "ternzip.ops.backends",
     "clip_": "ternzip.ops",
-    "clip_latent_": "ternzip.quantization.modules",
+    "clip_latent_": "ternzip.quantization",
     "compress": "ternzip.checkpoint.compress",
-    "convert": "ternzip.quantization.modules",
-    "count_layers": "ternzip.quantization.modules",
+    "convert": "ternzip.quantization",
+    "count_layers": "ternzip.quantization",
     "count_symbols": "ternzip.ops",
     "decompress": "ternzip.checkpoint.decompress",
     "load": "ternzip.io.files",
     "load_file": "ternzip.io.files",
+    "load_model": "ternzip.io.models",
     "safe_open": "ternzip.io.files",
-    "prepare": "ternzip.quantization.modules",
+    "prepare": "ternzip.quantization",
     "save": "ternzip.io.files",
     "save_file": "ternzip.io.files",
+    "save_model": "ternzip.io.models",
     "ternarize": "ternzip.ops",
-    "ternary_state": "ternzip.quantization.modules",
+    "ternary_state": "ternzip.quantization",
     "verify": "ternzip.checkpoint.verify",
 }
 _SUBMODULES = ("models", "ops", "quantization")
@@ -62,6 +71,7 @@ __all__ = [
     "decompress",
     "load",
     "load_file",
+    "load_model",
     "models",
     "ops",
     "prepare",
@@ -69,6 +79,7 @@ __all__ = [
     "safe_open",
     "save",
     "save_file",
+    "save_model",
     "ternarize",
     "ternary_state",
     "verify",

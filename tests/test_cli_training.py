@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +22,8 @@ import ternzip
 from ternzip import TernzipError
 from ternzip.cli import app, main
 from ternzip.training import demo
-from ternzip.training.recipe import ARCHS, Recipe
+from ternzip.training.extras import require
+from ternzip.training.recipe import Recipe
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
@@ -56,13 +61,33 @@ def test_demo_is_the_same_every_time_and_leaves_the_callers_seed_alone() -> None
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_demo_needs_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(TernzipError, match=r"pip install 'ternzip\[demo\]'"):
-        demo.digits()
+@pytest.mark.parametrize(("package", "missing"), [("sklearn", "scikit-learn"), ("matplotlib", "matplotlib")])
+def test_demo_says_first_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, missing: str
+) -> None:
+    def train_digits(*args: object) -> None:
+        pytest.fail("trained before looking for what comes after")
+
+    monkeypatch.setattr(demo, "train_digits", train_digits)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(TernzipError, match=rf"the demo needs {missing}: pip install 'ternzip\[demo\]'"):
+        ternzip_command("demo", tmp_path)
 
 
-def test_train_eval_plot(tmp_path: Path) -> None:
+def test_default_folders_are_ignored_by_git() -> None:
+    ignored = (Path(__file__).parents[1] / ".gitignore").read_text().splitlines()
+    for command in ("demo", "train", "plot"):
+        (registered,) = (c for c in app.registered_commands if (c.name or c.callback.__name__) == command)
+        parameters = inspect.signature(registered.callback).parameters
+        folder = parameters["folder" if command == "demo" else "out"].default
+        assert f"/{folder}/" in ignored
+
+
+@pytest.mark.slow
+def test_train_eval_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = functools.partial(ternzip.models.fc3, hidden=100)
+    wide = ternzip.models.ARCHITECTURES["fc3"]
+    monkeypatch.setitem(ternzip.models.ARCHITECTURES, "fc3", dataclasses.replace(wide, build=narrow))
     out = tmp_path / "run"
     config = tmp_path / "run.toml"
     config.write_text('arch = "fc3"\ndataset = "digits"\nbatch_size = 64\nepochs = 9\naccelerator = "cpu"\n')
@@ -86,6 +111,9 @@ def test_train_eval_plot(tmp_path: Path) -> None:
 
     figures = tmp_path / "figures"
     assert ternzip_command("plot", out, "--out", figures, "--figure", "3").count("figure3.") == 2
+    assert not list(figures.glob("figure2*"))
+    with pytest.raises(TernzipError, match="no run has a fixed Delta"):
+        ternzip_command("plot", out, "--out", figures, "--figure", "2")
 
 
 def test_help_states_every_option_with_its_choices_and_default() -> None:
@@ -101,23 +129,73 @@ def test_help_states_every_option_with_its_choices_and_default() -> None:
     assert "--early-stopping" not in text
 
 
+@pytest.mark.parametrize("package", ["lightning", "tensorboard"])
 def test_training_without_lightning_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ternzip.training.run", None)
-    monkeypatch.delattr(ternzip, "training", raising=False)
-    with pytest.raises(TernzipError, match=r"training needs Lightning: pip install 'ternzip\[train\]'"):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(TernzipError, match=rf"training needs {package}: pip install 'ternzip\[train\]'"):
         ternzip_command("train", "--out", tmp_path)
+
+
+def test_only_a_missing_package_is_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_one.py").write_text("from math import no_such_name\n")
+    (tmp_path / "needs_another.py").write_text("import not_installed_either\n")
+    with pytest.raises(ImportError, match="no_such_name"):
+        require("this", "train", "broken_one")
+    with pytest.raises(ModuleNotFoundError, match="not_installed_either"):
+        require("this", "train", "needs_another")
+    with pytest.raises(TernzipError, match=r"this needs not_installed: pip install 'ternzip\[train\]'"):
+        require("this", "train", "json", "not_installed")
+
+
+def test_all_but_training_needs_no_lightning() -> None:
+    program = """
+import sys
+sys.modules["lightning"] = None
+from ternzip.training import demo, evaluation, latents, network, plotting, runs
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_an_option_that_makes_no_sense_is_bad_usage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    config = str(tmp_path / "run.toml")
+    Path(config).write_text('quantizer = "ttq"\n[more]\ndelta = 0.2\n')
     for command, options, message in (
-        ("train", ["--delta", "1"], "--delta: expected a value in [0, 1), found 1"),
+        ("train", ["--delta", "1"], "--delta: expected a number in [0, 1), found 1.0"),
         ("train", ["--preset", "fast"], "unknown preset 'fast': expected one of paper, quick"),
         ("train", ["--delta", "0.5", "--max-delta", "0.4"], "--delta: 0.5 exceeds --max-delta 0.4"),
-        ("eval", ["x.pt", "--arch", "vgg"], f"--arch: unknown 'vgg': expected one of {', '.join(ARCHS)}"),
+        ("train", ["--lr-scale", "0"], "--lr-scale: expected a number in (0, inf), found 0.0"),
+        ("train", ["--seed", "9" * 14], f"--seed: expected a number in [0, 4e9], found {'9' * 14}"),
+        (
+            "train",
+            ["--quantizer", "ttq", "--delta", "0.2"],
+            "--delta: not used with --quantizer ttq, only with delta",
+        ),
+        (
+            "train",
+            ["--config", config],
+            f"--delta: not used with --quantizer ttq, only with delta ({config})",
+        ),
+        (
+            "eval",
+            ["x.ckpt", "--arch", "fc3"],
+            "--arch: a run's .ckpt has its own recipe: expected only --data, --download, --test-images",
+        ),
+        (
+            "eval",
+            ["x.pt", "--device", "meta"],
+            "device 'meta' cannot be used: Tensor.item() cannot be called on meta tensors",
+        ),
+        (
+            "eval",
+            ["x.pt", "--arch", "vgg"],
+            f"--arch: unknown 'vgg': expected one of {', '.join(ternzip.models.ARCHITECTURES)}",
+        ),
     ):
         monkeypatch.setattr(sys, "argv", ["ternzip", command, *options])
         with pytest.raises(SystemExit) as left:

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from ternzip import TernzipError, prepare
-from ternzip.quantization.modules import count_layers, ternary_layers
-from ternzip.quantization.quantizers import Delta
+from ternzip.quantization import Delta, count_layers, ternary_layers
 from ternzip.training.collapse import CollapseWatch
 
 
@@ -57,24 +56,90 @@ def test_carrying_on_warns_instead() -> None:
     ]
 
 
+def give_gradients(network: nn.Module, values: list[float], bias: float = 1.0) -> None:
+    """One gradient value in each latent weight, and one in each bias."""
+    for layer, value in zip(ternary_layers(network), values, strict=True):
+        layer.latent.grad = torch.zeros_like(layer.latent)
+        layer.latent.grad[0, 0] = value
+        layer.module.bias.grad = torch.full_like(layer.module.bias, bias)  # type: ignore[arg-type]
+
+
 def test_no_gradient_for_twenty_steps_stops() -> None:
     network = model()
     watch = CollapseWatch(network)
-    latents = [layer.latent for layer in ternary_layers(network)]
-
-    def step(value: float) -> None:
-        for latent in latents:
-            latent.grad = torch.zeros_like(latent)
-        latents[1].grad[0, 0] = value  # type: ignore[index]
+    for _ in range(19):
+        give_gradients(network, [0.0, 0.0])
+        watch.after_backward()
+    with pytest.raises(TernzipError, match="no latent weight has had a gradient for 20 steps"):
         watch.after_backward()
 
+
+def test_rounding_is_no_gradient() -> None:
+    """Behind a layer of zeros and a batch norm, 1e-10 is left of a gradient where the norm's bias gets 0.05."""
+    network = model()
+    watch = CollapseWatch(network)
+    give_gradients(network, [0.0, 1e-10], bias=0.05)
     for _ in range(19):
-        step(0.0)
-    step(1e-30)  # the smallest gradient starts the count again
+        watch.after_backward()
+    with pytest.raises(TernzipError, match="training has collapsed"):
+        watch.after_backward()
+
+
+def test_small_gradients_are_gradients() -> None:
+    network = model()
+    watch = CollapseWatch(network)
+    give_gradients(network, [1e-12, 1e-12], bias=1e-9)
+    for _ in range(60):
+        watch.after_backward()
+
+
+def test_every_layer_is_counted_for_itself() -> None:
+    """One that gets a gradient now and then does not hide that another never does."""
+    network = model()
+    watch = CollapseWatch(network)
+    for step in range(19):
+        give_gradients(network, [0.0, float(step % 7 == 0)])
+        watch.after_backward()
+    with pytest.warns(UserWarning, match="layer 0: its latent weights have had no gradient for 20 steps"):
+        watch.after_backward()
+    give_gradients(network, [0.0, 1.0])
+    for _ in range(40):
+        watch.after_backward()  # said once, and layer 1 learns
+
+
+def test_gradients_that_overflowed_say_nothing() -> None:
+    network = model()
+    watch = CollapseWatch(network)
+    give_gradients(network, [0.0, 0.0], bias=float("inf"))
+    for _ in range(60):
+        watch.after_backward()
+
+
+def test_frozen_layers_are_not_waited_for() -> None:
+    network = model()
+    watch = CollapseWatch(network)
+    give_gradients(network, [0.0, 0.0])
+    ternary_layers(network)[0].latent.grad = None
     for _ in range(19):
-        step(0.0)
-    with pytest.raises(TernzipError, match="exactly zero for 20 steps"):
-        step(0.0)
+        watch.after_backward()
+    with pytest.raises(TernzipError, match="training has collapsed"):
+        watch.after_backward()
+
+
+def test_the_device_is_waited_for_once_in_twenty_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = model()
+    watch = CollapseWatch(network)
+    give_gradients(network, [1.0, 1.0])
+
+    def waits(*args: object) -> None:
+        raise AssertionError("a number was read off the device")
+
+    for name in ("item", "tolist", "__bool__", "__int__", "__float__"):
+        monkeypatch.setattr(torch.Tensor, name, waits)
+    for _ in range(19):
+        watch.after_backward()
+    with pytest.raises(AssertionError, match="read off"):
+        watch.after_backward()
 
 
 def test_a_model_without_ternary_layers_is_left_alone() -> None:

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from ternzip import TernzipError
-from ternzip.training.data import Batches, Crop, Split, augment, normalize, open_dataset
+from ternzip.training.batches import Crop, ImageBatches, augment, normalize
+from ternzip.training.images import Split, open_dataset
 
 
 def write_cifar10(folder: Path, records: int = 4) -> None:
@@ -45,7 +46,7 @@ def test_cifar10_planes_and_labels(tmp_path: Path, inner: str) -> None:
     write_cifar10(tmp_path / inner)
     dataset = open_dataset("cifar10", tmp_path)
     assert dataset.train.images.shape == (20, 3, 32, 32)
-    assert dataset.image_shape == (3, 32, 32)
+    assert dataset.info.image_shape == (3, 32, 32)
     record = np.frombuffer((tmp_path / inner / "data_batch_2.bin").read_bytes(), np.uint8)[3073:6146]
     assert dataset.train.labels[5] == record[0]
     assert dataset.train.images[5, 1, 2, 3] == record[1 + 1024 + 2 * 32 + 3]
@@ -58,7 +59,7 @@ def test_cifar10_planes_and_labels(tmp_path: Path, inner: str) -> None:
 def test_mnist(tmp_path: Path, packed: bool, place: str) -> None:
     write_mnist(tmp_path / place, packed)
     dataset = open_dataset("mnist", tmp_path)
-    assert dataset.image_shape == (1, 28, 28)
+    assert dataset.train.images.shape == (6, 1, 28, 28)
     assert dataset.train.images[1, 0, 0, 5] == (784 + 5) % 256
     assert dataset.test.labels.tolist() == [0, 1, 2]
 
@@ -100,6 +101,12 @@ def test_damaged_idx(tmp_path: Path) -> None:
     write_idx(labels, np.arange(4))
     with pytest.raises(TernzipError, match=r"expected 3 labels as .* has, found 4"):
         open_dataset("mnist", tmp_path)
+    write_idx(images, np.zeros((6, 14, 14)))
+    with pytest.raises(TernzipError, match=r"expected images of 28x28 pixels, found \(6, 14, 14\)"):
+        open_dataset("mnist", tmp_path)
+    write_idx(images, np.zeros((0, 28, 28)))
+    with pytest.raises(TernzipError, match=r"expected images of 28x28 pixels, found \(0, 28, 28\)"):
+        open_dataset("mnist", tmp_path)
 
 
 def test_damaged_gzip(tmp_path: Path) -> None:
@@ -121,7 +128,7 @@ def test_digits_come_with_scikit_learn() -> None:
     pytest.importorskip("sklearn")
     dataset = open_dataset("digits")
     assert len(dataset.train) + len(dataset.test) == 1797
-    assert dataset.image_shape == (1, 8, 8)
+    assert dataset.train.images.shape[1:] == dataset.info.image_shape == (1, 8, 8)
     assert dataset.train.images.max() == 255
 
 
@@ -161,7 +168,7 @@ def test_download_asks_pooch_with_md5_sums(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(TernzipError, match="cifar10: download failed: MD5 hash"):
         open_dataset("cifar10", tmp_path / "elsewhere", download=True)
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(TernzipError, match="needs pooch"):
+    with pytest.raises(TernzipError, match=r"downloading needs pooch: pip install 'ternzip\[train\]'"):
         open_dataset("mnist", tmp_path / "elsewhere", download=True)
 
 
@@ -170,13 +177,13 @@ def split() -> Split:
     return Split(torch.arange(50, dtype=torch.uint8).reshape(50, 1, 1, 1), torch.arange(50))
 
 
-def labels(batches: Batches) -> list[list[int]]:
+def labels(batches: ImageBatches) -> list[list[int]]:
     return [batch[1].tolist() for batch in batches]
 
 
 def test_order_depends_on_seed_and_epoch_alone(split: Split) -> None:
     def order(**options: int) -> list[list[int]]:
-        return labels(Batches(split, 16, shuffle=True, **options))
+        return labels(ImageBatches(split, 16, shuffle=True, **options))
 
     assert order(seed=1, epoch=2) == order(seed=1, epoch=2)
     assert order(seed=1, epoch=2) != order(seed=1, epoch=3)
@@ -185,14 +192,14 @@ def test_order_depends_on_seed_and_epoch_alone(split: Split) -> None:
 
 
 def test_evaluation_sees_every_image_once_over_all_processes(split: Split) -> None:
-    parts = [labels(Batches(split, 16, rank=rank, world=3)) for rank in range(3)]
+    parts = [labels(ImageBatches(split, 16, rank=rank, world=3)) for rank in range(3)]
     assert sorted(itertools.chain(*itertools.chain(*parts))) == list(range(50))
 
 
 def test_processes_share_each_training_batch_and_its_augmentation(split: Split) -> None:
     options = {"shuffle": True, "padding": 4, "mirror": True, "seed": 5}
-    alone = list(Batches(split, 15, **options))  # type: ignore[arg-type]
-    parts = [list(Batches(split, 15, rank=r, world=2, **options)) for r in range(2)]  # type: ignore[arg-type]
+    alone = list(ImageBatches(split, 15, **options))  # type: ignore[arg-type]
+    parts = [list(ImageBatches(split, 15, rank=r, world=2, **options)) for r in range(2)]  # type: ignore[arg-type]
     assert len(alone) == len(parts[0]) == len(parts[1]) == 4
     for whole, first, second in zip(alone, *parts, strict=True):
         count = len(whole[1]) - len(whole[1]) % 2
@@ -203,8 +210,8 @@ def test_processes_share_each_training_batch_and_its_augmentation(split: Split) 
 
 
 def test_a_remainder_of_one_is_left_out_of_training_only(split: Split) -> None:
-    assert len(list(Batches(split, 7, shuffle=True))) == len(Batches(split, 7, shuffle=True)) == 7
-    assert len(list(Batches(split, 7))) == len(Batches(split, 7)) == 8
+    assert len(list(ImageBatches(split, 7, shuffle=True))) == len(ImageBatches(split, 7, shuffle=True)) == 7
+    assert len(list(ImageBatches(split, 7))) == len(ImageBatches(split, 7)) == 8
 
 
 def test_augment_shifts_and_mirrors_each_image() -> None:
@@ -221,7 +228,7 @@ def test_augment_shifts_and_mirrors_each_image() -> None:
 
 def test_shifts_cover_the_whole_range() -> None:
     split = Split(torch.zeros(2000, 1, 1, 1, dtype=torch.uint8), torch.zeros(2000, dtype=torch.int64))
-    ((_, _, crop),) = Batches(split, 2000, padding=4, mirror=True)
+    ((_, _, crop),) = ImageBatches(split, 2000, padding=4, mirror=True)
     assert crop is not None
     assert crop.down.unique().tolist() == crop.right.unique().tolist() == list(range(-4, 5))
     assert 0.4 < crop.mirror.float().mean() < 0.6

@@ -33,6 +33,7 @@ def run(code: str, language: str) -> None:
         assert result.exit_code == 0, f"{shlex.join(line)}\n{result.output}"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The `srun` command")

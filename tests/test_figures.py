@@ -3,67 +3,86 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("matplotlib")
-pytest.importorskip("lightning")
 
+import ternzip
 from ternzip import TernzipError
+from ternzip.quantization import EC2T, TTQ, TWN, Binary, Delta, Quantizer
 from ternzip.training import plotting
+from ternzip.training.latents import latent_layers
+from ternzip.training.network import build_ternary
 from ternzip.training.recipe import Recipe
-from ternzip.training.runs import Run, read_run_folder
+from ternzip.training.runs import ACCURACY_KEY, RECIPE_KEY, RunRecord, read_run_folder
 
 # matplotlib's own use of pyparsing.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.* layers start with all ternary weights zero"),
+]
 
 
 def write_run(folder: Path, recipe: Recipe, accuracies: list[float]) -> Path:
     """What a run leaves of itself, as far as figures need it; the second half in the log of a resumed run."""
     folder.mkdir()
-    state = {"model.bn.weight": torch.ones(3)}
-    if recipe.quantizer != "none":
-        state["model.fc.parametrizations.weight.original"] = torch.linspace(-1, 1, 101)
-        state["model.fc.parametrizations.weight.0.quantizer.delta"] = torch.tensor(0.3)
-    torch.save({"ternzip_recipe": dataclasses.asdict(recipe), "state_dict": state}, folder / "last.ckpt")
+    torch.manual_seed(0)
+    state = {f"model.{name}": tensor for name, tensor in build_ternary(recipe).state_dict().items()}
     half = len(accuracies) // 2
-    for version, first in ((0, 0), (1, half)):
+    checkpoint = {
+        RECIPE_KEY: dataclasses.asdict(recipe),
+        ACCURACY_KEY: accuracies[-1],
+        "epoch": len(accuracies) - 1,
+        "state_dict": state,
+    }
+    torch.save(checkpoint, folder / "last.ckpt")
+    for version, first in ((0, 0), (1, 0), (2, half)):
         log = folder / "csv" / f"version_{version}" / "metrics.csv"
         log.parent.mkdir(parents=True)
         lines = ["epoch,accuracy,sparsity,entropy,loss_step"]
-        for epoch in range(first, len(accuracies) if version else half + 1):
-            # The first log goes one epoch further than the checkpoint; that epoch was done again.
-            accuracy = accuracies[epoch] if version or epoch < half else 0.99
+        last = {0: 9, 1: half + 1, 2: len(accuracies)}[version]
+        for epoch in range(first, last):
+            # A longer run before this one wrote the first log. The second goes one epoch further than what was resumed.
+            accuracy = accuracies[epoch] if version == 2 or (version == 1 and epoch < half) else 0.99
             lines += [f"{epoch},,,,0.5", f"{epoch},{accuracy},0.{epoch + 1},1.{epoch},"]
         log.write_text("\n".join(lines) + "\n")
     return folder
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> list[Run]:
-    recipes = [
-        Recipe(),
-        Recipe(seed=1),
-        Recipe(growth="fixed", delta=0.2),
-        Recipe(quantizer="ttq"),
-        Recipe(quantizer="none"),
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunRecord]:
+    narrow = functools.partial(ternzip.models.fc3, hidden=20)
+    wide = ternzip.models.ARCHITECTURES["fc3"]
+    monkeypatch.setitem(ternzip.models.ARCHITECTURES, "fc3", dataclasses.replace(wide, build=narrow))
+    small = Recipe(arch="fc3", dataset="digits")
+    options = [
+        {},
+        {"seed": 1},
+        {"growth": "fixed", "delta": 0.2},
+        {"quantizer": "ttq"},
+        {"quantizer": "none"},
     ]
+    recipes = [dataclasses.replace(small, **changes) for changes in options]
     return [
         read_run_folder(write_run(tmp_path / str(i), recipe, [0.3, 0.5, 0.45, 0.4]))
         for i, recipe in enumerate(recipes)
     ]
 
 
-def test_a_resumed_run_is_one_run(runs: list[Run]) -> None:
+def test_a_resumed_run_is_one_run(runs: list[RunRecord]) -> None:
     assert runs[0].series("accuracy") == ([1, 2, 3, 4], [0.3, 0.5, 0.45, 0.4])
     assert runs[0].peak == (2, 0.5)
     assert runs[0].at(2, "sparsity") == 0.2
     assert runs[0].at(2, "delta", 7.0) == 7.0
 
 
-def test_labels_tell_runs_apart(runs: list[Run]) -> None:
+def test_labels_tell_runs_apart(runs: list[RunRecord]) -> None:
     assert [run.label for run in runs] == [
         "log, M=1.9, D0=0.1, Df=0.9",
         "log, M=1.9, D0=0.1, Df=0.9",
@@ -73,21 +92,83 @@ def test_labels_tell_runs_apart(runs: list[Run]) -> None:
     ]
 
 
-def test_latent_weights_and_their_delta(runs: list[Run]) -> None:
-    latent, delta = runs[0].latent()
-    assert latent.shape == (101,)
-    assert delta == pytest.approx(0.3)
-    with pytest.raises(TernzipError, match="full-precision run has no latent weights"):
-        runs[-1].latent()
+QUANTIZERS = [Delta(0.3, levels=(-2.0, 0.5)), Binary(), TWN(0.7), TTQ(0.3), EC2T(0.01)]
 
 
-def test_every_figure_is_written_as_png_and_svg(runs: list[Run], tmp_path: Path) -> None:
-    written = plotting.draw(runs, tmp_path / "figures")
-    assert [path.name for path in written] == [f"figure{n}.{s}" for n in "1345" for s in ("png", "svg")]
-    assert all(path.read_bytes()[:4] in (b"\x89PNG", b"<?xm") for path in written)
+@pytest.mark.parametrize("quantizer", QUANTIZERS, ids=lambda quantizer: type(quantizer).__name__)
+def test_latent_weights_are_cut_as_the_quantizer_cuts_them(quantizer: Quantizer) -> None:
+    """Thresholds and levels of every layer, also those that no state_dict holds."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(9, 30), torch.nn.Linear(30, 40))
+    ternzip.prepare(model, quantizer)
+    layers = latent_layers(model)
+    assert [layer.name for layer in layers] == ["0", "1"]
+    counts = ternzip.count_layers(model)
+    for layer, module in zip(layers, model, strict=True):
+        expected = module.weight.detach().flatten().numpy()
+        middle = np.where(layer.weights > layer.hi, layer.pos, 0.0)
+        np.testing.assert_allclose(np.where(layer.weights < layer.lo, layer.neg, middle), expected, rtol=1e-6)
+    figure = plotting.weight_distribution({"a": layers})
+    shares = [text.get_text().rpartition(": ")[2] for text in figure.axes[0].get_legend().get_texts()]
+    total = sum(counts.values(), ternzip.SymbolCounts())
+    symbols = (total.negative, total.zero, total.positive)
+    assert shares == [f"{symbol / total.total:.1%}" for symbol in symbols]
 
 
-def test_figures_hold_what_was_measured(runs: list[Run]) -> None:
+def test_figure_1_says_what_cut_the_weights(runs: list[RunRecord]) -> None:
+    first, fixed, ttq = plotting.weights_of([runs[0], runs[2], runs[3]]).axes
+    assert first.get_title() == "log, M=1.9, D0=0.1, Df=0.9\nDelta = 0.1"
+    assert fixed.get_title() == "fixed 0.2\nDelta = 0.2"
+    assert ttq.get_title().startswith("ttq\nDelta = 0.0")
+    assert sorted({line.get_xdata()[0] for line in fixed.get_lines()}) == [-0.2, 0.2]
+    assert (
+        len({line.get_xdata()[0] for line in ttq.get_lines()}) == 4
+    )  # the least and the largest of each side
+    assert [text.get_text().split(":")[0] for text in fixed.get_legend().get_texts()] == [
+        "level -1",
+        "level 0",
+        "level +1",
+    ]
+    assert "to" in ttq.get_legend().get_texts()[0].get_text()
+
+
+def test_figure_2_has_a_line_for_each_fixed_delta(runs: list[RunRecord]) -> None:
+    other = dataclasses.replace(runs[2], recipe=dataclasses.replace(runs[2].recipe, delta=0.05))
+    over_epochs, best = plotting.fixed_deltas([runs[0], runs[2], other, runs[3]]).axes
+    assert [line.get_label() for line in over_epochs.get_lines()] == ["D0 = 0.05", "D0 = 0.2"]
+    assert over_epochs.get_lines()[0].get_ydata().tolist() == pytest.approx([30, 50, 45, 40])
+    assert best.get_lines()[0].get_xydata().tolist() == [[0.05, 50], [0.2, 50]]
+
+
+def test_every_figure_is_written_as_png_and_svg(
+    runs: list[RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And without pyplot: the caller's backend and open figures are none of ours."""
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    monkeypatch.setattr("matplotlib.use", None)
+    for figure in "12345":
+        written = plotting.draw(runs, tmp_path / "figures", figure)
+        assert [path.name for path in written] == [f"figure{figure}.png", f"figure{figure}.svg"]
+        assert all(path.read_bytes()[:4] in (b"\x89PNG", b"<?xm") for path in written)
+
+
+def test_a_figure_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure, _ = plotting.subplots(1, 1, figsize=(2, 2))
+    path = tmp_path / "figure.svg"
+    path.write_text("old")
+
+    def broken(stream: Path, **options: object) -> None:
+        Path(stream).write_text("<svg>")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(figure, "savefig", broken)
+    with pytest.raises(TernzipError, match=r"figure\.svg: cannot write: No space left"):
+        plotting.write(figure, path)
+    assert [p.name for p in tmp_path.iterdir()] == ["figure.svg"]
+    assert path.read_text() == "old"
+
+
+def test_figures_hold_what_was_measured(runs: list[RunRecord]) -> None:
     figure = plotting.speed(runs)
     (axis,) = figure.axes
     assert len(axis.get_lines()) == 4  # two seeds of one setting share a marker
@@ -102,17 +183,23 @@ def test_figures_hold_what_was_measured(runs: list[Run]) -> None:
     accuracy, change, _ = plotting.oscillation(runs[:1]).axes
     assert accuracy.get_lines()[0].get_ydata().tolist() == pytest.approx([30, 50, 45, 40])
     assert change.get_lines()[0].get_ydata().tolist() == pytest.approx([20, 5, 5])
-    plotting.pyplot().close("all")
 
 
-def test_mistakes_are_named(runs: list[Run], tmp_path: Path) -> None:
-    with pytest.raises(TernzipError, match=r"unknown figure '2': expected one of 1, 3, 4, 5"):
-        plotting.draw(runs, tmp_path, ["2"])
-    with pytest.raises(TernzipError, match="no run has latent weights"):
-        plotting.draw(runs[-1:], tmp_path, ["1"])
+def test_mistakes_are_named(runs: list[RunRecord], tmp_path: Path) -> None:
+    with pytest.raises(TernzipError, match=r"unknown figure '6': expected one of 1, 2, 3, 4, 5"):
+        plotting.draw(runs, tmp_path, "6")
+    with pytest.raises(plotting.NothingToDraw, match="no run has latent weights"):
+        plotting.draw(runs[-1:], tmp_path, "1")
+    with pytest.raises(plotting.NothingToDraw, match="no run has a fixed Delta"):
+        plotting.draw(runs[:1], tmp_path, "2")
     with pytest.raises(TernzipError, match=r"not a run: expected the last\.ckpt"):
         read_run_folder(tmp_path)
-    (tmp_path / "1" / "csv" / "version_0" / "metrics.csv").write_text("epoch,accuracy\n")
-    (tmp_path / "1" / "csv" / "version_1" / "metrics.csv").unlink()
+    log = tmp_path / "1" / "csv" / "version_1" / "metrics.csv"
+    log.write_text("epoch,accuracy\n1,high\n")
+    with pytest.raises(TernzipError, match=r"metrics\.csv: damaged log"):
+        read_run_folder(tmp_path / "1")
+    log.write_text("epoch,accuracy\n")
+    for other in ("version_0", "version_2"):
+        (tmp_path / "1" / "csv" / other / "metrics.csv").unlink()
     with pytest.raises(TernzipError, match="no finished epoch"):
         read_run_folder(tmp_path / "1")

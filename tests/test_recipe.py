@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ternzip import TernzipError
-from ternzip.training.recipe import PRESETS, Recipe, flag, kind, preset, read_toml
+from ternzip.training.options import flag, is_within, read_toml
+from ternzip.training.recipe import OPTIONS, PRESETS, Recipe, preset
 
 
 def test_the_default_is_the_papers_recipe() -> None:
@@ -60,19 +61,23 @@ def test_bad_toml(tmp_path: Path) -> None:
         ({"dataset": "svhn"}, "--dataset: unknown 'svhn'"),
         ({"lr_schedule": "cosine"}, "--lr-schedule: unknown 'cosine'"),
         ({"precision": "8"}, "--precision: unknown '8'"),
-        ({"delta": 1.0, "max_delta": 0.9}, r"--delta: expected a value in \[0, 1\), found 1"),
-        ({"delta": -0.1}, "--delta: expected at least 0, found -0.1"),
-        ({"delta": math.nan}, "--delta: expected a finite number, found nan"),
-        ({"lr": math.inf}, "--lr: expected a finite number, found inf"),
-        ({"max_delta": 1.0}, r"--max-delta: expected a value in \[0, 1\)"),
+        ({"delta": 1.0, "max_delta": 0.9}, r"--delta: expected a number in \[0, 1\), found 1"),
+        ({"delta": -0.1}, r"--delta: expected a number in \[0, 1\), found -0.1"),
+        ({"delta": math.nan}, r"--delta: expected a number in \[0, 1\), found nan"),
+        ({"lr": math.inf}, r"--lr: expected a number in \[0, inf\), found inf"),
+        ({"max_delta": 1.0}, r"--max-delta: expected a number in \[0, 1\)"),
         ({"delta": 0.95}, "--delta: 0.95 exceeds --max-delta 0.9"),
-        ({"dropout": 1.0}, r"--dropout: expected a value in \[0, 1\)"),
-        ({"epochs": 0}, "--epochs: expected at least 1, found 0"),
+        ({"dropout": 1.0}, r"--dropout: expected a number in \[0, 1\)"),
+        ({"epochs": 0}, r"--epochs: expected a number in \[1, 1e9\], found 0"),
         ({"epochs": 2.5}, "--epochs: expected int, found 2.5"),
         ({"epochs": True}, "--epochs: expected int, found True"),
         ({"epochs": None}, "--epochs: expected int, found None"),
         ({"augment": 1}, "--augment: expected bool, found 1"),
-        ({"skip": "conv1"}, "--skip: expected tuple, found 'conv1'"),
+        ({"skip": 1}, "--skip: expected a string or a list of strings, found 1"),
+        ({"skip": ["conv1", 1]}, r"--skip: expected a string or a list of strings, found \['conv1', 1\]"),
+        ({"lr_scale": 0}, r"--lr-scale: expected a number in \(0, inf\), found 0"),
+        ({"seed": 99999999999999}, r"--seed: expected a number in \[0, 4e9\], found 99999999999999"),
+        ({"batch_size": 10**400}, r"--batch-size: expected a number in \[2, 1e9\], found 10000"),
         ({"unfreeze_epoch": 2}, "--unfreeze-epoch: nothing is frozen"),
     ],
 )
@@ -89,10 +94,65 @@ def test_differences_leave_out_what_does_not_change_the_numbers() -> None:
 
 def test_flags_and_types() -> None:
     assert flag("max_delta") == "--max-delta"
-    assert (kind("lr"), kind("clip_norm"), kind("skip"), kind("augment"), kind("init")) == (
-        float,
-        float,
-        tuple,
-        bool,
-        str,
-    )
+    kinds = {
+        name: OPTIONS[name].kind for name in ("lr", "clip_norm", "skip", "augment", "init", "unfreeze_epoch")
+    }
+    assert list(kinds.values()) == [float, float, tuple, bool, str, int]
+
+
+def test_one_pattern_needs_no_list(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('skip = "conv1"\n')
+    assert Recipe().with_options(read_toml(path)).skip == ("conv1",)
+
+
+def test_an_option_that_stands_twice_in_toml_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text("batch-size = 8\n[data]\nbatch_size = 16\n")
+    with pytest.raises(TernzipError, match=r"run\.toml: option 'batch_size' stands in it twice"):
+        read_toml(path)
+
+
+@pytest.mark.parametrize(
+    ("interval", "inside", "outside"),
+    [
+        ("[0, 1)", [0, 0.999], [-1e-9, 1, math.nan]),
+        ("(0, inf)", [1e-300, 10**9], [0, -1, math.inf, math.nan]),
+        ("[1, 1e9]", [1, 10**9], [0, 10**9 + 1, 10**400]),
+    ],
+)
+def test_intervals(interval: str, inside: list[float], outside: list[float]) -> None:
+    assert all(is_within(value, interval) for value in inside)
+    assert not any(is_within(value, interval) for value in outside)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quantizer": "ttq", "delta": 0.2}, "--delta: not used with --quantizer ttq, only with delta"),
+        ({"quantizer": "none", "skip": "conv1"}, "--skip: not used with --quantizer none"),
+        ({"twn_ratio": 0.7}, "--twn-ratio: not used with --quantizer delta, only with twn"),
+        (
+            {"growth": "fixed", "multiplier": 1.0},
+            "--multiplier: not used with --growth fixed, only with linear",
+        ),
+        ({"lr_schedule": "constant", "lr_scale": 2.0}, "--lr-scale: not used with --lr-schedule constant"),
+        ({"arch": "fc3", "inflate": 1}, "--inflate: not used with --arch fc3, only with resnet20"),
+        ({"dataset": "mnist", "statistics": "dataset"}, "--statistics: not used with --dataset mnist"),
+    ],
+)
+def test_what_is_asked_for_is_used_or_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(TernzipError, match=message):
+        Recipe().with_options(options).check_used(options)
+
+
+def test_options_that_a_run_uses_pass() -> None:
+    Recipe().check_used(["delta", "growth", "multiplier", "ste", "skip", "inflate", "lr_scale", "statistics"])
+    Recipe(quantizer="twn", lr_schedule="plateau").check_used(["twn_ratio", "ste", "plateau_patience"])
+
+
+def test_every_condition_names_options_and_choices_that_exist() -> None:
+    for known in OPTIONS.values():
+        for other, values in known.only.items():
+            assert values
+            assert set(values) <= set(OPTIONS[other].choices)

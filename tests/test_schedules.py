@@ -8,14 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from ternzip import DeltaSchedule, TernzipError, prepare
-from ternzip.quantization.modules import ternary_layers
-from ternzip.quantization.quantizers import Delta
+from ternzip import DeltaSchedule, TernzipError, count_layers, prepare
+from ternzip.quantization import Delta, ternary_layers
 
 
 @pytest.fixture
 def model() -> nn.Module:
-    return prepare(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    return prepare(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), "delta")
 
 
 def deltas(model: nn.Module) -> list[float]:
@@ -72,7 +71,7 @@ def test_steps_per_iteration_pass_through_the_epochs(model: nn.Module) -> None:
 def test_state_dict_resumes(model: nn.Module) -> None:
     schedule = DeltaSchedule(model, 0.05, "linear", 0.5, 0.8)
     schedule.step(7)
-    other_model = prepare(nn.Linear(3, 3))
+    other_model = prepare(nn.Linear(3, 3), "delta")
     other = DeltaSchedule(other_model)
     other.load_state_dict(schedule.state_dict())
     assert other.delta == schedule.delta
@@ -92,9 +91,59 @@ def test_pinned_layers_keep_their_delta(model: nn.Module) -> None:
 
 
 def test_only_delta_layers_are_scheduled() -> None:
-    model = prepare(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), overrides={"0": "twn"})
+    model = prepare(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), "delta", overrides={"0": "twn"})
     DeltaSchedule(model, 0.3)
-    assert [hasattr(layer.quantizer, "delta") for layer in ternary_layers(model)] == [False, True]
+    twn, delta = (layer.quantizer for layer in ternary_layers(model))
+    assert twn.ratio.item() == 0.7  # type: ignore[union-attr]
+    assert delta.delta.item() == 0.3  # type: ignore[union-attr]
+
+
+def test_in_a_model_without_delta_the_ratio_to_each_layers_scale_grows() -> None:
+    torch.manual_seed(0)
+    model = prepare(nn.Sequential(nn.Linear(400, 40), nn.Linear(40, 20)))
+    schedule = DeltaSchedule(model)
+    shares = []
+    for epoch in (1, 10, 40, 200):
+        schedule.step(epoch)
+        assert [layer.quantizer.ratio.item() for layer in ternary_layers(model)] == [schedule.delta] * 2  # type: ignore[union-attr]
+        counts = count_layers(model).values()
+        assert all(0 < count.zero < count.total for count in counts)
+        shares.append(sum(count.zero for count in counts))
+    assert shares == sorted(set(shares))
+
+
+DAMAGED: list[dict[str, object]] = [
+    {"initial": 3.0},
+    {"maximum": 1.5},
+    {"maximum": 0.01},
+    {"growth": "cubic"},
+    {"multiplier": -1.0},
+    {"multiplier": math.nan},
+    {"steps": -5},
+    {"steps": math.inf},
+    {"steps_per_epoch": 0},
+    {"initial": "much"},
+    {"steps": None},
+    {"pace": 3},
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_state_is_refused_and_changes_nothing(model: nn.Module, damage: dict[str, object]) -> None:
+    schedule = DeltaSchedule(model, 0.2, "linear", 0.1)
+    before = schedule.state_dict()
+    with pytest.raises(TernzipError):
+        schedule.load_state_dict({**before, **damage})
+    assert schedule.state_dict() == before
+    assert deltas(model) == [schedule.delta] * 2
+
+
+def test_a_state_that_lacks_an_entry_is_refused(model: nn.Module) -> None:
+    schedule = DeltaSchedule(model)
+    state = schedule.state_dict()
+    del state["growth"]
+    with pytest.raises(TernzipError, match="the state is no DeltaSchedule's: expected initial, growth"):
+        schedule.load_state_dict(state)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`ternzip.training.run` on a data set of a few dozen images: what is written, resumed, stopped and refused."""
+"""`ternzip.training.trainer` on a data set of a few dozen images: what is written, resumed, stopped and refused."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ pytest.importorskip("lightning")
 
 import ternzip
 from ternzip import TernzipError
-from ternzip.training import run as training
+from ternzip.training import trainer as training
+from ternzip.training.batches import IMAGENET_MEAN
 from ternzip.training.callbacks import LiveBar
-from ternzip.training.data import Dataset, Split
-from ternzip.training.learner import Learner, frozen_modules, lr_factor
+from ternzip.training.catalog import DATASETS
+from ternzip.training.evaluation import evaluate, usable_device
+from ternzip.training.images import Dataset, Split
+from ternzip.training.learner import Learner, lr_factor
+from ternzip.training.network import frozen_modules
 from ternzip.training.recipe import Recipe
-from ternzip.training.runs import read_run_folder
+from ternzip.training.runs import ACCURACY_KEY, RECIPE_KEY, read_run_checkpoint, read_run_folder
+from ternzip.training.sizes import project, stored_sizes
 
 pytestmark = [
     # Lightning's own use of torch, and its advice on logging.
     pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The `srun` command"),
+    # Some of the models here are made to be so.
+    pytest.mark.filterwarnings("ignore:.* layers start with all ternary weights zero"),
 ]
 
 
@@ -69,8 +76,7 @@ def recipe(data: str, monkeypatch: pytest.MonkeyPatch) -> Recipe:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = training.read_run(run / "last.ckpt")["state_dict"]
-    return state
+    return read_run_checkpoint(run / "last.ckpt").state
 
 
 def test_a_run_leaves_its_files_and_says_what_they_are(recipe: Recipe, tmp_path: Path) -> None:
@@ -102,8 +108,13 @@ def test_a_run_leaves_its_files_and_says_what_they_are(recipe: Recipe, tmp_path:
     # The entropy says what an order-0 coder takes; the codecs that adapt do better, never worse.
     assert 0.8 * run.epochs[2]["projected_bytes"] < last.file < 1.01 * run.epochs[2]["projected_bytes"]
 
+    for log in ("csv", "tensorboard"):
+        written = (tmp_path / log / "version_0" / "hparams.yaml").read_text()
+        assert "arch: fc3\n" in written
+        assert "skip: []\n" in written
+
     for file in ("last.tnz", "last.ckpt"):
-        score = training.evaluate(tmp_path / file, recipe)
+        score = evaluate(tmp_path / file, recipe)
         assert score.images == 40
         assert score.accuracy == pytest.approx(last.accuracy)
 
@@ -119,11 +130,11 @@ def test_a_terminal_gets_a_live_bar(recipe: Recipe, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(training, "_stderr_is_terminal", lambda: True)
     monkeypatch.setattr(LiveBar, "get_metrics", get_metrics)
     training.train(recipe, tmp_path)
-    assert list(shown[-1]) == ["loss", "accuracy", "Delta", "zeros", "bit/weight", "file, bytes"]
-    assert shown[-1]["Delta"] == f"{0.02 + 0.004 * np.log(2):.4f}"
+    assert list(shown[-1]) == ["loss"]  # as much as a line of 80 columns has room for
     assert float(shown[-1]["loss"]) > 0
 
 
+@pytest.mark.slow
 def test_resuming_gives_the_numbers_of_the_whole_run(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +172,8 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(recipe: Recipe, tmp_path: 
 def test_resume_needs_the_same_recipe(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(TernzipError, match="nothing to resume"):
         training.train(recipe, tmp_path, resume=True)
-    torch.save({training.RECIPE_KEY: dataclasses.asdict(recipe)}, tmp_path / "last.ckpt")
+    kept = {"state_dict": {}, "epoch": 0, ACCURACY_KEY: 0.5}
+    torch.save({RECIPE_KEY: dataclasses.asdict(recipe), **kept}, tmp_path / "last.ckpt")
     other = recipe.with_options({"delta": 0.03, "seed": 4})
     with pytest.raises(
         TernzipError, match=r"another configuration: delta: expected 0\.02, found 0\.03 \(and 1 more"
@@ -186,7 +198,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(
     monkeypatch.setattr(Learner, "forward", poisoned)
     with pytest.raises(TernzipError, match="loss is nan in epoch 2, step 1: training stopped; the last good"):
         training.train(recipe, tmp_path)
-    assert training.read_run(tmp_path / "last.ckpt")["epoch"] == 0
+    assert read_run_checkpoint(tmp_path / "last.ckpt").epoch == 1
 
 
 @pytest.mark.parametrize(
@@ -205,11 +217,26 @@ def test_devices_that_are_not_there(
 
 
 def test_a_collapsed_training_stops(recipe: Recipe, tmp_path: Path) -> None:
-    dead = recipe.with_options({"delta": 0.89, "batch_size": 2, "train_images": 44})
-    with pytest.raises(TernzipError, match="training has collapsed"):
-        training.train(dead, tmp_path)
+    options = {"delta": 0.89, "batch_size": 2, "train_images": 44, "dropout": 0.0}
+    with pytest.raises(TernzipError, match="collapsed: no latent weight has had a gradient for 20 steps"):
+        training.train(recipe.with_options(options), tmp_path)
+    few = recipe.with_options({**options, "train_images": 30})
+    with pytest.raises(TernzipError, match="collapsed: the weights of all ternary layers are all zero"):
+        training.train(few, tmp_path)
 
 
+def test_a_last_layer_that_gets_nothing_but_rounding_has_collapsed_too(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    """The first layer has weights beyond Delta, so not all is zero; the others have none, so nothing reaches it."""
+    options = {"growth": "fixed", "delta": 0.11, "batch_size": 4, "dropout": 0.0, "epochs": 1}
+    wide = recipe.with_options({**options, "dataset": "digits", "train_images": 100})
+    pytest.importorskip("sklearn")
+    with pytest.raises(TernzipError, match="collapsed: no latent weight has had a gradient for 20 steps"):
+        training.train(wide, tmp_path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("quantizer", ["none", "binary", "twn", "ttq", "ec2t"])
 def test_every_quantizer_trains(recipe: Recipe, tmp_path: Path, quantizer: str) -> None:
     recipe = recipe.with_options(
@@ -228,23 +255,23 @@ def test_mixed_precision_over_two_steps_of_signed_activations(recipe: Recipe, tm
 
 
 def test_early_stopping_waits_for_delta(recipe: Recipe, tmp_path: Path) -> None:
-    # Nothing ever improves at rate 0; Delta grows until epoch 3, so the run ends one epoch after it.
+    # Nothing but Delta ever moves: it stands still from epoch 3 on, which is the best so far; epoch 4 is no better.
     options = {
         "epochs": 9,
         "lr": 0.0,
+        "frozen_norm": True,
         "early_stopping": 1,
         "growth": "linear",
         "max_delta": 0.03,
         "multiplier": 0.2,
     }
-    recipe = recipe.with_options({**options, "statistics": "dataset"})
-    training.train(recipe, tmp_path)
-    assert 3 < len(read_run_folder(tmp_path).epochs) < 9
+    training.train(recipe.with_options(options), tmp_path)
+    assert sorted(read_run_folder(tmp_path).epochs) == [1, 2, 3, 4]
 
 
 def learner(recipe: Recipe) -> Learner:
     split = Split(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
-    return Learner(recipe, Dataset("cifar10", split, split, 10, (0.5,) * 3, (0.5,) * 3))
+    return Learner(recipe, Dataset(DATASETS["cifar10"], split, split))
 
 
 def test_transfer_starts_from_a_checkpoint_and_freezes_it(recipe: Recipe, tmp_path: Path) -> None:
@@ -292,19 +319,143 @@ def test_width_is_for_the_papers_network_only() -> None:
 
 
 def test_colour_images_are_normalized_as_asked() -> None:
-    assert learner(Recipe()).mean == (0.485, 0.456, 0.406)
-    assert learner(Recipe(statistics="dataset")).mean == (0.5, 0.5, 0.5)
+    assert learner(Recipe()).mean == IMAGENET_MEAN
+    assert learner(Recipe(statistics="dataset")).mean == DATASETS["cifar10"].mean
 
 
 def test_evaluate_refuses_what_does_not_fit(recipe: Recipe, tmp_path: Path) -> None:
     torch.save(ternzip.models.resnet20().state_dict(), tmp_path / "other.pt")
     with pytest.raises(TernzipError, match="tensor names do not fit FullyConnected"):
-        training.evaluate(tmp_path / "other.pt", recipe)
+        evaluate(tmp_path / "other.pt", recipe)
     torch.save(ternzip.prepare(ternzip.models.fc3(hidden=100)).state_dict(), tmp_path / "latent.pt")
     with pytest.raises(TernzipError, match="holds latent weights"):
-        training.evaluate(tmp_path / "latent.pt", recipe)
+        evaluate(tmp_path / "latent.pt", recipe)
 
 
+def test_a_forced_run_is_the_new_one_alone(recipe: Recipe, tmp_path: Path) -> None:
+    """In the folder of a longer one, whose logs and results must not be taken for its own."""
+    training.train(recipe.with_options({"epochs": 3}), tmp_path)
+    before = read_run_folder(tmp_path).epochs
+    training.train(recipe.with_options({"epochs": 2, "quantizer": "none"}), tmp_path, force=True)
+    run = read_run_folder(tmp_path)
+    assert sorted(run.epochs) == [1, 2]
+    assert "delta" in before[1]
+    assert "delta" not in run.epochs[1]
+
+
+def test_a_forced_run_that_breaks_off_leaves_no_result_of_the_old_one(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("best.ckpt", "last.ckpt", "best.tnz", "last.tnz", "result.json", "notes.txt"):
+        (tmp_path / name).write_bytes(b"old")
+
+    def killed(self: Learner, batch: object, index: int) -> torch.Tensor:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(Learner, "training_step", killed)
+    with pytest.raises(TernzipError, match="--accelerator hpu"):  # nothing is gone before training can start
+        training.train(recipe.with_options({"accelerator": "hpu"}), tmp_path, force=True)
+    assert (tmp_path / "result.json").exists()
+    with pytest.raises(RuntimeError, match="killed"):
+        training.train(recipe, tmp_path, force=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"csv", "tensorboard", "notes.txt"}
+
+
+def test_epochs_after_the_checkpoint_do_not_count(recipe: Recipe, tmp_path: Path) -> None:
+    training.train(recipe, tmp_path)
+    log = tmp_path / "csv" / "version_0" / "metrics.csv"
+    rows = log.read_text().splitlines()
+    columns = rows[0].split(",")
+    late = ["2" if name == "epoch" else "0.5" for name in columns]
+    log.write_text("\n".join([*rows, ",".join(late)]) + "\n")
+    assert sorted(read_run_folder(tmp_path).epochs) == [1, 2]
+
+
+def test_resume_needs_as_many_epochs_as_are_done(recipe: Recipe, tmp_path: Path) -> None:
+    training.train(recipe, tmp_path)
+    shorter = recipe.with_options({"epochs": 1})
+    with pytest.raises(TernzipError, match="2 epochs are done: expected --epochs 2 or more, found 1"):
+        training.train(shorter, tmp_path, resume=True)
+    assert training.train(recipe, tmp_path, resume=True) is not None  # nothing to do is no error
+
+
+def test_the_callers_random_generator_is_left_alone(recipe: Recipe, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    training.train(recipe.with_options({"epochs": 1}), tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    for name in ("last.ckpt", "last.tnz"):
+        evaluate(tmp_path / name, recipe)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_layers_of_zeros_count(tmp_path: Path) -> None:
+    """In what a run reports of its file, as in its log."""
+    torch.manual_seed(0)
+    model = ternzip.prepare(ternzip.models.fc3(hidden=50), "delta")
+    with torch.no_grad():
+        model.fc1.parametrizations["weight"].original.fill_(0.01)
+    for layer in (model.fc2, model.fc3):
+        layer.parametrizations["weight"].original.data.uniform_(-1, 1)
+    ternzip.save_file(ternzip.ternary_state(model), tmp_path / "model.tnz")
+    sizes = stored_sizes(tmp_path / "model.tnz", model)
+    assert sizes.counts == sum(ternzip.count_layers(model).values(), ternzip.SymbolCounts())
+    assert sizes.counts.total == 784 * 50 + 50 * 50 + 50 * 10
+    assert sizes.counts.zero >= 784 * 50
+    assert 0 < sizes.ternary < sizes.predicted * 1.01 + 3 * 32
+    assert sizes.file == (tmp_path / "model.tnz").stat().st_size
+
+
+def test_the_projection_counts_what_is_not_ternary_as_it_is() -> None:
+    model = ternzip.prepare(ternzip.models.fc3(hidden=50), "delta", skip="fc3")
+    others = [*model.fc3.parameters(), model.fc1.bias, model.fc2.bias]
+    for norm in (model.bn1, model.bn2, model.bn3):
+        others += [*norm.parameters(), *norm.buffers()]
+    assert project(model).other == sum(tensor.numel() * tensor.element_size() for tensor in others)
+
+
+def test_a_checkpoint_that_does_not_fit_its_recipe(recipe: Recipe, tmp_path: Path) -> None:
+    training.train(recipe.with_options({"epochs": 1}), tmp_path)
+    loaded = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    del loaded["state_dict"]["model.fc1.bias"]
+    torch.save(loaded, tmp_path / "cut.ckpt")
+    with pytest.raises(TernzipError, match=r"cut\.ckpt: does not fit its own recipe: .*model|fc1\.bias"):
+        evaluate(tmp_path / "cut.ckpt", recipe)
+    del loaded["epoch"]
+    torch.save(loaded, tmp_path / "cut.ckpt")
+    with pytest.raises(TernzipError, match=r"cut\.ckpt: not a whole checkpoint of ternzip train: no 'epoch'"):
+        evaluate(tmp_path / "cut.ckpt", recipe)
+
+
+@pytest.mark.parametrize("device", ["foo", "meta", "cuda:99"])
+def test_a_device_that_is_not_there(device: str) -> None:
+    with pytest.raises(TernzipError, match=f"device '{device}' cannot be used: "):
+        usable_device(device)
+
+
+def test_a_training_step_does_not_wait_for_the_device(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a number off a device waits for it: neither the loss nor the gradients are read in most steps."""
+    learner = Learner(recipe, training.open_dataset(recipe.dataset, recipe.data))
+    monkeypatch.setattr(Learner, "log", lambda *args, **kwargs: None)
+    monkeypatch.setattr(Learner, "device", torch.device("cpu"))
+    monkeypatch.setattr(Learner, "current_epoch", 0)
+    learner.on_train_epoch_start()
+    batch = (*(part[:8] for part in (learner.dataset.train.images, learner.dataset.train.labels)), None)
+
+    def waits(*args: object) -> None:
+        raise AssertionError("a number was read off the device")
+
+    for name in ("item", "tolist", "__bool__", "__int__", "__float__"):
+        monkeypatch.setattr(torch.Tensor, name, waits)
+    for index in range(9):
+        learner.training_step(batch, index)
+    with pytest.raises(AssertionError, match="read off"):
+        learner.training_step(batch, 9)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over subprocesses")
 def test_two_processes_train_as_one(data: str, tmp_path: Path) -> None:
     """Batch norm in evaluation mode, so that its statistics do not depend on who sees which images.
@@ -344,3 +495,16 @@ def test_two_processes_train_as_one(data: str, tmp_path: Path) -> None:
     first, second = (read_run_folder(tmp_path / name).epochs[1] for name in ("one", "two"))
     assert second["accuracy"] == pytest.approx(first["accuracy"], abs=1e-6)
     assert second["sparsity"] == pytest.approx(first["sparsity"])
+
+
+def test_learned_levels_have_their_own_rate_and_no_decay() -> None:
+    recipe = Recipe(quantizer="ttq", levels_lr=1e-5, weight_decay=0.1)
+    rest, levels = learner(recipe).configure_optimizers()["optimizer"].param_groups
+    assert (rest["lr"], rest["weight_decay"]) == (recipe.lr, 0.1)
+    assert (levels["lr"], levels["weight_decay"]) == (1e-5, 0.0)
+    assert len(levels["params"]) == 2 * 16
+
+
+def test_ec2ts_strength_is_a_share() -> None:
+    with pytest.raises(TernzipError, match=r"--ec2t-strength: expected a number in \[0, 1\), found 1.5"):
+        Recipe(quantizer="ec2t", ec2t_strength=1.5)

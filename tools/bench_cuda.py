@@ -178,7 +178,7 @@ def race_model(seconds: float) -> tuple[dict[str, dict[str, float]], dict[str, d
 def race_training() -> dict[str, float]:
     """A ResNet-20* training step in bf16 under torch.compile, and what the ternary operations take of it."""
     torch._dynamo.reset()
-    model = ternzip.prepare(ternzip.models.resnet20(inflate=5)).cuda()
+    model = ternzip.prepare(ternzip.models.resnet20(inflate=5), "delta").cuda()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     network = torch.compile(model)
     x = torch.randn(256, 3, 32, 32, device="cuda").to(memory_format=torch.channels_last)
@@ -190,7 +190,7 @@ def race_training() -> dict[str, float]:
             loss = torch.nn.functional.cross_entropy(network(x), y)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        ternzip.quantization.modules.clip_latent_(model)
+        ternzip.clip_latent_(model)
 
     whole = wall({"step": step}, 20)["step"]["median"]
     events = on_device(step)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ternzip import ops, prepare
 from ternzip.models import resnet20
-from ternzip.quantization.modules import clip_latent_, count_layers, ternary_layers
+from ternzip.quantization import clip_latent_, count_layers, ternary_layers
 
 
 def seconds(call: Callable[[], object], repeats: int) -> float:
@@ -49,7 +49,7 @@ def main() -> None:
     torch.manual_seed(0)
     network = resnet20()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model = prepare(network)
+    model = prepare(network, "delta")
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     images = torch.randn(arguments.batch_size, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (arguments.batch_size,))
@@ -78,7 +78,7 @@ def main() -> None:
         def forward(self, _: None) -> list[torch.Tensor]:
             return [torch.as_tensor(layer.weight) for layer in self.layers]
 
-    bare = prepare(Nothing())
+    bare = prepare(Nothing(), "delta")
     upstream = [torch.randn_like(layer.latent) for layer in ternary_layers(bare)]
 
     def model_with_nothing_else(_: None) -> None:

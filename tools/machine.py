@@ -17,8 +17,10 @@ PACKAGES = (
     "nncodec",
     "numpy",
     "safetensors",
+    "scikit-learn",
     "tmq",
     "torch",
+    "transformers",
     "zstandard",
 )
 

@@ -94,9 +94,34 @@ def quantizers_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{note} {_measured(result)}"])
 
 
+def prepare_table(result: dict[str, Any]) -> str:
+    """Usual models after a few steps: full precision, the default of `prepare`, and the paper's Delta."""
+    head = ["model", "full precision", "default", "zeros at the start", "at the end"]
+    head += ['`"delta"`', "its layers that start all zero"]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    for name, row in result["results"].items():
+        default, delta = row["default"], row["delta"]
+        cells = [
+            name,
+            f"{row['full_precision']:.3f}",
+            f"{default['loss']:.3f}",
+            f"{100 * default['start']['zeros']:.0f} %",
+            f"{100 * default['end']['zeros']:.0f} %",
+            f"{delta['loss']:.3f}",
+            f"{delta['start']['empty_layers']} of {delta['start']['layers']}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    note = (
+        f"Loss after {result['steps']} steps of Adam at {result['lr']:g} from a random start, the same for all three; "
+        f"chance is {result['chance']:.3f}."
+    )
+    return "\n".join([*lines, "", f"{note} {_measured(result)}"])
+
+
 TABLES: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     "files": ("README.md", "files.json", files_table),
     "codecs": ("README.md", "codec.json", codecs_table),
+    "prepare": ("docs/guide.md", "prepare.json", prepare_table),
     "quantizers": ("docs/guide.md", "quantizers.json", quantizers_table),
 }
 

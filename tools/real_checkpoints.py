@@ -19,8 +19,9 @@ from machine import provenance
 
 from ternzip.io.files import load_file, save_file
 from ternzip.models import read_weights
+from ternzip.training.evaluation import evaluate
 from ternzip.training.recipe import Recipe
-from ternzip.training.run import evaluate, train
+from ternzip.training.trainer import train
 
 TERNARY = ("ec2t-resnet20-sparsity45.pt", "ec2t-resnet20-sparsity73.pt")
 FULL = "fp32-resnet20.pt"

@@ -19,8 +19,10 @@ from typing import Any
 import torch
 from machine import provenance
 
+from ternzip.io.atomic import atomic_file
+from ternzip.training.evaluation import evaluate
 from ternzip.training.recipe import Recipe
-from ternzip.training.run import evaluate, train
+from ternzip.training.trainer import train
 
 # A short run hardly moves the weights from where they start (standard deviation 0.06 to 0.12 at inflate 1),
 # so Delta must stay of that size: both growths end near 0.083 after eight epochs.
@@ -31,8 +33,18 @@ SHORT: dict[str, dict[str, Any]] = {
     "linear": {"growth": "linear", "delta": 0.03, "multiplier": 0.22},
     "log": {"growth": "log", "delta": 0.03, "multiplier": 0.85},
     "TWN": {"quantizer": "twn"},
-    "TTQ": {"quantizer": "ttq"},
-    "EC2T": {"quantizer": "ec2t", "ec2t_strength": 2e-3},
+}
+# As in their papers: from a full-precision start, first and last layer left alone, small steps, smaller for the levels.
+PRETRAINED: dict[str, Any] = {
+    "arch": "he-resnet20",
+    "skip": ("conv1", "linear"),
+    "lr": 1e-4,
+    "levels_lr": 1e-5,
+    "lr_schedule": "constant",
+}
+LEARNED: dict[str, dict[str, Any]] = {
+    "TTQ": {"quantizer": "ttq", **PRETRAINED},
+    "EC2T": {"quantizer": "ec2t", **PRETRAINED},
 }
 PAPER: dict[str, dict[str, Any]] = {
     **SHORT,
@@ -69,6 +81,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--paper-deltas", action="store_true", help="the paper's Delta_0 and M")
+    parser.add_argument(
+        "--init", help="full-precision he-resnet20 checkpoint: adds TTQ and EC2T, started from it"
+    )
     parser.add_argument("--only", nargs="*", help="names of the methods to run")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -94,9 +109,13 @@ def main() -> None:
         "paper": REPORTED,
         "results": {},
     }
-    methods = PAPER if arguments.paper_deltas else SHORT
+    methods = dict(PAPER if arguments.paper_deltas else SHORT)
+    if arguments.init is not None:
+        methods |= {name: {**options, "init": arguments.init} for name, options in LEARNED.items()}
     for name in arguments.only or methods:
         recipe = base.with_options(methods[name])
+        if name in LEARNED:
+            recipe = dataclasses.replace(recipe, inflate=1)
         start = time.monotonic()
         folder = arguments.out / name.replace(" ", "-")
         result = train(recipe, folder, force=True)
@@ -104,17 +123,19 @@ def main() -> None:
             return
         full = dataclasses.replace(recipe, test_images=None)
         record["results"][name] = {
-            "options": methods[name],
+            "options": {key: value for key, value in methods[name].items() if key != "init"},
             "best": dataclasses.asdict(result.best) | {"path": ""},
             "last": dataclasses.asdict(result.last) | {"path": ""},
             "accuracy_all_test_images": evaluate(folder / "last.tnz", full).accuracy,
             "seconds": round(time.monotonic() - start, 1),
         }
-        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+        with atomic_file(arguments.json) as stream:  # a killed run leaves what the last method left
+            stream.write((json.dumps(record, indent=2) + "\n").encode())
     print_table(record["results"])
 
 
 def print_table(results: dict[str, Any]) -> None:
+    """One line a method, for a person."""
     print(f"{'method':>15} {'accuracy':>9} {'zeros':>8} {'entropy':>8} {'.tnz bytes':>11} {'paper, %':>9}")
     for name, row in results.items():
         last = row["last"]

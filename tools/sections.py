@@ -8,6 +8,8 @@ from typing import Any
 
 from machine import provenance
 
+from ternzip.io.atomic import atomic_file
+
 
 def merge_sections(
     path: Path, sections: dict[str, dict[str, Any]], *, keep_others: bool = False
@@ -26,7 +28,8 @@ def merge_sections(
         if keep_others and old is not None:
             found["sections"][name]["results"] = _joined(old, section["results"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    with atomic_file(path) as stream:
+        stream.write((json.dumps(found, indent=2) + "\n").encode())
     return found
 
 

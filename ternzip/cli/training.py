@@ -3,81 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from ternzip._core.errors import TernzipError
 from ternzip.cli.app import UsageError, app
-from ternzip.training.recipe import PRESETS, Recipe, flag, kind, preset, read_toml
+from ternzip.cli.console import say
+from ternzip.cli.recipe_options import recipe_options
+from ternzip.training.extras import require
+from ternzip.training.options import flag, read_toml
+from ternzip.training.recipe import PRESETS, Recipe, preset
 
 if TYPE_CHECKING:
-    from ternzip.training.run import Stored
+    from ternzip.training.trainer import Stored
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+MOST_SEED = 4_000_000_000  # as a recipe's
+# What evaluating takes of a recipe; the first few hold for a checkpoint with a recipe of its own as well.
+PLACE_OPTIONS = ("data", "download", "test_images")
+EVAL_OPTIONS = (
+    "arch",
+    "inflate",
+    "activation",
+    "signed_activations",
+    "dataset",
+    "statistics",
+    *PLACE_OPTIONS,
+)
 
 
-def recipe_options(*panels: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of a Recipe, of some panels or all; those the user set are its `options`."""
-    entries = [
-        entry for entry in dataclasses.fields(Recipe) if not panels or entry.metadata["panel"] in panels
-    ]
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(command, eval_str=True)
-        own = [p for p in signature.parameters.values() if p.name != "options"]
-        names = {parameter.name for parameter in own}
-
-        @functools.wraps(command)
-        def run(**given: Any) -> None:
-            options = {
-                name: value for name, value in given.items() if name not in names and value is not None
-            }
-            command(options=options, **{name: value for name, value in given.items() if name in names})
-
-        keywords = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-        keywords += [_parameter(entry) for entry in entries]
-        run.__signature__ = signature.replace(parameters=keywords)  # type: ignore[attr-defined]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in keywords}
-        return run
-
-    return decorate
-
-
-def as_usage(check: Callable[[Any], Recipe], given: Any) -> Recipe:
+def as_usage(check: Callable[[Given], Made], given: Given) -> Made:
     """check(given), what a person typed: an error in it is one of usage."""
     try:
         return check(given)
     except TernzipError as error:
         raise UsageError(str(error)) from error
-
-
-def _parameter(entry: dataclasses.Field[Any]) -> inspect.Parameter:
-    notes = []
-    if entry.metadata["choices"]:
-        notes.append(" | ".join(entry.metadata["choices"]))
-    if isinstance(entry.default, bool):
-        notes.append(f"default {'yes' if entry.default else 'no'}")
-    elif entry.default in (None, ()):
-        notes.append(f"default {entry.metadata['unset']}")
-    else:
-        notes.append(f"default {entry.default}")
-    expected = kind(entry.name)
-    hint: Any = list[str] if expected is tuple else expected
-    # What is off by default needs no flag to turn it off.
-    names = [flag(entry.name)] if entry.default is False else []
-    option = typer.Option(
-        *names,
-        help=entry.metadata["help"] + (f" ({'; '.join(notes)})" if notes else ""),
-        rich_help_panel=entry.metadata["panel"],
-        show_default=False,
-    )
-    return inspect.Parameter(
-        entry.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[hint | None, option]
-    )
 
 
 @app.command()
@@ -102,16 +67,20 @@ def train(
     """
     recipe = as_usage(preset, preset_name)
     if resume and (out / "last.ckpt").is_file():
-        from ternzip.training.run import stored_recipe
+        from ternzip.training.runs import read_run_checkpoint
 
-        recipe = stored_recipe(out / "last.ckpt")
+        recipe = read_run_checkpoint(out / "last.ckpt").recipe
     if config is not None:
-        recipe = recipe.with_options(read_toml(config), source=str(config))
-    recipe = as_usage(recipe.with_options, options)
+        options = {**read_toml(config), **options}  # flags win over the file
+    source = "options" if config is None else str(config)
     try:
-        from ternzip.training.run import train as run
-    except ImportError as error:
-        raise TernzipError("training needs Lightning: pip install 'ternzip[train]'") from error
+        recipe = recipe.with_options(options, source)
+        recipe.check_used([name.replace("-", "_") for name in options])
+    except TernzipError as error:
+        raise UsageError(str(error) if config is None else f"{error} ({config})") from error
+    require("training", "train", "lightning", "tensorboard")
+    from ternzip.training.trainer import train as run
+
     result = run(recipe, out, resume=resume, force=force)
     if result is not None:
         for label, stored in (("best", result.best), ("last", result.last)):
@@ -119,27 +88,39 @@ def train(
 
 
 def print_stored(label: str, stored: Stored) -> None:
-    """One line: accuracy, zeros, and the file's size as predicted and as it is."""
+    """Two lines: accuracy, zeros and file; the size of the ternary weights as predicted and as it is."""
     bits = 8 * stored.ternary / stored.weights if stored.weights else 0.0
     print(
-        f"{label}: epoch {stored.epoch}, accuracy {stored.accuracy:.2%}, zeros {stored.sparsity:.2%}; "
-        f"ternary weights {stored.predicted:,.0f} bytes predicted, {stored.ternary:,} real ({bits:.3f} bit/weight); "
-        f"{stored.path}: {stored.file:,} bytes"
+        f"{label}: epoch {stored.epoch}, accuracy {stored.accuracy:.2%}, zeros {stored.sparsity:.2%}, "
+        f"{stored.path}: {stored.file:,} bytes\n"
+        f"      ternary weights: {stored.predicted:,.0f} bytes predicted, {stored.ternary:,} real "
+        f"({bits:.3f} bit/weight)"
     )
 
 
 @app.command(name="eval")
-@recipe_options("Model", "Data")
+@recipe_options(*EVAL_OPTIONS)
 def evaluate(
     file: Annotated[Path, typer.Argument(help=".tnz, .pt, .safetensors, or a run's .ckpt.")],
     device: Annotated[str, typer.Option(help="Torch device: cpu, cuda, ...")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     options: dict[str, Any] = {},  # noqa: B006 - read only
 ) -> None:
-    """Top-1 accuracy of a checkpoint on a data set's test images."""
-    from ternzip.training import run as training
+    """Top-1 accuracy of a checkpoint on a data set's test images.
 
-    score = training.evaluate(file, as_usage(Recipe().with_options, options), device=device)
+    A run's .ckpt knows its own architecture and data set.
+    """
+    recipe = as_usage(Recipe().with_options, options)
+    as_usage(recipe.check_used, list(options))
+    if file.suffix == ".ckpt":
+        for name in options:
+            if name not in PLACE_OPTIONS:
+                allowed = ", ".join(map(flag, PLACE_OPTIONS))
+                raise UsageError(f"{flag(name)}: a run's .ckpt has its own recipe: expected only {allowed}")
+    from ternzip.training import evaluation
+
+    place = as_usage(evaluation.usable_device, device)
+    score = evaluation.evaluate(file, recipe, device=place)
     if as_json:
         print(json.dumps({**dataclasses.asdict(score), "accuracy": score.accuracy}))
     else:
@@ -152,16 +133,26 @@ def plot(
     out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
     figure: Annotated[
         list[str] | None,
-        typer.Option(help="1 weights, 3 accuracy over epochs, 4 against zeros and entropy, 5 against speed."),
+        typer.Option(
+            help="1 weights, 2 accuracy for fixed Deltas, 3 accuracy over epochs, 4 against zeros and entropy, "
+            "5 against speed; repeatable. Default: all that the runs allow."
+        ),
     ] = None,
 ) -> None:
-    """Draw the paper's figures 1, 3, 4 and 5 from the logs of runs, as PNG and SVG."""
+    """Draw the paper's figures from the logs and checkpoints of runs, as PNG and SVG."""
+    require("drawing", "train", "matplotlib")
     from ternzip.training import plotting
     from ternzip.training.runs import read_run_folder
 
     found = [read_run_folder(folder) for folder in runs]
-    for path in plotting.draw(found, out, figure or list(plotting.FIGURES)):
-        print(path)
+    for name in figure or plotting.FIGURES:
+        try:
+            for path in plotting.draw(found, out, name):
+                print(path)
+        except plotting.NothingToDraw as error:
+            if figure:
+                raise
+            say(f"figure {name} is not drawn: {error}")
 
 
 @app.command()
@@ -170,7 +161,9 @@ def demo(
         Path, typer.Argument(help="Where digits.tnz and its picture go; made if missing.")
     ] = Path("ternzip-demo"),
     epochs: Annotated[int, typer.Option(min=1, help="Training length, in epochs.")] = 30,
-    seed: Annotated[int, typer.Option(help="Seed of initialization and shuffling.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Seed of initialization and shuffling.")
+    ] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Train a small ternary network, store it, restore it and compare; under a minute, no download."""
@@ -178,6 +171,7 @@ def demo(
     if path.exists() and not force:
         raise TernzipError(f"{path}: exists already: choose another folder, or --force to replace it")
 
+    require("the demo", "demo", "sklearn", "matplotlib")  # before a minute of training
     from ternzip.training import demo as story
 
     print(f"{'epoch':>5} {'loss':>7} {'accuracy':>9} {'Delta':>6} {'zeros':>7} {'entropy':>14}")

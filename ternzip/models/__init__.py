@@ -1,10 +1,34 @@
-"""The networks that the paper, its peers and published ternary checkpoints use."""
+"""The networks that the paper, its peers and published ternary checkpoints use.
 
-from ternzip.models.fully_connected import FullyConnected, fc3
-from ternzip.models.he import HeResNet, he_resnet20, he_resnet32, he_resnet44, he_resnet56
-from ternzip.models.paper import PaperResNet, resnet20
+Importing this module imports no torch: names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ternzip.models.registry import ARCHITECTURES, Architecture, architecture
-from ternzip.models.weights import load_weights, read_weights
+
+if TYPE_CHECKING:
+    from ternzip.models.fully_connected import FullyConnected, fc3
+    from ternzip.models.he import HeResNet, he_resnet20, he_resnet32, he_resnet44, he_resnet56
+    from ternzip.models.paper import PaperResNet, resnet20
+    from ternzip.models.weights import load_weights, read_weights
+
+_LAZY = {
+    "FullyConnected": "fully_connected",
+    "HeResNet": "he",
+    "PaperResNet": "paper",
+    "fc3": "fully_connected",
+    "he_resnet20": "he",
+    "he_resnet32": "he",
+    "he_resnet44": "he",
+    "he_resnet56": "he",
+    "load_weights": "weights",
+    "read_weights": "weights",
+    "resnet20": "paper",
+}
 
 __all__ = [
     "ARCHITECTURES",
@@ -22,3 +46,15 @@ __all__ = [
     "read_weights",
     "resnet20",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'ternzip.models' has no attribute {name!r}")
+    value = getattr(import_module(f"ternzip.models.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ternzip.models.layers import activation_named, sign_or_identity
+from ternzip.models.activations import activation_named
+from ternzip.models.signs import sign_or_identity
 
 
 class FullyConnected(nn.Module):
@@ -36,6 +37,7 @@ class FullyConnected(nn.Module):
         self.sign = sign_or_identity(signed_activations)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scores (batch, num_classes) of x (batch, ...)."""
         x = self.act1(self.bn1(self.fc1(x.flatten(1))))
         x = self.act2(self.bn2(self.fc2(self.sign(self.dropout(x)))))
         out: Tensor = self.bn3(self.fc3(self.sign(self.dropout(x))))

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ternzip.models.layers import activation_named, sign_or_identity
+from ternzip.models.activations import activation_named
+from ternzip.models.signs import sign_or_identity
 
 
 class HeBlock(nn.Module):
@@ -36,6 +37,7 @@ class HeBlock(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, side, self.missing - side))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height / stride, width / stride) of x (batch, in_channels, height, width)."""
         out = self.act(self.bn1(self.conv1(self.sign(x))))
         out = self.bn2(self.conv2(self.sign(out)))
         activated: Tensor = self.act(out + self.shortcut(x))
@@ -82,6 +84,7 @@ class HeResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scores (batch, num_classes) of images x (batch, in_channels, height, width)."""
         x = self.act(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         x = F.adaptive_avg_pool2d(x, 1).flatten(1)

@@ -11,7 +11,8 @@ import math
 
 from torch import Tensor, nn
 
-from ternzip.models.layers import activation_named, sign_or_identity
+from ternzip.models.activations import activation_named
+from ternzip.models.signs import sign_or_identity
 
 
 class Shortcut(nn.Module):
@@ -24,6 +25,7 @@ class Shortcut(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, out_channels, height / stride, width / stride) of x (batch, in_channels, height, width)."""
         out: Tensor = self.bn(self.conv(self.sign(x)))
         return out
 
@@ -51,6 +53,7 @@ class Block(nn.Module):
                 parameter.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(batch, out_channels, height / stride, width / stride) of x (batch, in_channels, height, width)."""
         out = self.act1(self.bn1(self.conv1(self.sign(x))))
         out = self.conv2(self.sign(out)) + self.shortcut(x)
         if not self.last:
@@ -103,6 +106,7 @@ class PaperResNet(nn.Module):
                 nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scores (batch, num_classes) of images x (batch, in_channels, 32, 32)."""
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         x = self.act2(self.bn2(self.pool(x).flatten(1)))

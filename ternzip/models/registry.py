@@ -1,23 +1,32 @@
-"""Architectures by name, for the command line and for configuration files."""
+"""Architectures by name, for the command line and for configuration files.
+
+Imports torch only to build one, so that a command line can list them at once.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ternzip._core.errors import TernzipError
-from ternzip.models.fully_connected import fc3
-from ternzip.models.he import he_resnet20, he_resnet32, he_resnet44, he_resnet56
-from ternzip.models.paper import resnet20
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build a network for images of a shape (channels, height, width); `flat` ones take in_features."""
+    """How to build a network for images.
+
+    Attributes:
+        name: as the command line spells it.
+        build: takes num_classes, activation, in_channels (or in_features where `flat`) and its own options.
+        activation: the one it was published with.
+        flat: whether it sees an image as a vector, of any shape.
+    """
 
     name: str
     build: Callable[..., nn.Module]
@@ -32,6 +41,7 @@ class Architecture:
         activation: str | None = None,
         **options: Any,
     ) -> nn.Module:
+        """The network for images of a shape (channels, height, width); `activation` None is its own."""
         if self.flat:
             options["in_features"] = math.prod(image_shape)
         else:
@@ -39,20 +49,31 @@ class Architecture:
         return self.build(num_classes=num_classes, activation=activation or self.activation, **options)
 
 
-def _resnet20_star(**options: Any) -> nn.Module:
-    return resnet20(inflate=5, **options)
+def _paper(**options: Any) -> nn.Module:
+    from ternzip.models.paper import PaperResNet
+
+    return PaperResNet(**options)
+
+
+def _he(depth: int, **options: Any) -> nn.Module:
+    from ternzip.models.he import HeResNet
+
+    return HeResNet(depth, **options)
+
+
+def _fully_connected(**options: Any) -> nn.Module:
+    from ternzip.models.fully_connected import FullyConnected
+
+    return FullyConnected(**options)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     entry.name: entry
     for entry in (
-        Architecture("resnet20", resnet20, "hardtanh"),
-        Architecture("resnet20-star", _resnet20_star, "hardtanh"),
-        Architecture("he-resnet20", he_resnet20, "relu"),
-        Architecture("he-resnet32", he_resnet32, "relu"),
-        Architecture("he-resnet44", he_resnet44, "relu"),
-        Architecture("he-resnet56", he_resnet56, "relu"),
-        Architecture("fc3", fc3, "relu", flat=True),
+        Architecture("resnet20", _paper, "hardtanh"),
+        Architecture("resnet20-star", partial(_paper, inflate=5), "hardtanh"),
+        *(Architecture(f"he-resnet{depth}", partial(_he, depth), "relu") for depth in (20, 32, 44, 56)),
+        Architecture("fc3", _fully_connected, "relu", flat=True),
     )
 }
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ternzip._core.errors import TernzipError
 from ternzip.checkpoint.base import LATENT_MARK
 from ternzip.checkpoint.load import open_checkpoint
+from ternzip.io.models import check_fit
 from ternzip.io.tensors import to_tensors
 
 
@@ -56,16 +57,9 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor]) ->
             f"{where}: holds latent weights of a prepared model: expected plain tensors; "
             "load it into a prepared model, or save what ternzip.convert returns"
         )
-    optional = {name for name in expected if name.endswith("num_batches_tracked")}
-    missing = [name for name in expected if name not in tensors and name not in optional]
-    unknown = [name for name in tensors if name not in expected]
-    if missing or unknown:
-        parts = [f"{len(missing)} missing, first {missing[0]}"] if missing else []
-        parts += [f"{len(unknown)} unknown, first {unknown[0]}"] if unknown else []
-        raise TernzipError(f"{where}: tensor names do not fit {type(model).__name__}: {'; '.join(parts)}")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            shapes = f"expected shape {tuple(expected[name].shape)}, found {tuple(tensor.shape)}"
-            raise TernzipError(f"{where}: tensor {name}: {shapes}")
-    model.load_state_dict(tensors, strict=not optional.difference(tensors))
+    # Batch norm's counter is missing from old checkpoints, and nothing depends on it.
+    counters = {name: tensor for name, tensor in expected.items() if name.endswith("num_batches_tracked")}
+    tensors = {**counters, **tensors}
+    check_fit(model, tensors, where)
+    model.load_state_dict(tensors)
     return model

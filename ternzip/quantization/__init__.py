@@ -1,1 +1,69 @@
-"""Ternary training in any loop: `prepare` a model, move its thresholds, `convert` it."""
+"""Ternary training in any loop: `prepare` a model, move its thresholds, `convert` it.
+
+Names are loaded when they are first used: `ternzip.quantization.choices` serves command lines that do without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ternzip.quantization.layers import TernaryLayer, ternary_layers
+    from ternzip.quantization.learned import EC2T, TTQ, LearnedLevels, quantizer_named
+    from ternzip.quantization.preparation import convert, prepare
+    from ternzip.quantization.quantizers import TWN, Binary, Delta, Quantizer
+    from ternzip.quantization.schedules import DeltaSchedule
+    from ternzip.quantization.state import clip_latent_, count_layers, parameter_groups, ternary_state
+
+_HOMES = {
+    "EC2T": "learned",
+    "TTQ": "learned",
+    "TWN": "quantizers",
+    "Binary": "quantizers",
+    "Delta": "quantizers",
+    "DeltaSchedule": "schedules",
+    "LearnedLevels": "learned",
+    "Quantizer": "quantizers",
+    "TernaryLayer": "layers",
+    "clip_latent_": "state",
+    "convert": "preparation",
+    "count_layers": "state",
+    "parameter_groups": "state",
+    "prepare": "preparation",
+    "quantizer_named": "learned",
+    "ternary_layers": "layers",
+    "ternary_state": "state",
+}
+
+__all__ = [
+    "EC2T",
+    "TTQ",
+    "TWN",
+    "Binary",
+    "Delta",
+    "DeltaSchedule",
+    "LearnedLevels",
+    "Quantizer",
+    "TernaryLayer",
+    "clip_latent_",
+    "convert",
+    "count_layers",
+    "parameter_groups",
+    "prepare",
+    "quantizer_named",
+    "ternary_layers",
+    "ternary_state",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ternzip.quantization' has no attribute {name!r}")
+    value = getattr(import_module(f"ternzip.quantization.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

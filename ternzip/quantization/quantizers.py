@@ -1,42 +1,49 @@
 """Ternarizers, all of one kind: two thresholds, two levels and a straight-through estimator.
 
-A quantizer belongs to one weight tensor. `prepare` copies the one it is given for every layer and calls
-`reset` with that layer's weight, so a quantizer may hold learned levels of its own.
+A quantizer is the parametrization of one weight: latent weight in, ternary weight out. `prepare` copies the one it is
+given for every weight, so a quantizer may hold thresholds or levels of its own.
 """
 
 from __future__ import annotations
 
 import copy
-import math
+import json
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.symbols import SymbolCounts
+from ternzip.ops import symbol_counts, ternarize_many
+from ternzip.quantization.choices import check_share
 
 Scalar = float | Tensor
-
-
-def check_delta(value: float, name: str = "Delta") -> float:
-    """`value` as a float; TernzipError unless 0 <= value < 1 (beyond 1 a clipped weight can only be zero)."""
-    value = float(value)
-    if not 0.0 <= value < 1.0:
-        raise TernzipError(f"{name} must lie in [0, 1): expected 0 <= {name} < 1, found {value:g}")
-    return value
+SATURATING = ("closed", "open")
+CONVERT_FIRST = (
+    "a prepared model cannot be traced, scripted or exported to ONNX: call ternzip.convert first "
+    "(ternzip.convert(copy.deepcopy(model)) keeps the original)"
+)
 
 
 class Quantizer(nn.Module):
     """Base class: q = pos where w > hi, neg where w < lo, else 0.
 
-    `ste` says which gradient reaches the latent weight (ternzip.ops.STE) and `bound` where it saturates.
+    Attributes:
+        ste: which gradient reaches the latent weight (ternzip.ops.STE).
+        bound: where "closed" and "open" saturate, and where `clip_latent_` then clips the latent weights.
+        pinned: whether a schedule leaves this layer's threshold alone, as for a frozen layer.
     """
 
     ste: str = "closed"
     bound: float = 1.0
+    pinned: bool = False
 
-    def reset(self, weight: Tensor) -> None:
-        """Start from this latent weight; called once, when a layer is prepared."""
+    def reset(self, weight: Tensor, size_share: float = 1.0) -> None:
+        """Start from this latent weight; called once, when a layer is prepared, and not for meta tensors.
+
+        `size_share` is the layer's number of weights over that of the largest layer prepared with it.
+        """
 
     def thresholds(self, weight: Tensor) -> tuple[Scalar, Scalar]:
         """(lo, hi) for this latent weight, floats or 0-d tensors."""
@@ -46,19 +53,80 @@ class Quantizer(nn.Module):
         """(neg, pos), floats or 0-d tensors; those that require a gradient are learned."""
         return -1.0, 1.0
 
-    def for_weight(self, weight: Tensor) -> Quantizer:
-        """A copy of this quantizer, on the weight's device, started from `weight`."""
-        own = copy.deepcopy(self).to(weight.device)
+    def settings(self) -> dict[str, Any]:
+        """What a state_dict's tensors do not say; two quantizers of one kind and equal settings fit each other."""
+        return {"ste": self.ste, "bound": self.bound}
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The ternary weight, of the latent one's shape and dtype.
+
+        Raises TernzipError while a tracer records the model: it would burn the weights in, or lose them.
+        """
+        if torch._C._get_tracing_state() is not None or torch.onnx.is_in_onnx_export():
+            raise TernzipError(CONVERT_FIRST)
+        return self._ternarize(weight)[0]
+
+    def __prepare_scriptable__(self) -> Quantizer:
+        raise TernzipError(CONVERT_FIRST)
+
+    def count(self, weight: Tensor) -> SymbolCounts:
+        """The symbols that `forward` gives. Waits for the device."""
         with torch.no_grad():
-            own.reset(weight)
+            return symbol_counts(self._ternarize(weight)[1])[0]
+
+    def _ternarize(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        scalars = *self.thresholds(weight), *self.levels(weight)
+        (ternary,), counts = ternarize_many([weight], *scalars, ste=self.ste, bound=self.bound)
+        return ternary, counts
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What is assigned to a prepared layer's weight becomes its latent weight."""
+        return weight
+
+    def for_weight(self, weight: Tensor, size_share: float = 1.0) -> Quantizer:
+        """A copy of this quantizer, on the weight's device, started from `weight`.
+
+        On the meta device nothing is started, and thresholds have no value before a state is loaded.
+        """
+        own = copy.deepcopy(self).to(weight.device)
+        if not weight.is_meta:
+            with torch.no_grad():
+                own.reset(weight, size_share)
         return own
+
+    # Settings travel in the state as the bytes of a JSON text in a uint8 tensor: a state_dict of tensors alone is
+    # what safetensors, EMA and sharded checkpoints can hold.
+
+    def get_extra_state(self) -> Tensor:
+        text = json.dumps({"quantizer": type(self).__name__, **self.settings()}, sort_keys=True)
+        return torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Raises TernzipError where the state was made with other settings."""
+        own = {"quantizer": type(self).__name__, **self.settings()}
+        try:
+            stored = json.loads(bytes(state.tolist()))
+            assert isinstance(stored, dict)
+        except (AssertionError, AttributeError, TypeError, ValueError):
+            raise TernzipError("the state's quantizer settings are damaged: expected JSON bytes") from None
+        changed = sorted(
+            key for key in {*own, *stored} if json.loads(json.dumps(own.get(key))) != stored.get(key)
+        )
+        if changed:
+            expected, found = (", ".join(f"{key}={s.get(key)}" for key in changed) for s in (own, stored))
+            raise TernzipError(f"the state fits another quantizer: expected {expected}, found {found}")
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{key}={value}" for key, value in self.settings().items())
 
 
 class Delta(Quantizer):
     """The paper's: thresholds -Delta and +Delta, fixed or moved by a DeltaSchedule; levels fixed (Eq. 5).
 
+    Delta is in units of the weights: 0.1 is beyond every weight of a wide linear layer in torch's own initialization.
+
     Args:
-        delta: threshold in [0, 1), in units of the weights.
+        delta: threshold in [0, 1); a float64 buffer of the module.
         levels: the values written for -1 and +1.
         ste: "closed" (gradient where |w| <= 1) or "open" (|w| < 1).
     """
@@ -71,13 +139,12 @@ class Delta(Quantizer):
         super().__init__()
         if not levels[0] < 0 < levels[1]:
             raise TernzipError(f"levels must be (negative, positive), found {levels}")
-        self.register_buffer("delta", torch.tensor(check_delta(delta), dtype=torch.float64))
+        self.register_buffer("delta", scalar(check_share(delta, "Delta")))
         self.fixed_levels = (float(levels[0]), float(levels[1]))
         self.ste = ste
-        self.pinned = False
 
-    def set_delta(self, delta: float) -> None:
-        """Move the threshold, unless the layer is frozen (`pinned`)."""
+    def set_threshold(self, delta: float) -> None:
+        """Move Delta, unless the layer is frozen (`pinned`)."""
         if not self.pinned:
             self.delta.fill_(delta)
 
@@ -86,6 +153,9 @@ class Delta(Quantizer):
 
     def levels(self, weight: Tensor) -> tuple[Scalar, Scalar]:
         return self.fixed_levels
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "levels": self.fixed_levels}
 
 
 class Binary(Quantizer):
@@ -102,138 +172,54 @@ class Binary(Quantizer):
 
 
 class TWN(Quantizer):
-    """Ternary weight networks: Delta = ratio * mean|w|, level = mean of the kept |w| (arXiv 1605.04711)."""
+    """Ternary weight networks: Delta = ratio * mean|w|, level = mean of the kept |w| (arXiv 1605.04711).
 
-    def __init__(self, ratio: float = 0.7, *, ste: str = "closed") -> None:
+    The default of `prepare`: both follow the layer's own scale, so that it fits any model and its initialization.
+    With a ratio below 1 no layer is ever all zero, as its largest weight is no smaller than the mean.
+
+    Args:
+        ratio: threshold in units of the layer's mean magnitude, >= 0; a float64 buffer, moved by a DeltaSchedule.
+        ste: "identity", "closed" or "open"; the last two also make `clip_latent_` clip, to 1 in units of the weights.
+    """
+
+    ratio: Tensor
+
+    def __init__(self, ratio: float = 0.7, *, ste: str = "identity") -> None:
         super().__init__()
-        if not ratio >= 0:
-            raise TernzipError(f"TWN's ratio must be >= 0, found {ratio:g}")
-        self.ratio = float(ratio)
+        if not 0 <= ratio < float("inf"):
+            raise TernzipError(f"TWN's ratio must be finite and >= 0, found {ratio:g}")
+        self.register_buffer("ratio", scalar(float(ratio)))
         self.ste = ste
 
+    def set_threshold(self, ratio: float) -> None:
+        """Move the ratio, unless the layer is frozen (`pinned`)."""
+        if not self.pinned:
+            self.ratio.fill_(ratio)
+
     def thresholds(self, weight: Tensor) -> tuple[Scalar, Scalar]:
-        delta = self.ratio * weight.detach().abs().mean()
+        delta = self.ratio * mean_magnitude(weight)
         return -delta, delta
 
     def levels(self, weight: Tensor) -> tuple[Scalar, Scalar]:
         magnitude = weight.detach().abs()
-        kept = magnitude > self.ratio * magnitude.mean()
-        scale = torch.where(kept, magnitude, 0.0).sum() / kept.sum().clamp(min=1)
+        kept = magnitude > (self.ratio * mean_magnitude(weight)).to(weight.dtype)
+        total = torch.where(kept, magnitude, 0.0).sum(dtype=wide(weight))
+        scale = total / kept.sum().clamp(min=1)
         return -scale, scale
 
 
-class LearnedLevels(Quantizer):
-    """Two levels of the layer's own, learned: each gets the summed gradient of the weights that took it.
-
-    The latent gradient is scaled by the magnitude of the level taken (1 at zero), as TTQ does. What the optimizer
-    moves are the logarithms of the magnitudes: levels of 0.02 and of 2 then take steps in proportion, which
-    Adam's do not, and never change their sign.
-    """
-
-    log_neg: nn.Parameter
-    log_pos: nn.Parameter
-    ste = "scaled"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_neg = nn.Parameter(torch.tensor(0.0))
-        self.log_pos = nn.Parameter(torch.tensor(0.0))
-
-    @property
-    def neg(self) -> Tensor:
-        """The level of -1, below zero."""
-        return -self.log_neg.exp()
-
-    @property
-    def pos(self) -> Tensor:
-        """The level of +1, above zero."""
-        return self.log_pos.exp()
-
-    def set_levels(self, neg: float, pos: float) -> None:
-        """Give both levels a value; `neg` < 0 < `pos`."""
-        self.log_neg.data.fill_(math.log(-neg))
-        self.log_pos.data.fill_(math.log(pos))
-
-    def start_threshold(self, weight: Tensor) -> Tensor:
-        """Weights beyond this magnitude give the levels their first values."""
-        raise NotImplementedError
-
-    def reset(self, weight: Tensor) -> None:
-        threshold = self.start_threshold(weight)
-        sides = weight[weight < -threshold], weight[weight > threshold]
-        neg, pos = (
-            float(side.mean()) if side.numel() else level
-            for side, level in zip(sides, (-1.0, 1.0), strict=True)
-        )
-        self.set_levels(neg, pos)
-
-    def levels(self, weight: Tensor) -> tuple[Scalar, Scalar]:
-        return self.neg, self.pos
+def scalar(value: float, dtype: torch.dtype = torch.float64) -> Tensor:
+    """A 0-d tensor on the CPU, whatever torch's default device: on "meta" it would lose its value."""
+    return torch.tensor(value, dtype=dtype, device="cpu")
 
 
-class TTQ(LearnedLevels):
-    """Trained ternary quantization: Delta = ratio * max|w| (Eq. 3), learned levels (arXiv 1612.01064)."""
-
-    def __init__(self, ratio: float = 0.05) -> None:
-        super().__init__()
-        self.ratio = check_delta(ratio, "TTQ's ratio")
-
-    def start_threshold(self, weight: Tensor) -> Tensor:
-        return self.ratio * weight.abs().max()
-
-    def thresholds(self, weight: Tensor) -> tuple[Scalar, Scalar]:
-        delta = self.ratio * weight.detach().abs().max()
-        return -delta, delta
+def wide(weight: Tensor) -> torch.dtype:
+    """A dtype for sums over `weight`: float32, in which half precision neither overflows nor rounds, or float64."""
+    return torch.promote_types(weight.dtype, torch.float32)
 
 
-class EC2T(LearnedLevels):
-    """Entropy-constrained trained ternarization (arXiv 2004.01077): learned levels, assignment by Eq. 4.
-
-    A weight takes the centroid c of {neg, 0, pos} with the least (w - c)^2 - strength * log2 P(c), P being
-    the shares of the weights nearest to each centroid. Every such cost is linear in w once w^2 is dropped,
-    so the assignment is two thresholds.
-
-    Args:
-        strength: lambda, in squared weight units per bit; 0 assigns to the nearest centroid.
-    """
-
-    def __init__(self, strength: float = 1e-3) -> None:
-        super().__init__()
-        if not strength >= 0:
-            raise TernzipError(f"EC2T's strength must be >= 0, found {strength:g}")
-        self.strength = float(strength)
-
-    def start_threshold(self, weight: Tensor) -> Tensor:
-        return 0.7 * weight.abs().mean()
-
-    def thresholds(self, weight: Tensor) -> tuple[Scalar, Scalar]:
-        with torch.no_grad():
-            neg, pos = self.neg.double(), self.pos.double()
-            weight = weight.detach()
-            shares = [(weight < neg / 2).sum(), (weight > pos / 2).sum()]
-            shares.append(weight.numel() - shares[0] - shares[1])
-            # At least one weight's share each: an empty centroid stays reachable, and the logarithm finite.
-            bits_neg, bits_pos, bits_zero = (
-                -(n.clamp(min=1) / weight.numel()).double().log2() for n in shares
-            )
-            hi = (pos**2 + self.strength * (bits_pos - bits_zero)) / (2 * pos)
-            lo = (neg**2 + self.strength * (bits_neg - bits_zero)) / (2 * neg)
-            # Where zero is the dearest of all, the two levels meet directly.
-            meet = (pos**2 - neg**2 + self.strength * (bits_pos - bits_neg)) / (2 * (pos - neg))
-            return torch.where(lo > hi, meet, lo), torch.where(lo > hi, meet, hi)
-
-
-QUANTIZERS: dict[str, type[Quantizer]] = {
-    "delta": Delta,
-    "binary": Binary,
-    "twn": TWN,
-    "ttq": TTQ,
-    "ec2t": EC2T,
-}
-
-
-def quantizer_named(name: str, **options: Any) -> Quantizer:
-    """A quantizer by name, for command lines and configuration files; TernzipError for another name."""
-    if name not in QUANTIZERS:
-        raise TernzipError(f"unknown quantizer {name!r}: expected one of {', '.join(QUANTIZERS)}")
-    return QUANTIZERS[name](**options)
+def mean_magnitude(weight: Tensor) -> Tensor:
+    """mean|w|, 0-d, without a gradient; 0 for an empty tensor."""
+    weight = weight.detach()
+    total: Tensor = torch.linalg.vector_norm(weight, 1, dtype=wide(weight))
+    return total / max(weight.numel(), 1)

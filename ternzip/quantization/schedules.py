@@ -1,37 +1,34 @@
-"""How Delta grows over training: Eq. 6 and 7 of the paper."""
+"""How the threshold grows over training: Eq. 6 and 7 of the paper."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from ternzip._core.errors import TernzipError
-from ternzip.quantization.modules import ternary_layers
-from ternzip.quantization.quantizers import Delta, check_delta
+from ternzip.quantization.choices import GROWTHS, check_share
+from ternzip.quantization.layers import ternary_layers
+from ternzip.quantization.quantizers import TWN, Delta
 
-# exp overflows a float64 beyond 709; any Delta has met its bound long before.
-GROWTHS: dict[str, Callable[[float], float]] = {
-    "fixed": lambda epoch: 0.0,
-    "linear": lambda epoch: epoch,
-    "square": lambda epoch: epoch * epoch,
-    "exp": lambda epoch: math.exp(min(epoch, 700.0)),
-    "log": math.log,
-}
+STATE = ("initial", "growth", "multiplier", "maximum", "steps_per_epoch", "steps")
 
 
 class DeltaSchedule:
     """Delta(epoch) = min(initial + initial * multiplier * f(epoch), maximum), epochs counting from 1.
 
+    What it moves is the Delta of every `Delta` layer, in units of the weights, as in the paper. In a model without
+    any, it is the ratio of every `TWN` layer (the default of `prepare`): Delta in units of the layer's own mean
+    magnitude, so that 0.7 is TWN's and no value below 1 makes a layer all zero. Other layers, and frozen ones, are
+    left alone.
+
     Used like a torch scheduler: the constructor applies epoch 1, `step()` after every epoch advances,
     `step(e)` sets epoch e, `state_dict()` resumes. With `steps_per_epoch=n`, call `step()` after every
-    iteration instead: each advances by 1/n of an epoch. Layers whose quantizer is not `quantizers.Delta`,
-    and frozen ones, are left alone.
+    iteration instead: each advances by 1/n of an epoch.
 
     Args:
-        model: a prepared model with at least one `quantizers.Delta` layer, else TernzipError.
+        model: a prepared model with at least one such layer, else TernzipError.
         initial: Delta_0 in [0, 1).
         growth: f: "fixed" (0), "linear" (x), "square" (x^2), "exp" (e^x), "log" (natural logarithm).
         multiplier: M >= 0.
@@ -49,25 +46,37 @@ class DeltaSchedule:
         *,
         steps_per_epoch: int = 1,
     ) -> None:
+        self._quantizers = _scheduled(model)
+        if not self._quantizers:
+            raise TernzipError("the model has no layer with a Delta to schedule: call ternzip.prepare first")
+        self._set(initial, growth, multiplier, maximum, steps_per_epoch, steps=0)
+
+    def _set(
+        self,
+        initial: float,
+        growth: str,
+        multiplier: float,
+        maximum: float,
+        steps_per_epoch: int,
+        steps: float,
+    ) -> None:
+        """Check everything, then take it over and apply it."""
         if growth not in GROWTHS:
             raise TernzipError(f"unknown growth {growth!r}: expected one of {', '.join(GROWTHS)}")
-        self.initial = check_delta(initial, "initial Delta")
-        self.maximum = check_delta(maximum, "maximum Delta")
-        if self.initial > self.maximum:
+        initial = check_share(initial, "initial Delta")
+        maximum = check_share(maximum, "maximum Delta")
+        if initial > maximum:
             raise TernzipError(f"initial Delta {initial:g} exceeds maximum Delta {maximum:g}")
         if not 0 <= multiplier < math.inf:
             raise TernzipError(f"multiplier must be finite and >= 0, found {multiplier:g}")
         if steps_per_epoch < 1:
             raise ValueError(f"steps_per_epoch must be >= 1, got {steps_per_epoch}")
-        self.growth = growth
+        if not 0 <= steps < math.inf:
+            raise TernzipError(f"steps must be finite and >= 0, found {steps:g}")
+        self.initial, self.maximum, self.growth = initial, maximum, growth
         self.multiplier = float(multiplier)
         self.steps_per_epoch = steps_per_epoch
-        self._quantizers = [
-            layer.quantizer for layer in ternary_layers(model) if isinstance(layer.quantizer, Delta)
-        ]
-        if not self._quantizers:
-            raise TernzipError("the model has no layer with a Delta to schedule: call ternzip.prepare first")
-        self._steps: float = 0
+        self._steps = steps
         self._apply()
 
     @property
@@ -100,6 +109,14 @@ class DeltaSchedule:
             raise ValueError(f"epochs count from 1, got {epoch}")
         self._apply()
 
+    def apply_to(self, model: nn.Module) -> None:
+        """Give a copy of the model the Delta now applied.
+
+        An average of models needs this before it is evaluated: AveragedModel(use_buffers=True) averages Delta as well.
+        """
+        for quantizer in _scheduled(model):
+            quantizer.set_threshold(self.delta)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything but the model."""
         return {
@@ -112,15 +129,22 @@ class DeltaSchedule:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from `state_dict()` and apply its Delta."""
-        self.initial = state["initial"]
-        self.growth = state["growth"]
-        self.multiplier = state["multiplier"]
-        self.maximum = state["maximum"]
-        self.steps_per_epoch = state["steps_per_epoch"]
-        self._steps = state["steps"]
-        self._apply()
+        """Resume from `state_dict()` and apply its Delta. A state that is damaged changes nothing (TernzipError)."""
+        if set(state) != set(STATE):
+            raise TernzipError(
+                f"the state is no DeltaSchedule's: expected {', '.join(STATE)}, found {', '.join(map(str, state))}"
+            )
+        try:
+            self._set(**state)
+        except (TypeError, ValueError) as error:
+            raise TernzipError(f"the state of a DeltaSchedule is damaged: {error}") from error
 
     def _apply(self) -> None:
         for quantizer in self._quantizers:
-            quantizer.set_delta(self.delta)
+            quantizer.set_threshold(self.delta)
+
+
+def _scheduled(model: nn.Module) -> list[Delta] | list[TWN]:
+    quantizers = [layer.quantizer for layer in ternary_layers(model)]
+    deltas = [quantizer for quantizer in quantizers if isinstance(quantizer, Delta)]
+    return deltas or [quantizer for quantizer in quantizers if isinstance(quantizer, TWN)]

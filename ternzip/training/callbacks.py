@@ -8,10 +8,9 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 
 from ternzip._core.symbols import SymbolCounts
-from ternzip.quantization.modules import clip_latent_, count_layers, ternary_layers
-from ternzip.quantization.schedules import DeltaSchedule
+from ternzip.quantization import DeltaSchedule, clip_latent_, count_layers, ternary_layers
 from ternzip.training.collapse import CollapseWatch
-from ternzip.training.projection import project
+from ternzip.training.sizes import project
 
 
 class TernaryCallback(Callback):
@@ -30,10 +29,12 @@ class TernaryCallback(Callback):
         self.carry_on = carry_on
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Find the prepared layers."""
         self.ternary = bool(ternary_layers(pl_module))
         self.watch = CollapseWatch(pl_module, carry_on=self.carry_on)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Set Delta for the epoch or the step."""
         if self.schedule is None or (batch_idx and not self.per_iteration):
             return
         # The epoch alone decides, so a resumed run needs no state of its own.
@@ -41,14 +42,17 @@ class TernaryCallback(Callback):
         self.schedule.step(trainer.current_epoch + 1 + progress)
 
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        """Look at the gradients."""
         self.watch.after_backward()
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Clip the latent weights."""
         clip_latent_(pl_module)
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Count, watch and log."""
         if not self.ternary or trainer.sanity_checking:
             return
         counts = count_layers(pl_module)
@@ -79,6 +83,7 @@ class EpochLine(Callback):
         self.titled = False
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Print the line, below a heading the first time."""
         if not trainer.is_global_zero:
             return
         figures = trainer.callback_metrics
@@ -93,16 +98,15 @@ class EpochLine(Callback):
 
 
 class LiveBar(RichProgressBar):
-    """The bar of the running epoch, in the words and units of the epochs' lines; the loss is the last step's."""
+    """The bar of the running epoch with the loss of its last step: all else changes once an epoch, and has its line.
+
+    So the bar takes one line of 80 columns, which is as long as it can be redrawn.
+    """
 
     def get_metrics(self, trainer: Any, pl_module: Any) -> dict[str, Any]:
-        figures = super().get_metrics(trainer, pl_module)
-        figures["loss_epoch"] = figures.get("loss_step", math.nan)
-        return {
-            title: form.format(float(figures[key])).strip()  # type: ignore[arg-type]
-            for key, title, form in EpochLine.COLUMNS
-            if key in figures
-        }
+        """What stands behind the bar."""
+        loss = super().get_metrics(trainer, pl_module).get("loss_step", math.nan)
+        return {"loss": f"{float(loss):.4f}"}  # type: ignore[arg-type]
 
 
 class ArmedEarlyStopping(EarlyStopping):
@@ -112,5 +116,6 @@ class ArmedEarlyStopping(EarlyStopping):
         super().__init__("accuracy", mode="max", patience=patience, check_on_train_epoch_end=False)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Judge the epoch, if Delta stands still."""
         if pl_module.delta_stands_still:
             super().on_validation_end(trainer, pl_module)

@@ -14,16 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ternzip._core.errors import TernzipError
 from ternzip._core.symbols import SymbolCounts
-from ternzip.container.describe import describe_file
-from ternzip.container.reader import Reader
 from ternzip.io.files import load_file, save_file
-from ternzip.quantization.modules import clip_latent_, convert, count_layers, prepare, ternary_layers
-from ternzip.quantization.schedules import DeltaSchedule
+from ternzip.quantization import Delta, DeltaSchedule, clip_latent_, convert, count_layers, prepare
+from ternzip.training import plotting
+from ternzip.training.batches import normalize
+from ternzip.training.images import open_dataset
+from ternzip.training.latents import latent_layers
+from ternzip.training.sizes import stored_sizes
 
-TEST_SHARE = 5  # every fifth image is kept for testing
 BATCH = 64
+INITIAL_DELTA = 0.05
 LEARNING_RATE = 2e-2
 
 
@@ -74,6 +75,7 @@ class DigitsNet(nn.Module):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scores (batch, 10) of images x (batch, 1, 8, 8)."""
         x = F.hardtanh(self.bn1(self.conv1(x)))
         x = F.hardtanh(self.bn2(self.conv2(x)))
         x = F.hardtanh(self.bn3(self.conv3(x)))
@@ -82,18 +84,10 @@ class DigitsNet(nn.Module):
 
 
 def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(train images, train labels, test images, test labels); images (n, 1, 8, 8) in [-1, 1]."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise TernzipError(
-            "the demo needs scikit-learn and matplotlib: pip install 'ternzip[demo]'"
-        ) from error
-    data = load_digits()
-    images = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 8 - 1
-    labels = torch.tensor(data.target)
-    test = torch.arange(len(labels)) % TEST_SHARE == 0
-    return images[~test], labels[~test], images[test], labels[test]
+    """(train images, train labels, test images, test labels); images float32 (n, 1, 8, 8) in [-1, 1]."""
+    dataset = open_dataset("digits")
+    train, test = (normalize(split.images, (0.5,), (0.5,)) for split in (dataset.train, dataset.test))
+    return train, dataset.train.labels, test, dataset.test.labels
 
 
 def train_digits(
@@ -107,8 +101,8 @@ def train_digits(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = prepare(DigitsNet())
-    schedule = DeltaSchedule(model, initial=0.05, growth="log", multiplier=2.0, maximum=0.9)
+        model = prepare(DigitsNet(), Delta(INITIAL_DELTA))
+    schedule = DeltaSchedule(model, initial=INITIAL_DELTA, growth="log", multiplier=2.0, maximum=0.9)
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     history = []
@@ -146,7 +140,7 @@ def tell(model: nn.Module, history: list[Epoch], folder: Path) -> Story:
     """Write the trained model to `folder`/digits.tnz, read it back, compare; draw its weights beside it."""
     _, _, images, _ = digits()
     path, picture = folder / "digits.tnz", folder / "digits-weights.png"
-    draw_weights(model, history[-1].delta, picture)
+    draw_weights(model, picture)
 
     ternary = convert(copy.deepcopy(model))
     before = scores(ternary, images)
@@ -156,28 +150,20 @@ def tell(model: nn.Module, history: list[Epoch], folder: Path) -> Story:
     restored = load_file(path)
     again = DigitsNet()
     again.load_state_dict(restored)
-    with Reader.open(path) as reader:
-        info = describe_file(reader)
+    sizes = stored_sizes(path, model)
     return Story(
         path=path,
         picture=picture,
-        weights=info.counts.total,
+        weights=sizes.counts.total,
         dense=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
-        predicted=info.predicted_bytes,
-        ternary=info.ternary_bytes,
-        file=info.bytes,
+        predicted=sizes.predicted,
+        ternary=sizes.ternary,
+        file=sizes.file,
         identical_tensors=all(torch.equal(restored[name], tensors[name]) for name in tensors),
         identical_outputs=torch.equal(scores(again, images), before),
     )
 
 
-def draw_weights(model: nn.Module, delta: float, path: Path) -> None:
+def draw_weights(model: nn.Module, path: Path) -> None:
     """The distribution of the latent weights, cut by Delta into the three symbols, as a picture file."""
-    from ternzip.training import plotting
-
-    layers = ternary_layers(model)
-    latent = torch.cat([layer.latent.detach().flatten() for layer in layers])
-    figure = plotting.weight_distribution(
-        {"all ternary layers": latent.numpy()}, {"all ternary layers": delta}
-    )
-    plotting.write(figure, path)
+    plotting.write(plotting.weight_distribution({"all ternary layers": latent_layers(model)}), path)

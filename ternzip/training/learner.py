@@ -1,10 +1,9 @@
-"""Ternary image classification as a LightningModule: the network, its loss, its optimizer, its metrics."""
+"""Ternary image classification as a LightningModule: its loss, its optimizer, its metrics."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from typing import Any
 
 import lightning
@@ -12,22 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ternzip import models
 from ternzip._core.errors import TernzipError
-from ternzip.quantization.modules import prepare
-from ternzip.quantization.quantizers import EC2T, TTQ, TWN, Binary, Delta, Quantizer
-from ternzip.quantization.schedules import DeltaSchedule
-from ternzip.training import data
+from ternzip.quantization import DeltaSchedule, Quantizer, parameter_groups
+from ternzip.training.batches import ImageBatches, augment, normalize
+from ternzip.training.images import Dataset, Split
+from ternzip.training.network import NORMS, build_ternary, frozen_modules, normalization
 from ternzip.training.recipe import Recipe
+from ternzip.training.runs import ACCURACY_KEY, RECIPE_KEY
 
+# (first epoch, share of the first rate), the latest first.
 PAPER_LR = (
     (220, 0.002),
     (184, 0.02),
     (142, 0.1),
     (101, 0.2),
     (0, 1.0),
-)  # from epoch, share of the first rate
-NORMS = (nn.modules.batchnorm._BatchNorm,)
+)
+LOSS_CHECK_STEPS = 10  # the device is waited for this seldom, to see whether a loss was not finite
 
 
 class Learner(lightning.LightningModule):
@@ -41,50 +41,50 @@ class Learner(lightning.LightningModule):
     correct: Tensor
     seen: Tensor
 
-    def __init__(self, recipe: Recipe, dataset: data.Dataset) -> None:
+    def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
         super().__init__()
         self.recipe = recipe
         self.dataset = dataset
         torch.manual_seed(recipe.seed)
-        self.model = build(recipe, dataset)
+        self.model = build_ternary(recipe)
         self.schedule = None
-        if recipe.quantizer != "none":
-            prepare(self.model, quantizer_of(recipe), skip=recipe.skip)
         if recipe.quantizer == "delta":
             self.schedule = DeltaSchedule(
                 self.model, recipe.delta, recipe.growth, recipe.multiplier, recipe.max_delta
             )
         self.frozen = frozen_modules(self.model, recipe.freeze)
-        self.mean, self.std = normalization(recipe.statistics, dataset)
+        self.mean, self.std = normalization(recipe)
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self.register_buffer("correct", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (batch, num_classes) of uint8 images."""
-        inputs = data.normalize(images, self.mean, self.std).to(next(self.model.parameters()).dtype)
+        inputs = normalize(images, self.mean, self.std).to(next(self.model.parameters()).dtype)
         scores: Tensor = self.model(inputs.contiguous(memory_format=torch.channels_last))
         return scores
 
-    def _batches(self, split: data.Split, training: bool) -> data.Batches:
-        colour = self.dataset.image_shape[0] == 3
+    def _batches(self, split: Split, training: bool) -> ImageBatches:
         augmented = training and self.recipe.augment
-        return data.Batches(
+        shift = 4 if self.dataset.info.image_shape[1] >= 28 else 1
+        return ImageBatches(
             split,
             self.recipe.batch_size,
             seed=self.recipe.seed,
             shuffle=training,
-            padding=4 * augmented if self.dataset.image_shape[1] >= 28 else 1 * augmented,
-            mirror=augmented and (colour or self.dataset.name == "fashion-mnist"),
+            padding=shift if augmented else 0,
+            mirror=augmented and self.dataset.info.mirrors,
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             epoch=self.current_epoch,
         )
 
     def train_dataloader(self) -> Any:
+        """The training batches of the current epoch."""
         return self._batches(self.dataset.train.first(self.recipe.train_images), training=True)
 
     def val_dataloader(self) -> Any:
+        """The test images."""
         return self._batches(self.dataset.test.first(self.recipe.test_images), training=False)
 
     @property
@@ -94,8 +94,12 @@ class Learner(lightning.LightningModule):
         return bool(self.frozen) and (until is None or self.current_epoch + 1 < until)
 
     def on_train_epoch_start(self) -> None:
+        """Seed the epoch, freeze what is to be frozen in it."""
         # Every epoch starts from a seed of its own, so that a resumed run draws what the whole run drew.
         torch.manual_seed((self.recipe.seed << 20) + self.current_epoch)
+        # The first loss that is not finite. No buffers, as those are sent from the first process to all others.
+        self._broken_step = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._broken_loss = torch.zeros((), device=self.device)
         if self.recipe.rebuild_adam:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
@@ -103,26 +107,39 @@ class Learner(lightning.LightningModule):
         for module in self.model.modules():
             if isinstance(module, NORMS):
                 module.train(not (self.recipe.frozen_norm or id(module) in frozen))
-            quantizer = getattr(module, "quantizer", None)
-            if isinstance(quantizer, Delta):
-                quantizer.pinned = id(quantizer) in frozen
+            if isinstance(module, Quantizer):
+                module.pinned = id(module) in frozen
 
     def training_step(self, batch: Any, index: int) -> Tensor:
+        """The mean cross entropy of a batch; 0-d."""
         images, labels, crop = batch
         if crop is not None:
-            images = data.augment(images, crop)
+            images = augment(images, crop)
         loss = F.cross_entropy(self(images), labels)
-        if not bool(torch.isfinite(loss)):
-            raise TernzipError(
-                f"loss is {loss.item()} in epoch {self.current_epoch + 1}, step {index + 1}: "
-                "training stopped; the last good checkpoint is kept"
-            )
+        first = ~loss.detach().isfinite() & (self._broken_step == 0)
+        self._broken_step += first * (index + 1)
+        self._broken_loss = torch.where(first, loss.detach(), self._broken_loss)
+        if (index + 1) % LOSS_CHECK_STEPS == 0:
+            self._check_losses()
         self.log(
             "loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(labels), sync_dist=True
         )
         return loss
 
+    def on_validation_start(self) -> None:
+        """Before the epoch's checkpoints are written."""
+        self._check_losses()
+
+    def _check_losses(self) -> None:
+        step = int(self._broken_step)
+        if step:
+            raise TernzipError(
+                f"loss is {self._broken_loss.item()} in epoch {self.current_epoch + 1}, step {step}: "
+                "training stopped; the last good checkpoint is kept"
+            )
+
     def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Keep what is frozen from moving."""
         # Gradients are dropped rather than never asked for: a distributed reducer must see the same
         # parameters before and after they are unfrozen.
         if self.is_frozen:
@@ -131,17 +148,20 @@ class Learner(lightning.LightningModule):
                     parameter.grad = None
 
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        """Clip as the recipe says, by value and then by norm."""
         if self.recipe.clip_value is not None:
             nn.utils.clip_grad_value_(self.parameters(), self.recipe.clip_value)
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters(), self.recipe.clip_norm)
 
     def validation_step(self, batch: Any, index: int) -> None:
+        """Count the images that are right."""
         images, labels, _ = batch
         self.correct += (self(images).argmax(1) == labels).sum()
         self.seen += len(labels)
 
     def on_validation_epoch_end(self) -> None:
+        """Log the accuracy over all processes."""
         both = self.trainer.strategy.reduce(torch.stack([self.correct, self.seen]), reduce_op="sum")
         accuracy = (both[0].double() / both[1]).float()
         self.correct.zero_()
@@ -156,8 +176,11 @@ class Learner(lightning.LightningModule):
         return self.schedule is None or self.schedule.finished
 
     def configure_optimizers(self) -> Any:
+        """Adam, and how its rate falls."""
         recipe = self.recipe
-        optimizer = torch.optim.Adam(self.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.Adam(
+            parameter_groups(self, lr=recipe.lr, levels_lr=recipe.levels_lr, weight_decay=recipe.weight_decay)
+        )
         if recipe.lr_schedule == "plateau":
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, "max", patience=recipe.plateau_patience
@@ -167,79 +190,26 @@ class Learner(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["ternzip_recipe"] = dataclasses.asdict(self.recipe)
-        checkpoint["ternzip_accuracy"] = float(self.trainer.callback_metrics["accuracy"])
+        """Add what `ternzip.training.runs` reads."""
+        checkpoint[RECIPE_KEY] = dataclasses.asdict(self.recipe)
+        checkpoint[ACCURACY_KEY] = float(self.trainer.callback_metrics["accuracy"])
         if self.plateau is not None:
             checkpoint["ternzip_plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up what `on_save_checkpoint` added."""
         if self.plateau is not None and "ternzip_plateau" in checkpoint:
             self.plateau.load_state_dict(checkpoint["ternzip_plateau"])
 
 
-def build(recipe: Recipe, dataset: data.Dataset) -> nn.Module:
-    """The recipe's network in full precision, started from --init where that is given."""
-    options: dict[str, Any] = {"dropout": recipe.dropout, "signed_activations": recipe.signed_activations}
-    if recipe.arch == "resnet20":
-        options["inflate"] = recipe.inflate
-    elif recipe.inflate != 1:
-        raise TernzipError(f"--inflate: {recipe.arch} has one width: expected 1, found {recipe.inflate}")
-    network = models.architecture(recipe.arch)(
-        dataset.image_shape, dataset.num_classes, activation=recipe.activation, **options
-    )
-    if recipe.init is not None:
-        models.load_weights(network, recipe.init)
-    return network
-
-
-def quantizer_of(recipe: Recipe) -> Quantizer:
-    """The recipe's quantizer, ready for `prepare`."""
-    makers: dict[str, Callable[[], Quantizer]] = {
-        "delta": lambda: Delta(recipe.delta, ste=recipe.ste),
-        "binary": lambda: Binary(ste=recipe.ste),
-        "twn": lambda: TWN(recipe.twn_ratio, ste=recipe.ste),
-        "ttq": lambda: TTQ(recipe.ttq_ratio),
-        "ec2t": lambda: EC2T(recipe.ec2t_strength),
-    }
-    return makers[recipe.quantizer]()
-
-
-def normalization(statistics: str, dataset: data.Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) for each channel: ImageNet's for colour images if asked for, else the data set's own."""
-    if statistics == "imagenet" and dataset.image_shape[0] == 3:
-        return data.IMAGENET_MEAN, data.IMAGENET_STD
-    return dataset.mean, dataset.std
-
-
 def lr_factor(recipe: Recipe) -> Callable[[int], float]:
     """The learning rate of epoch t (from 0) as a share of the first."""
-    scale = recipe.lr_scale
+    usual = {"paper": 1.0, "power": 10.0, "exponential": 100.0}
+    scale = usual.get(recipe.lr_schedule, 1.0) if recipe.lr_scale is None else recipe.lr_scale
     if recipe.lr_schedule == "paper":
-        return lambda t: next(share for start, share in PAPER_LR if t / (scale or 1.0) >= start)
+        return lambda t: next(share for start, share in PAPER_LR if t / scale >= start)
     if recipe.lr_schedule == "power":
-        return lambda t: float((1 + t / (scale or 10.0)) ** -recipe.lr_power)
+        return lambda t: float((1 + t / scale) ** -recipe.lr_power)
     if recipe.lr_schedule == "exponential":
-        return lambda t: float(0.1 ** (t / (scale or 100.0)))
+        return lambda t: float(0.1 ** (t / scale))
     return lambda t: 1.0
-
-
-def frozen_modules(model: nn.Module, patterns: tuple[str, ...]) -> list[nn.Module]:
-    """Modules whose name matches, all inside them, and the batch norm right after a frozen weight.
-
-    Raises TernzipError for a pattern that matches nothing.
-    """
-    chosen: dict[int, nn.Module] = {}
-    for pattern in patterns:
-        found = [m for name, m in model.named_modules() if name and fnmatchcase(name, pattern)]
-        if not found:
-            raise TernzipError(f"--freeze: pattern {pattern!r} matches no module")
-        chosen.update((id(inner), inner) for module in found for inner in module.modules())
-    weights_before = False
-    for module in model.modules():
-        if isinstance(module, NORMS):
-            if weights_before:
-                chosen[id(module)] = module
-            weights_before = False
-        elif isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-            weights_before = id(module) in chosen
-    return list(chosen.values())

@@ -3,80 +3,132 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ternzip._core.errors import TernzipError
-
-if TYPE_CHECKING:
-    from ternzip.training.runs import Run
+from ternzip.io.atomic import atomic_path
+from ternzip.training.extras import require
+from ternzip.training.latents import LatentLayer, latent_layers
+from ternzip.training.network import restore
+from ternzip.training.runs import RunRecord, read_run_checkpoint
 
 # One style a curve: black lines told apart by dashes and markers.
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 MARKERS = "osD^v*"
-SYMBOL_STYLES = (("-1", "0.85", "///"), ("0", "0.55", ""), ("+1", "0.95", "\\\\\\"))
+# How each symbol's weights are filled: grey and hatch.
+SYMBOL_STYLES = {-1: ("0.85", "///"), 0: ("0.55", ""), 1: ("0.95", "\\\\\\")}
 
 
-def pyplot() -> Any:
-    """matplotlib.pyplot with the file backend; TernzipError where matplotlib is missing."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise TernzipError("drawing needs matplotlib: pip install 'ternzip[train]'") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+class NothingToDraw(TernzipError):
+    """None of the runs has what a figure shows."""
 
-    return plt
+
+def subplots(
+    lines: int, columns: int, *, figsize: tuple[float, float], sharey: bool = False
+) -> tuple[Any, Any]:
+    """A figure of its own, in inches, and its axes, (lines, columns); TernzipError where matplotlib is missing.
+
+    Not by pyplot: that would choose a backend for all figures of the caller's, and keep this one alive.
+    """
+    require("drawing", "train", "matplotlib")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=figsize)
+    return figure, figure.subplots(lines, columns, squeeze=False, sharey=sharey)
 
 
 def write(figure: Any, *paths: Path) -> None:
-    """Save a figure under every path (the suffix says the format: .png, .svg, .pdf) and close it."""
+    """Save a figure under every path (the suffix says the format: .png, .svg, .pdf), each whole or not at all."""
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, bbox_inches="tight")
-    pyplot().close(figure)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:], dpi=150, bbox_inches="tight")
 
 
-def weight_distribution(latents: Mapping[str, NDArray[Any]], deltas: Mapping[str, float]) -> Any:
-    """Figure 1: latent weights of one or several runs, cut at +-Delta into the symbols -1, 0 and +1."""
-    figure, axes = pyplot().subplots(
-        1, len(latents), figsize=(5.5 * len(latents), 3.4), squeeze=False, sharey=True
-    )
-    edges = np.linspace(-1, 1, 81)
-    for axis, (name, latent) in zip(axes[0], latents.items(), strict=True):
-        delta = deltas[name]
-        zones = (latent < -delta, np.abs(latent) <= delta, latent > delta)
-        parts = [np.histogram(latent[zone], edges)[0] / latent.size for zone in zones]
-        below = np.zeros(edges.size - 1)
-        for part, zone, (symbol, grey, hatch) in zip(parts, zones, SYMBOL_STYLES, strict=True):
-            axis.stairs(
-                below + part,
-                edges,
-                baseline=below,
-                fill=True,
-                facecolor=grey,
-                hatch=hatch,
-                edgecolor="black",
-                linewidth=0.3,
-                label=f"{symbol}: {zone.mean():.1%}",
-            )
-            below = below + part
-        for x in (-delta, delta):
-            axis.axvline(x, color="black", linestyle="--", linewidth=1)
-        axis.set(title=f"{name}, Delta = {delta:.3f}", xlabel="latent weight", yscale="log")
-        axis.set_xticks(np.linspace(-1, 1, 5))
-        axis.legend(title="symbol: share", fontsize="small")
-    axes[0][0].set_ylabel("share of weights")
+def weight_distribution(runs: Mapping[str, Sequence[LatentLayer]]) -> Any:
+    """Figure 1: latent weights of one or several runs, cut by each layer's own thresholds into -, 0 and +."""
+    figure, ((*axes,),) = subplots(1, len(runs), figsize=(5.5 * len(runs), 3.4), sharey=True)
+    # Heights are on a logarithmic scale: of a bin that layers cut at different places, the upper part looks smaller.
+    for axis, (name, layers) in zip(axes, runs.items(), strict=True):
+        _cut_histogram(axis, layers)
+        axis.set(xlabel="latent weight", yscale="log")
+        axis.set_title(f"{name}\n{_thresholds(layers)}", fontsize="medium")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False, fontsize="small")
+    axes[0].set_ylabel("share of weights")
     return figure
 
 
-def oscillation(runs: Sequence[Run]) -> Any:
+def _cut_histogram(axis: Any, layers: Sequence[LatentLayer]) -> None:
+    total = sum(layer.weights.size for layer in layers)
+    reach = max(float(np.abs(layer.weights).max(initial=0.0)) for layer in layers) or 1.0
+    edges = np.linspace(-reach, reach, 82)  # an odd number of bins: zero lies within one
+    below = np.zeros(edges.size - 1)
+    for symbol, (grey, hatch) in SYMBOL_STYLES.items():
+        zones = [layer.taking(symbol) for layer in layers]
+        part = sum(np.histogram(zone, edges)[0] for zone in zones) / total
+        share = sum(zone.size for zone in zones) / total
+        sign = "+" if symbol > 0 else ""
+        axis.stairs(
+            below + part,
+            edges,
+            baseline=below,
+            fill=True,
+            facecolor=grey,
+            hatch=hatch,
+            edgecolor="black",
+            linewidth=0.3,
+            label=f"level {sign}{_range(layer.level(symbol) for layer in layers)}: {share:.1%}",
+        )
+        below = below + part
+    for side in ([layer.lo for layer in layers], [layer.hi for layer in layers]):
+        for x in {min(side), max(side)}:
+            axis.axvline(x, color="black", linestyle="--", linewidth=1)
+
+
+def _thresholds(layers: Sequence[LatentLayer]) -> str:
+    """What the dashed lines are: Delta where all layers are symmetric, else both thresholds, over the layers."""
+    lows, highs = [layer.lo for layer in layers], [layer.hi for layer in layers]
+    if [-low for low in lows] == highs:
+        return f"Delta = {_range(highs)}"
+    return f"below {_range(lows)}, above {_range(highs)}"
+
+
+def _range(values: Iterable[float]) -> str:
+    """One number where all are alike in three digits, else the least and the largest."""
+    # Rounded: Binary's thresholds are 0 and the number next to it. The sum makes no -0.
+    known = [round(value, 12) + 0.0 for value in values]
+    least, largest = f"{min(known):.3g}", f"{max(known):.3g}"
+    return least if least == largest else f"{least} to {largest}"
+
+
+def fixed_deltas(runs: Sequence[RunRecord]) -> Any:
+    """Figure 2: accuracy over the epochs for several fixed Deltas, a line a run, and the best of each by its Delta."""
+    fixed = [run for run in runs if run.recipe.quantizer == "delta" and run.recipe.growth == "fixed"]
+    if not fixed:
+        raise NothingToDraw("no run has a fixed Delta (--growth fixed)")
+    figure, (axes,) = subplots(1, 2, figsize=(10, 3.8), sharey=True)
+    fixed.sort(key=lambda run: run.recipe.delta)
+    for style, run in zip(_styles(), fixed, strict=False):
+        epochs, accuracy = run.series("accuracy")
+        axes[0].plot(epochs, 100 * np.array(accuracy), label=f"D0 = {run.recipe.delta:g}", **style)
+    best = [100 * run.peak[1] for run in fixed]
+    axes[1].plot([run.recipe.delta for run in fixed], best, linestyle="", **next(_markers()))
+    axes[0].set(xlabel="epoch", ylabel="accuracy, %")
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
+    axes[1].set(xlabel="D0", ylabel="best accuracy, %")
+    for axis in axes:
+        axis.grid(color="0.9")
+    axes[0].legend(fontsize="small")
+    return figure
+
+
+def oscillation(runs: Sequence[RunRecord]) -> Any:
     """Figure 3: accuracy, its step from epoch to epoch, and sparsity, over the epochs, a line a run."""
-    figure, axes = pyplot().subplots(1, 3, figsize=(14, 3.8))
+    figure, (axes,) = subplots(1, 3, figsize=(14, 3.8))
     for style, run in zip(_styles(), runs, strict=False):
         epochs, accuracy = run.series("accuracy")
         axes[0].plot(epochs, 100 * np.array(accuracy), label=run.label, **style)
@@ -92,12 +144,12 @@ def oscillation(runs: Sequence[Run]) -> Any:
     return figure
 
 
-def tradeoff(runs: Sequence[Run]) -> Any:
+def tradeoff(runs: Sequence[RunRecord]) -> Any:
     """Figure 4: best accuracy against sparsity and against entropy, a marker a growth, a point a run.
 
     Full precision has neither sparsity nor entropy to speak of: its accuracies are lines across.
     """
-    figure, axes = pyplot().subplots(1, 2, figsize=(10, 3.8), sharey=True)
+    figure, (axes,) = subplots(1, 2, figsize=(10, 3.8), sharey=True)
     full = [run for run in runs if run.recipe.quantizer == "none"]
     for run, axis in itertools.product(full, axes):
         label = run.label if run is full[0] else None
@@ -118,9 +170,9 @@ def tradeoff(runs: Sequence[Run]) -> Any:
     return figure
 
 
-def speed(runs: Sequence[Run]) -> Any:
+def speed(runs: Sequence[RunRecord]) -> Any:
     """Figure 5: best accuracy against training speed, the epoch it came in; a marker for each setting."""
-    figure, axis = pyplot().subplots(figsize=(6, 4))
+    figure, ((axis,),) = subplots(1, 1, figsize=(6, 4))
     for marker, (label, group) in zip(_markers(), _grouped(runs).items(), strict=False):
         epochs, accuracy = zip(*(run.peak for run in group), strict=True)
         axis.plot(epochs, 100 * np.array(accuracy), linestyle="", label=label, **marker)
@@ -131,39 +183,40 @@ def speed(runs: Sequence[Run]) -> Any:
     return figure
 
 
-def weights_of(runs: Sequence[Run]) -> Any:
-    """Figure 1 of the runs that have latent weights."""
+def weights_of(runs: Sequence[RunRecord]) -> Any:
+    """Figure 1 of the runs that have latent weights, as their last epoch left them."""
     ternary = [run for run in runs if run.recipe.quantizer != "none"]
     if not ternary:
-        raise TernzipError("no run has latent weights to draw: all are in full precision")
-    latents, deltas = {}, {}
+        raise NothingToDraw("no run has latent weights: all are in full precision")
+    shared = len({run.label for run in ternary}) < len(ternary)
+    latents = {}
     for i, run in enumerate(ternary):
-        name = (
-            run.label if len({other.label for other in ternary}) == len(ternary) else f"{run.label} ({i + 1})"
-        )
-        latents[name], deltas[name] = run.latent()
-    return weight_distribution(latents, deltas)
+        path = run.folder / "last.ckpt"
+        checkpoint = read_run_checkpoint(path)
+        network = restore(checkpoint.recipe, checkpoint.state, str(path))
+        latents[f"{run.label} ({i + 1})" if shared else run.label] = latent_layers(network)
+    return weight_distribution(latents)
 
 
-FIGURES: dict[str, Callable[[Sequence[Run]], Any]] = {
+FIGURES: dict[str, Callable[[Sequence[RunRecord]], Any]] = {
     "1": weights_of,
+    "2": fixed_deltas,
     "3": oscillation,
     "4": tradeoff,
     "5": speed,
 }
 
 
-def draw(runs: Sequence[Run], folder: Path, figures: Sequence[str] = tuple(FIGURES)) -> list[Path]:
-    """Write the paper's figures of these runs to `folder`, as PNG and SVG; returns the files."""
-    unknown = [name for name in figures if name not in FIGURES]
-    if unknown:
-        raise TernzipError(f"unknown figure {unknown[0]!r}: expected one of {', '.join(FIGURES)}")
-    written = []
-    for name in figures:
-        paths = [folder / f"figure{name}.{suffix}" for suffix in ("png", "svg")]
-        write(FIGURES[name](runs), *paths)
-        written += paths
-    return written
+def draw(runs: Sequence[RunRecord], folder: Path, figure: str) -> list[Path]:
+    """Write one of the paper's figures of these runs to `folder`, as PNG and SVG; returns the files.
+
+    Raises TernzipError for a figure that is not in FIGURES, and NothingToDraw.
+    """
+    if figure not in FIGURES:
+        raise TernzipError(f"unknown figure {figure!r}: expected one of {', '.join(FIGURES)}")
+    paths = [folder / f"figure{figure}.{suffix}" for suffix in ("png", "svg")]
+    write(FIGURES[figure](runs), *paths)
+    return paths
 
 
 def _styles() -> Iterator[dict[str, Any]]:
@@ -178,8 +231,8 @@ def _markers() -> Iterator[dict[str, Any]]:
         yield {"marker": MARKERS[i % len(MARKERS)], "color": "black", "markerfacecolor": face}
 
 
-def _grouped(runs: Sequence[Run], by_growth: bool = False) -> dict[str, list[Run]]:
-    groups: dict[str, list[Run]] = {}
+def _grouped(runs: Sequence[RunRecord], by_growth: bool = False) -> dict[str, list[RunRecord]]:
+    groups: dict[str, list[RunRecord]] = {}
     for run in runs:
         label = run.recipe.growth if by_growth and run.recipe.quantizer == "delta" else run.label
         groups.setdefault(label, []).append(run)

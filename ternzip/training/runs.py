@@ -1,20 +1,60 @@
-"""What a run left in its folder, read back for figures: its recipe, its epochs, its latent weights."""
+"""What a run left in its folder, read back: its recipe, its epochs, its weights. Needs no Lightning."""
 
 from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
 from ternzip._core.errors import TernzipError
 from ternzip.training.recipe import Recipe
 
+# What ternzip adds to a Lightning checkpoint.
+RECIPE_KEY, ACCURACY_KEY = "ternzip_recipe", "ternzip_accuracy"
+
 
 @dataclass(frozen=True)
-class Run:
+class RunCheckpoint:
+    """A checkpoint that `ternzip train` wrote.
+
+    Attributes:
+        recipe: of the run.
+        state: the state_dict of its `Learner`.
+        epoch: the last finished epoch, from 1.
+        accuracy: on the test images after that epoch.
+    """
+
+    recipe: Recipe
+    state: dict[str, Tensor]
+    epoch: int
+    accuracy: float
+
+
+def read_run_checkpoint(path: str | Path) -> RunCheckpoint:
+    """A run's .ckpt, read without running code from it; TernzipError for any other file."""
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise TernzipError(f"{path}: no such file") from None
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TernzipError(f"{path}: not a readable checkpoint: {reason}") from error
+    if not isinstance(loaded, dict) or RECIPE_KEY not in loaded:
+        raise TernzipError(f"{path}: not a checkpoint of ternzip train")
+    recipe = Recipe().with_options(loaded[RECIPE_KEY], source=str(path))
+    try:
+        return RunCheckpoint(recipe, loaded["state_dict"], loaded["epoch"] + 1, loaded[ACCURACY_KEY])
+    except KeyError as error:
+        raise TernzipError(f"{path}: not a whole checkpoint of ternzip train: no {error} in it") from None
+
+
+@dataclass(frozen=True)
+class RunRecord:
     """One run: `epochs` holds the figures of each epoch, from 1, by the names they were logged under."""
 
     folder: Path
@@ -44,39 +84,40 @@ class Run:
         return epochs[best], accuracies[best]
 
     def at(self, epoch: int, name: str, default: float = 0.0) -> float:
+        """A figure of one epoch; `default` where it was not logged."""
         return self.epochs[epoch].get(name, default)
 
-    def latent(self) -> tuple[NDArray[np.float32], float]:
-        """All latent weights of the last epoch as one array, and their Delta (0 where none was set)."""
-        from ternzip.training.run import read_run
 
-        state = read_run(self.folder / "last.ckpt")["state_dict"]
-        weights = [
-            t.float().flatten().numpy() for name, t in state.items() if name.endswith("weight.original")
-        ]
-        if not weights:
-            raise TernzipError(f"{self.folder}: a full-precision run has no latent weights to draw")
-        deltas = [float(t) for name, t in state.items() if name.endswith("quantizer.delta")]
-        return np.concatenate(weights), deltas[0] if deltas else 0.0
-
-
-def read_run_folder(folder: str | Path) -> Run:
+def read_run_folder(folder: str | Path) -> RunRecord:
     """The run in a folder that `ternzip train` wrote; TernzipError where there is none."""
-    from ternzip.training.run import stored_recipe
-
     folder = Path(folder)
-    checkpoint = folder / "last.ckpt"
-    if not checkpoint.is_file():
+    last = folder / "last.ckpt"
+    if not last.is_file():
         raise TernzipError(f"{folder}: not a run: expected the last.ckpt that ternzip train writes")
+    checkpoint = read_run_checkpoint(last)
     epochs: dict[int, dict[str, float]] = {}
-    # A resumed run goes on in a log of its own; later logs replace the epochs that they repeat.
-    logs = sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name[8:]))
-    for log in logs:
-        with log.open(newline="") as stream:
+    # Every start of a run, also of one before it in this folder, has a log of its own: for each epoch the last holds.
+    for log in sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name[8:])):
+        epochs |= _read_log(log)
+    # What was logged after the checkpoint was lost with the weights, or is of a longer run before this one.
+    finished = {e: f for e, f in epochs.items() if "accuracy" in f and e <= checkpoint.epoch}
+    if not finished:
+        raise TernzipError(f"{folder}: no finished epoch in its logs")
+    return RunRecord(folder, checkpoint.recipe, finished)
+
+
+def _read_log(path: Path) -> dict[int, dict[str, float]]:
+    epochs: dict[int, dict[str, float]] = {}
+    try:
+        with path.open(newline="") as stream:
             for row in csv.DictReader(stream):
                 figures = {name: float(value) for name, value in row.items() if value and name != "epoch"}
                 epochs.setdefault(int(row["epoch"]) + 1, {}).update(figures)
-    epochs = {epoch: figures for epoch, figures in epochs.items() if "accuracy" in figures}
-    if not epochs:
-        raise TernzipError(f"{folder}: no finished epoch in its logs")
-    return Run(folder, stored_recipe(checkpoint), epochs)
+    except (KeyError, TypeError, ValueError) as error:
+        raise TernzipError(f"{path}: damaged log: {error}") from error
+    return epochs
+
+
+def hyperparameters(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as YAML and TensorBoard can hold it."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(recipe).items()}

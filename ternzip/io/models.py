@@ -1,0 +1,65 @@
+"""Whole models in .tnz files: the ternary state of a prepared model, or the plain state of any other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ternzip._core.errors import TernzipError
+from ternzip.io.files import load_file, save_file
+from ternzip.quantization import ternary_layers, ternary_state
+
+
+def save_model(model: nn.Module, path: str | os.PathLike[str], **options: Any) -> None:
+    """Write a model's tensors to a .tnz file, with ternary weights in place of latent ones; the model stays as it is.
+
+    The file holds what `ternzip.convert(model).state_dict()` would: enough to run the network, not to train on. Tied
+    weights are stored once.
+
+    Args:
+        model: prepared, converted, or plain.
+        path: the file; one that exists is replaced when the new one is complete.
+        options: those of `save_file`: codec, metadata, threads, progress, ...
+
+    Raises TernzipError for a tensor that the format cannot hold, and a path that cannot be written.
+    """
+    save_file(ternary_state(model), path, **options)
+
+
+def load_model(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+    """Load a .tnz file into a plain model of the same architecture, in place; returns the model.
+
+    Raises TernzipError, before the model is changed, for a file that is missing or damaged, for names, shapes or dtypes
+    that do not fit, and for a prepared model: ternary weights cannot be the latent ones it was trained with. To train
+    on, save and load `model.state_dict()`; to start anew from ternary weights, load first and prepare then.
+    """
+    if ternary_layers(model):
+        raise TernzipError(
+            f"{path}: cannot be loaded into a prepared model, which holds latent weights: "
+            "load it into a plain model (ternzip.convert makes one)"
+        )
+    tensors = load_file(path)
+    check_fit(model, tensors, str(path), dtypes=True)
+    model.load_state_dict(tensors)
+    return model
+
+
+def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], where: str, *, dtypes: bool = False) -> None:
+    """TernzipError, naming the first of each, unless a model has exactly these names and shapes (and dtypes)."""
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in tensors]
+    unknown = [name for name in tensors if name not in expected]
+    if missing or unknown:
+        parts = [f"{len(missing)} missing, first {missing[0]}"] if missing else []
+        parts += [f"{len(unknown)} unknown, first {unknown[0]}"] if unknown else []
+        raise TernzipError(f"{where}: tensor names do not fit {type(model).__name__}: {'; '.join(parts)}")
+    for name, tensor in tensors.items():
+        own = expected[name]
+        if tensor.shape != own.shape:
+            shapes = f"expected shape {tuple(own.shape)}, found {tuple(tensor.shape)}"
+            raise TernzipError(f"{where}: tensor {name}: {shapes}")
+        if dtypes and tensor.dtype != own.dtype:
+            raise TernzipError(f"{where}: tensor {name}: expected {own.dtype}, found {tensor.dtype}")

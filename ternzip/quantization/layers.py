@@ -1,0 +1,93 @@
+"""The prepared weights of a model: which they are, and where each is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ternzip.quantization.quantizers import Quantizer
+
+
+@dataclass(frozen=True)
+class TernaryLayer:
+    """One prepared weight.
+
+    Attributes:
+        name: the module's name where the weight is its `weight`, else the weight's own full name
+            ("encoder.self_attn.in_proj_weight", or "weight" where the model is the layer).
+        module: the module that holds it.
+        parameter: the weight's name in the module.
+    """
+
+    name: str
+    module: nn.Module
+    parameter: str = "weight"
+
+    @property
+    def quantizer(self) -> Quantizer:
+        found = parametrizations(self.module)[self.parameter][0]  # type: ignore[index]
+        assert isinstance(found, Quantizer)
+        return found
+
+    @property
+    def latent(self) -> Tensor:
+        """The full-precision weight that the optimizer moves."""
+        original = parametrizations(self.module)[self.parameter].original
+        assert isinstance(original, Tensor)
+        return original
+
+
+def parametrizations(module: nn.Module) -> nn.ModuleDict:
+    """The parametrizations of a parametrized module, by parameter."""
+    found = module.parametrizations
+    assert isinstance(found, nn.ModuleDict)
+    return found
+
+
+def keep_plain_order(module: nn.Module, order: tuple[str, ...]) -> None:
+    """Remember the order of a plain module's parameters, in which `convert` and `ternary_state` give them back."""
+    if not hasattr(parametrizations(module), "plain_order"):
+        parametrizations(module).plain_order = order  # type: ignore[assignment]
+
+
+def plain_order(module: nn.Module) -> tuple[str, ...]:
+    """What keep_plain_order was told first."""
+    order: tuple[str, ...] = getattr(parametrizations(module), "plain_order")  # noqa: B009
+    return order
+
+
+def layer_name(module_name: str, parameter: str) -> str:
+    """The name of a weight as a layer of its model."""
+    if module_name and parameter == "weight":
+        return module_name
+    return f"{module_name}.{parameter}" if module_name else parameter
+
+
+def is_prepared(module: nn.Module, parameter: str = "weight") -> bool:
+    """Whether that weight of the module reads as a ternary one."""
+    if not parametrize.is_parametrized(module, parameter):
+        return False
+    return isinstance(parametrizations(module)[parameter][0], Quantizer)  # type: ignore[index]
+
+
+def every_use(model: nn.Module, *, every_name: bool = False) -> Iterator[tuple[str, TernaryLayer]]:
+    """(module name, layer) of all prepared weights, tied ones at every place; `every_name` repeats shared modules."""
+    for name, module in model.named_modules(remove_duplicate=not every_name):
+        if parametrize.is_parametrized(module):
+            for parameter in parametrizations(module):
+                if is_prepared(module, parameter):
+                    yield name, TernaryLayer(layer_name(name, parameter), module, parameter)
+
+
+def ternary_layers(model: nn.Module) -> list[TernaryLayer]:
+    """The prepared weights of `model`, in the order of its modules; empty for a model that is not prepared.
+
+    Tied weights are one, under the first of their names.
+    """
+    distinct: dict[int, TernaryLayer] = {}
+    for _, layer in every_use(model):
+        distinct.setdefault(id(layer.latent), layer)
+    return list(distinct.values())

@@ -1,0 +1,179 @@
+"""Which weights of a model become ternary: by module type, by name, and never a tied one in one place alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+
+from ternzip._core.errors import TernzipError
+from ternzip.quantization.layers import is_prepared, layer_name, parametrizations
+
+TERNARIZED_TYPES = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Linear,
+)
+# Known to stay in full precision, so that nobody needs to be told of them.
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+
+Skip = str | Iterable[str] | Callable[[str, nn.Module], bool]
+Include = str | type[nn.Module] | Iterable[str | type[nn.Module]]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A parameter of a module that is, or might be, made ternary."""
+
+    name: str
+    module: nn.Module
+    parameter: str
+
+    @property
+    def value(self) -> nn.Parameter:
+        found = self.module._parameters[self.parameter]
+        assert found is not None
+        return found
+
+    @property
+    def kind(self) -> str:
+        """For a message: the type of its module, and its own name where that says more."""
+        own = "" if self.parameter == "weight" else f".{self.parameter}"
+        return f"{type(self.module).__name__}{own}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The weights to ternarize, tied ones at every place, and names of what stays in full precision, by kind."""
+
+    chosen: list[Weight]
+    left: dict[str, list[str]]
+
+
+def select(model: nn.Module, skip: Skip, include: Include, overrides: Iterable[str]) -> Selection:
+    """Choose, and check everything before anything is changed.
+
+    Raises TernzipError when a pattern matches nothing, when nothing is left to ternarize, and for a weight that cannot
+    be parametrized, by name.
+    """
+    types, patterns = _included(include)
+    usual: list[Weight] = []
+    other: list[Weight] = []
+    for weight in _weights(model):
+        by_type = isinstance(weight.module, (*TERNARIZED_TYPES, *types))
+        named = any(fnmatchcase(weight.name, pattern) for pattern in patterns)
+        (usual if by_type or named else other).append(weight)
+    _check_patterns([*patterns, *overrides], usual)
+    for kind in types:
+        if not any(isinstance(weight.module, kind) for weight in usual):
+            raise TernzipError(f"include: {kind.__name__}: the model has no such layer with weights")
+    if not callable(skip):
+        skip = [skip] if isinstance(skip, str) else list(skip)
+        _check_patterns(skip, [*usual, *other])
+    wanted = [weight for weight in usual if not _is_skipped(weight, skip)]
+    for weight in wanted:
+        _check_weight(weight)
+    chosen, left = _without_half_ties(model, wanted)
+    for weight in other:
+        if not isinstance(weight.module, EMBEDDINGS) and not _is_skipped(weight, skip):
+            left.setdefault(weight.kind, []).append(weight.name)
+    if not chosen:
+        beside = f" (it has {', '.join(left)}: see include=)" if left else ""
+        raise TernzipError(
+            f"{type(model).__name__} has no layer to ternarize: expected a convolution or a linear layer "
+            f"that is not skipped, found none{beside}"
+        )
+    return Selection(chosen, left)
+
+
+def _weights(model: nn.Module) -> Iterator[Weight]:
+    """Every weight of at least two dimensions, and the weight of every convolution and linear layer as it may be."""
+    for name, module in model.named_modules():
+        if isinstance(module, parametrize.ParametrizationList):
+            continue
+        if isinstance(module, TERNARIZED_TYPES):
+            yield Weight(layer_name(name, "weight"), module, "weight")
+            continue
+        for parameter, value in module._parameters.items():
+            if value is not None and "weight" in parameter and not is_lazy(value) and value.dim() >= 2:
+                # What pruning has renamed stands for the weight it computes, so that it is refused by that name.
+                parameter = parameter.removesuffix("_orig")
+                yield Weight(layer_name(name, parameter), module, parameter)
+
+
+def _included(include: Include) -> tuple[tuple[type[nn.Module], ...], list[str]]:
+    entries = [include] if isinstance(include, str | type) else list(include)
+    for entry in entries:
+        if not isinstance(entry, str) and not (isinstance(entry, type) and issubclass(entry, nn.Module)):
+            raise TernzipError(f"include: expected module types and name patterns, found {entry!r}")
+    types = tuple(entry for entry in entries if isinstance(entry, type))
+    return types, [entry for entry in entries if isinstance(entry, str)]
+
+
+def _check_patterns(patterns: Iterable[str], weights: Sequence[Weight]) -> None:
+    names = [weight.name for weight in weights]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise TernzipError(f"pattern {pattern!r} matches no layer: the layers are {listing(names)}")
+
+
+def _is_skipped(weight: Weight, skip: Sequence[str] | Callable[[str, nn.Module], bool]) -> bool:
+    if callable(skip):
+        return bool(skip(weight.name, weight.module))
+    return any(fnmatchcase(weight.name, pattern) for pattern in skip)
+
+
+def _check_weight(weight: Weight) -> None:
+    where, parameter = f"layer {weight.name}", weight.parameter
+    if is_prepared(weight.module, parameter):
+        raise TernzipError(f"{where} is prepared already: prepare a model once, or skip what is prepared")
+    if parametrize.is_parametrized(weight.module, parameter):
+        kind = type(parametrizations(weight.module)[parameter][0]).__name__  # type: ignore[index]
+        raise TernzipError(
+            f"{where} is parametrized already, by {kind}: remove that first (torch.nn.utils.parametrize."
+            "remove_parametrizations), or skip the layer"
+        )
+    value = weight.module._parameters.get(parameter)
+    if value is None:
+        raise TernzipError(
+            f"{where}: its {parameter} is no parameter, but computed, as by pruning or weight_norm: expected a "
+            "parameter: make that permanent first (torch.nn.utils.prune.remove, remove_weight_norm), or skip the layer"
+        )
+    if is_lazy(value):
+        raise TernzipError(f"{where} has no shape yet: run one batch through the model first")
+    if not value.is_floating_point():
+        raise TernzipError(f"{where}: expected a floating-point weight, found {value.dtype}")
+
+
+def _without_half_ties(model: nn.Module, wanted: list[Weight]) -> tuple[list[Weight], dict[str, list[str]]]:
+    """A weight used in several places is ternarized in all of them or in none: elsewhere `convert` would change it."""
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    names: dict[tuple[int, str], str] = {}
+    for name, module in model.named_modules():
+        for parameter, value in module._parameters.items():
+            if value is not None:
+                places.setdefault(id(value), []).append((module, parameter))
+                names[id(module), parameter] = layer_name(name, parameter)
+    inside = {(id(weight.module), weight.parameter) for weight in wanted}
+    chosen, left = [], dict[str, list[str]]()
+    for weight in wanted:
+        uses = [(id(module), parameter) for module, parameter in places[id(weight.value)]]
+        outside = [names[use] for use in uses if use not in inside]
+        if outside:
+            left.setdefault(f"tied to {outside[0]}", []).append(weight.name)
+        else:
+            chosen.append(weight)
+    return chosen, left
+
+
+def listing(names: Sequence[str], most: int = 6) -> str:
+    """Names for a message, the first few of many."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "") if names else "none"

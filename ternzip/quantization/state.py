@@ -1,0 +1,113 @@
+"""What a prepared model holds: its ternary weights, their symbols, its latent weights and its learned levels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ternzip._core.symbols import SymbolCounts
+from ternzip.ops import clip_
+from ternzip.quantization.layers import every_use, plain_order, ternary_layers
+from ternzip.quantization.learned import LearnedLevels
+from ternzip.quantization.quantizers import SATURATING
+
+
+def clip_latent_(model: nn.Module) -> None:
+    """Clip the latent weights to where their estimator saturates, [-1, +1]; for after every optimizer step.
+
+    Beyond that bound "closed" and "open" give no gradient, and a weight would never come back. Layers of other
+    estimators have no bound and are left alone (the default quantizer's among them), as are frozen latent weights
+    (requires_grad False).
+
+    The next forward ternarizes anew, in a pass of its own. `ops.clip_ternarize_count_` does both in one and
+    `ops.attach_ste` attaches the estimator, for a loop that alone writes its weights; here that would save less than
+    a thousandth of a step (docs/benchmarks/training_step.json) and rest on version counters, which do not see what is
+    written through `.data` or numpy: stale ternary weights, without a word.
+    """
+    by_bound: dict[float, list[Tensor]] = {}
+    for layer in ternary_layers(model):
+        if layer.quantizer.ste in SATURATING and layer.latent.requires_grad:
+            by_bound.setdefault(layer.quantizer.bound, []).append(layer.latent)
+    for bound, latents in by_bound.items():
+        clip_(latents, bound)
+
+
+def count_layers(model: nn.Module) -> dict[str, SymbolCounts]:
+    """The ternary symbols of every prepared layer as its weights stand now, by layer name; tied weights once."""
+    return {layer.name: layer.quantizer.count(layer.latent) for layer in ternary_layers(model)}
+
+
+def ternary_names(model: nn.Module) -> dict[str, Tensor]:
+    """The latent weight behind every entry of a plain state_dict that `convert` would make ternary.
+
+    A tied weight stands under each of its names.
+    """
+    return {
+        f"{name}.{layer.parameter}" if name else layer.parameter: layer.latent
+        for name, layer in every_use(model, every_name=True)
+    }
+
+
+def ternary_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state_dict that `convert` would leave, without touching the model: ternary weights, no latent ones.
+
+    Tensors are detached copies where they are ternary, the same one for all names of a tied weight, and the model's own
+    storage elsewhere. Entries are in a plain model's order.
+    """
+    with torch.no_grad():
+        ternary = {id(layer.latent): layer.quantizer(layer.latent) for layer in ternary_layers(model)}
+    plain = {name: ternary[id(latent)] for name, latent in ternary_names(model).items()}
+    orders = {
+        f"{name}." if name else "": plain_order(layer.module)
+        for name, layer in every_use(model, every_name=True)
+    }
+    latent_prefixes = tuple(_parametrization(name) for name in plain)
+    found = model.state_dict()
+    state: dict[str, Tensor] = {}
+    for key, tensor in found.items():
+        is_latent = key.startswith(latent_prefixes)
+        prefix = key[: key.rindex("parametrizations.")] if is_latent else key[: key.rfind(".") + 1]
+        for name in (f"{prefix}{parameter}" for parameter in orders.get(prefix, ())):
+            if name in plain or name in found:
+                state.setdefault(name, plain[name] if name in plain else found[name])
+        if not is_latent:
+            state.setdefault(key, tensor)
+    return state
+
+
+def _parametrization(name: str) -> str:
+    """Prefix of what a prepared model's state_dict holds in place of the plain entry `name`."""
+    module, _, parameter = name.rpartition(".")
+    return f"{module}.parametrizations.{parameter}." if module else f"parametrizations.{parameter}."
+
+
+def parameter_groups(
+    model: nn.Module, *, lr: float, levels_lr: float | None = None, weight_decay: float = 0.0
+) -> list[dict[str, Any]]:
+    """Two groups for an optimizer: learned levels, without weight decay and at a rate of their own, and all else.
+
+        torch.optim.AdamW(parameter_groups(model, lr=1e-4, levels_lr=1e-5, weight_decay=0.01))
+
+    Learned levels are stored as logarithms: decay would pull every level towards 1, and a step of Adam changes a level
+    by about the share `levels_lr` of itself.
+
+    Args:
+        model: any module; one without learned levels gives one group.
+        lr: rate of all other parameters.
+        levels_lr: rate of the levels of TTQ and EC2T; None: `lr`.
+        weight_decay: of all other parameters.
+    """
+    levels = [p for m in model.modules() if isinstance(m, LearnedLevels) for p in m.parameters(recurse=False)]
+    ids = {id(p) for p in levels}
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [p for p in model.parameters() if id(p) not in ids],
+            "lr": lr,
+            "weight_decay": weight_decay,
+        }
+    ]
+    if levels:
+        groups.append({"params": levels, "lr": lr if levels_lr is None else levels_lr, "weight_decay": 0.0})
+    return groups

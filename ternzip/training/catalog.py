@@ -1,0 +1,76 @@
+"""The data sets that `ternzip train` knows: what their images are, and where they come from. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a data set before any of its files is read.
+
+    Attributes:
+        name: as the command line spells it.
+        image_shape: (channels, height, width).
+        mean, std: of the training images scaled to [0, 1], for each channel.
+        mirrors: whether a mirrored image is another of its kind.
+        num_classes: labels are 0 to num_classes - 1.
+        base: address that the files are fetched from.
+        files: md5 sums of what is fetched, by name. Addresses and sums as the data sets' own pages and torchvision
+            state them.
+    """
+
+    name: str
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    mirrors: bool = False
+    num_classes: int = 10
+    base: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+DATASETS = {
+    info.name: info
+    for info in (
+        DatasetInfo(
+            "cifar10",
+            (3, 32, 32),
+            (0.4914, 0.4822, 0.4465),
+            (0.2470, 0.2435, 0.2616),
+            mirrors=True,
+            base="https://www.cs.toronto.edu/~kriz/",
+            files={"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
+        ),
+        DatasetInfo(
+            "mnist",
+            (1, 28, 28),
+            (0.1307,),
+            (0.3081,),
+            base="https://ossci-datasets.s3.amazonaws.com/mnist/",
+            files={
+                "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+                "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+                "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+            },
+        ),
+        DatasetInfo(
+            "fashion-mnist",
+            (1, 28, 28),
+            (0.2860,),
+            (0.3530,),
+            mirrors=True,
+            # A bucket's website answers http alone; the md5 sums say whether what came is the data set.
+            base="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            files={
+                "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+                "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+                "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+                "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+            },
+        ),
+        DatasetInfo("digits", (1, 8, 8), (0.3,), (0.38,)),
+    )
+}

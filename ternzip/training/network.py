@@ -1,0 +1,102 @@
+"""The network that a recipe names: built, made ternary, restored from a run's checkpoint, frozen in part."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ternzip import models
+from ternzip._core.errors import TernzipError
+from ternzip.quantization import Quantizer, prepare
+from ternzip.quantization.learned import quantizer_named
+from ternzip.training.batches import IMAGENET_MEAN, IMAGENET_STD
+from ternzip.training.catalog import DATASETS
+from ternzip.training.recipe import Recipe
+
+NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+def build(recipe: Recipe) -> nn.Module:
+    """The recipe's network in full precision, started from --init where that is given."""
+    options: dict[str, Any] = {"dropout": recipe.dropout, "signed_activations": recipe.signed_activations}
+    if recipe.arch == "resnet20":
+        options["inflate"] = recipe.inflate
+    elif recipe.inflate != 1:
+        raise TernzipError(f"--inflate: {recipe.arch} has one width: expected 1, found {recipe.inflate}")
+    info = DATASETS[recipe.dataset]
+    network = models.architecture(recipe.arch)(
+        info.image_shape, info.num_classes, activation=recipe.activation, **options
+    )
+    if recipe.init is not None:
+        models.load_weights(network, recipe.init)
+    return network
+
+
+def build_ternary(recipe: Recipe) -> nn.Module:
+    """The recipe's network as it is trained: prepared, unless its quantizer is "none"."""
+    network = build(recipe)
+    return network if recipe.quantizer == "none" else prepare(network, quantizer_of(recipe), skip=recipe.skip)
+
+
+def restore(recipe: Recipe, state: Mapping[str, Tensor], source: str) -> nn.Module:
+    """The recipe's network, as `build_ternary` makes it, with the weights of a run's state_dict.
+
+    Leaves the global random generator alone. Raises TernzipError, naming `source`, when they do not fit.
+    """
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how the random weights start that are replaced below
+        network = build_ternary(dataclasses.replace(recipe, init=None))
+    try:
+        network.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise TernzipError(f"{source}: does not fit its own recipe: {reason}") from error
+    return network
+
+
+def quantizer_of(recipe: Recipe) -> Quantizer:
+    """The recipe's quantizer, ready for `prepare`."""
+    options: dict[str, dict[str, Any]] = {
+        "delta": {"delta": recipe.delta, "ste": recipe.ste},
+        "binary": {"ste": recipe.ste},
+        "twn": {"ratio": recipe.twn_ratio, "ste": recipe.ste},
+        "ttq": {"ratio": recipe.ttq_ratio},
+        "ec2t": {"strength": recipe.ec2t_strength},
+    }
+    return quantizer_named(recipe.quantizer, **options[recipe.quantizer])
+
+
+def normalization(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) for each channel: ImageNet's for colour images if asked for, else the data set's own."""
+    info = DATASETS[recipe.dataset]
+    if recipe.statistics == "imagenet" and info.image_shape[0] == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return info.mean, info.std
+
+
+def frozen_modules(model: nn.Module, patterns: tuple[str, ...]) -> list[nn.Module]:
+    """Modules whose name matches, all inside them, and the batch norm right after a frozen weight.
+
+    Raises TernzipError for a pattern that matches nothing.
+    """
+    chosen: dict[int, nn.Module] = {}
+    for pattern in patterns:
+        found = [m for name, m in model.named_modules() if name and fnmatchcase(name, pattern)]
+        if not found:
+            raise TernzipError(f"--freeze: pattern {pattern!r} matches no module")
+        chosen.update((id(inner), inner) for module in found for inner in module.modules())
+    weights_before = False
+    for module in model.modules():
+        if isinstance(module, NORMS):
+            if weights_before:
+                chosen[id(module)] = module
+            weights_before = False
+        elif isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+            weights_before = id(module) in chosen
+    return list(chosen.values())
