@@ -77,6 +77,12 @@ def ternary_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def other_state(model: nn.Module) -> dict[str, Tensor]:
+    """The entries of the state_dict that `convert` would leave as they are: all but the prepared weights' own."""
+    prefixes = tuple(_parametrization(name) for name in ternary_names(model))
+    return {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(prefixes)}
+
+
 def _parametrization(name: str) -> str:
     """Prefix of what a prepared model's state_dict holds in place of the plain entry `name`."""
     module, _, parameter = name.rpartition(".")

@@ -11,7 +11,8 @@ from torch import nn
 from ternzip._core.symbols import SymbolCounts
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
-from ternzip.quantization import count_layers, ternary_layers, ternary_state
+from ternzip.quantization import count_layers
+from ternzip.quantization.state import other_state, ternary_names
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ def project(model: nn.Module, counts: Mapping[str, SymbolCounts] | None = None) 
 
     `counts` (what `count_layers` returns) saves counting again.
     """
-    prefixes = tuple(f"{layer.name}.parametrizations." for layer in ternary_layers(model))
-    others = [tensor for name, tensor in model.state_dict().items() if not name.startswith(prefixes)]
+    others = other_state(model).values()
     return Projection(
         ternary=predicted_bytes(count_layers(model) if counts is None else counts),
         other=sum(tensor.numel() * tensor.element_size() for tensor in others),
@@ -65,12 +65,12 @@ class StoredSizes:
 def stored_sizes(path: str | os.PathLike[str], model: nn.Module) -> StoredSizes:
     """Sizes of the file at `path` that `ternary_state(model)` was saved to."""
     counts = count_layers(model)
-    latent = {name for name in ternary_state(model) if name not in model.state_dict()}
+    ternary = ternary_names(model)
     with Reader.open(path) as reader:
         info = describe_file(reader)
     return StoredSizes(
         counts=sum(counts.values(), SymbolCounts()),
         predicted=predicted_bytes(counts),
-        ternary=sum(tensor.bytes for tensor in info.tensors if tensor.name in latent),
+        ternary=sum(tensor.bytes for tensor in info.tensors if tensor.name in ternary),
         file=info.bytes,
     )
