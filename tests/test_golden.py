@@ -13,7 +13,7 @@ import make_golden
 import pytest
 import reference_decoder
 import torch
-from golden.catalog import INVALID, VALID, invalid_container, invalid_fast, invalid_ternary
+from golden.catalog import INVALID, VALID, invalid_container, invalid_fast, invalid_huffman, invalid_ternary
 from golden.valid_codecs import CODECS
 
 import ternzip
@@ -159,6 +159,7 @@ def test_what_invalid_files_are_made_from_is_valid() -> None:
         static.file(),
         *(invalid_ternary.T(codec=3, payloads=[p]).file() for p in (invalid_fast.ONE, invalid_fast.FACTORS)),
         *(many.file() for many in tails),
+        invalid_huffman.file(invalid_huffman.VALID),
     ):
         content = reference_decoder.decode(data)
         (tensor,) = ternzip.load(data).values()

@@ -35,7 +35,7 @@ from ternzip import codecs
 from ternzip._core.dtypes import BY_NAME as DTYPES
 from ternzip._core.errors import TernzipError
 from ternzip._core.tensor import RawTensor, Tie
-from ternzip.codecs.planes import compress_zstd
+from ternzip.codecs.zstd import compress_zstd
 from ternzip.container.reader import Reader
 from ternzip.container.writer import write_container
 

@@ -10,7 +10,7 @@ from reading import read, refused
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.tensor import RawTensor
-from ternzip.codecs.planes import compress_zstd
+from ternzip.codecs.zstd import compress_zstd
 
 
 @pytest.mark.parametrize("storage", [PLANES, TERNARY])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import numpy as np
 import pytest
 import torch
@@ -25,7 +26,7 @@ from reading import elements, read, refused
 
 import ternzip
 from ternzip._core.errors import TernzipError
-from ternzip.codecs.planes import compress_zstd
+from ternzip.codecs.zstd import compress_zstd
 from ternzip.container.reader import Reader
 
 # --- ternary parameters ------------------------------------------------------------------------------------
@@ -225,9 +226,12 @@ def test_static_payloads() -> None:
 
 
 BAD_BLOCKS = {
-    "nothing": (b"", "block, byte 0: transform: expected 1 bytes, found 0"),
-    "transform": (b"\2\0\x02ab\0\x02cd", "block: expected transform 0 or 1, found 2"),
-    "plane method": (b"\0\2\x02ab\0\x02cd", "plane: expected method 0 or 1, found 2"),
+    "nothing": (b"", "block, byte 0: rotation: expected 1 bytes, found 0"),
+    "rotation": (b"\x10\0\x02ab\0\x02cd", "block: expected a rotation below 16, found 16"),
+    "plane method": (b"\0\4\x02ab\0\x02cd", "plane: expected method 0 to 3, found 4"),
+    "no Huffman codes": (b"\0\2\x02ab\0\x02cd", "plane: 2 bytes of Huffman codes cannot stand for 2 bytes"),
+    "empty constant": (b"\0\3\0\0\x02cd", "plane: expected 1 byte for a constant plane, found 0"),
+    "long constant": (b"\0\3\2aa\0\x02cd", "plane: expected 1 byte for a constant plane, found 2"),
     "short plane": (b"\0\0\x01a\0\x02cd", "plane: expected 2 stored bytes, found 1"),
     "long plane": (b"\0\0\x03abb\0\x02cd", "plane: expected 2 stored bytes, found 3"),
     "missing plane": (b"\0\0\x02ab", "plane method: expected 1 bytes, found 0"),
@@ -256,10 +260,12 @@ def test_bad_blocks(case: str, storage: int) -> None:
 
 
 def test_rotated_blocks_of_every_width() -> None:
-    for dtype, width in ((BF16, 2), (F32, 4), (F64, 8)):
+    for (dtype, width), rotation in itertools.product(((U8, 1), (BF16, 2), (F32, 4), (F64, 8)), (0, 1, 4, 7)):
         number = int.from_bytes(bytes(range(0xA1, 0xA1 + width)), "little")
-        turned = (number << 1 | number >> 8 * width - 1) & (1 << 8 * width) - 1
-        block = b"\1" + b"".join(b"\0\1" + bytes([byte]) for byte in turned.to_bytes(width, "little"))
+        turned = (number << rotation | number >> 8 * width - rotation) & (1 << 8 * width) - 1
+        block = bytes([rotation]) + b"".join(
+            b"\0\1" + bytes([byte]) for byte in turned.to_bytes(width, "little")
+        )
         assert elements(Forge([Tensor("t", PLANES, dtype, ())], [block]).to_bytes()) == number.to_bytes(
             width, "little"
         )

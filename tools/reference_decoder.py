@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import reference_context
-import reference_fast  # the codecs with documents of their own have decoders of their own
+import reference_fast  # what has a document of its own has a decoder of its own
+import reference_huffman
 
 
 class FormatError(Exception):
@@ -393,35 +394,45 @@ def cut_records(region: bytes, records: Sequence[Record]) -> None:
 # -------------------------------------------------------------------------- section 5: blocks of byte planes
 
 
-UNSIGNED = {2: "H", 4: "I", 8: "Q"}  # the struct module's letters
+UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}  # the struct module's letters
 
 
 def decode_block(block: bytes, runs: Sequence[tuple[int, int]], place: str) -> list[bytes]:
     """Return the bytes of each run, given as (bytes, width)."""
     cursor = Cursor(block, place)
-    transform = cursor.integer(1)
-    require(transform <= 1, place, f"unknown transform {transform}")
     result = []
     for size, width in runs:
+        rotation = cursor.integer(1)
+        require(rotation < 8 * width, place, f"a rotation by {rotation} bits")
         plain = bytearray(size)
         for plane in range(width):
             method, length = cursor.integer(1), cursor.varint()
-            content = cursor.take(length)
-            if method == 0:
-                require(length == size // width, place, f"a plane of {length} bytes")
-            else:
-                require(method == 1, place, f"unknown method {method} of a plane")
-                content = unzstd(content, size // width, place)
-            plain[plane::width] = content
-        if transform == 1 and width > 1:
+            plain[plane::width] = decode_plane(method, cursor.take(length), size // width, place)
+        if rotation > 0:
             integers = struct.Struct(f"<{size // width}{UNSIGNED[width]}")
-            values = integers.unpack(plain)
+            bits = 8 * width
             plain = bytearray(
-                integers.pack(*(value >> 1 | (value & 1) << (8 * width - 1) for value in values))
+                integers.pack(
+                    *(v >> rotation | v << bits - rotation & (1 << bits) - 1 for v in integers.unpack(plain))
+                )
             )
         result.append(bytes(plain))
     cursor.finish()
     return result
+
+
+def decode_plane(method: int, content: bytes, size: int, place: str) -> bytes:
+    require(method <= 3, place, f"unknown method {method} of a plane")
+    if method == 1:
+        return unzstd(content, size, place)
+    if method == 2:
+        try:
+            return reference_huffman.decode(content, size)
+        except reference_huffman.InvalidPayload as error:
+            refuse(place, f"a plane in Huffman codes: {error}")
+    expected = 1 if method == 3 else size
+    require(len(content) == expected, place, f"a plane of {len(content)} bytes")
+    return content * size if method == 3 else content
 
 
 def decode_solid(record: Record, elements: dict[int, bytes]) -> None:

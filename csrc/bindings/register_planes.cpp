@@ -1,26 +1,98 @@
+#include <pybind11/stl.h>
+
+#include <algorithm>
 #include <stdexcept>
+#include <vector>
 
 #include "bindings/registry.hpp"
+#include "core/codecs/planes/huffman.hpp"
 #include "core/codecs/planes/planes.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
 
+namespace {
+
+using Addresses = std::vector<std::uintptr_t>;
+
+template <class Byte>
+std::vector<Byte*> pointers(const Addresses& addresses, unsigned width) {
+  if (addresses.size() != width) throw std::invalid_argument("planes: expected one address a byte of width");
+  std::vector<Byte*> result;
+  for (const std::uintptr_t address : addresses) result.push_back(pointer<Byte>(address));
+  return result;
+}
+
+ByteCounts counts_at(std::uintptr_t address) {
+  ByteCounts counts;
+  std::copy_n(pointer<const std::uint32_t>(address), counts.size(), counts.begin());
+  return counts;
+}
+
+void register_huffman(py::module_& module) {
+  module.def(
+      "count_bytes",
+      [](std::uintptr_t src, std::size_t size, std::uintptr_t counts) {
+        py::gil_scoped_release release;
+        const ByteCounts found = count_bytes(pointer<const std::uint8_t>(src), size);
+        std::copy(found.begin(), found.end(), pointer<std::uint32_t>(counts));
+      },
+      py::arg("src"), py::arg("size"), py::arg("counts"));
+  module.def(
+      "has_repeats",
+      [](std::uintptr_t src, std::size_t count, unsigned width) {
+        py::gil_scoped_release release;
+        return has_repeats(pointer<const void>(src), count, width);
+      },
+      py::arg("src"), py::arg("count"), py::arg("width"));
+  module.def(
+      "huffman_size", [](std::uintptr_t counts) { return huffman_size(counts_at(counts)); },
+      py::arg("counts"));
+  module.def(
+      "huffman_encode",
+      [](std::uintptr_t src, std::size_t size, std::uintptr_t counts) {
+        HuffmanPayload payload;
+        {
+          py::gil_scoped_release release;
+          payload = huffman_encode(pointer<const std::uint8_t>(src), size, counts_at(counts));
+        }
+        if (payload.size == 0) {
+          throw std::invalid_argument(
+              "huffman_encode: needs two distinct bytes, at most 2^22 in all, and their counts");
+        }
+        return py::bytes(reinterpret_cast<const char*>(payload.bytes.get()), payload.size);
+      },
+      py::arg("src"), py::arg("size"), py::arg("counts"));
+  module.def(
+      "huffman_decode",
+      [](std::uintptr_t payload, std::size_t payload_size, std::uintptr_t out, std::size_t size) {
+        py::gil_scoped_release release;
+        return huffman_decode(pointer<const std::uint8_t>(payload), payload_size, pointer<std::uint8_t>(out),
+                              size);
+      },
+      py::arg("payload"), py::arg("payload_size"), py::arg("out"), py::arg("size"));
+}
+
+}  // namespace
+
 void register_planes(py::module_& module) {
   module.def(
       "split_planes",
-      [](std::uintptr_t src, std::size_t count, unsigned width, bool rotate, std::uintptr_t dst) {
+      [](std::uintptr_t src, std::size_t count, unsigned width, unsigned rotation, const Addresses& planes) {
+        const auto to = pointers<std::uint8_t>(planes, width);
         py::gil_scoped_release release;
-        split_planes(pointer<const std::uint8_t>(src), count, width, rotate, pointer<std::uint8_t>(dst));
+        split_planes(pointer<const void>(src), count, width, rotation, to.data());
       },
-      py::arg("src"), py::arg("count"), py::arg("width"), py::arg("rotate"), py::arg("dst"));
+      py::arg("src"), py::arg("count"), py::arg("width"), py::arg("rotation"), py::arg("planes"));
   module.def(
       "merge_planes",
-      [](std::uintptr_t src, std::size_t count, unsigned width, bool rotate, std::uintptr_t dst) {
+      [](const Addresses& planes, std::size_t count, unsigned width, unsigned rotation, std::uintptr_t dst) {
+        const auto from = pointers<const std::uint8_t>(planes, width);
         py::gil_scoped_release release;
-        merge_planes(pointer<const std::uint8_t>(src), count, width, rotate, pointer<std::uint8_t>(dst));
+        merge_planes(from.data(), count, width, rotation, pointer<void>(dst));
       },
-      py::arg("src"), py::arg("count"), py::arg("width"), py::arg("rotate"), py::arg("dst"));
+      py::arg("planes"), py::arg("count"), py::arg("width"), py::arg("rotation"), py::arg("dst"));
+  register_huffman(module);
 }
 
 }  // namespace ternzip::bindings

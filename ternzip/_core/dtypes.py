@@ -29,6 +29,8 @@ class DType:
         safetensors: the name in a .safetensors header, or None where that format has none.
         negative_zero: whether the type has a second zero, its sign bit alone.
         planes: width in bytes of the parts whose byte planes are split (half the item for complex types).
+        rotations: by how many bits those parts may be rotated left first, so that the highest byte holds of the
+            exponent what varies: without the sign, and of 11 bits without the highest three.
     """
 
     code: int
@@ -38,6 +40,7 @@ class DType:
     safetensors: str | None
     negative_zero: bool = False
     planes: int = 0
+    rotations: tuple[int, ...] = (0,)
 
     @property
     def plane_width(self) -> int:
@@ -51,10 +54,10 @@ class DType:
 
 
 _TABLE = (
-    DType(0, "float64", 8, Kind.FLOAT, "F64", negative_zero=True),
-    DType(1, "float32", 4, Kind.FLOAT, "F32", negative_zero=True),
-    DType(2, "float16", 2, Kind.FLOAT, "F16", negative_zero=True),
-    DType(3, "bfloat16", 2, Kind.FLOAT, "BF16", negative_zero=True),
+    DType(0, "float64", 8, Kind.FLOAT, "F64", negative_zero=True, rotations=(4, 1)),
+    DType(1, "float32", 4, Kind.FLOAT, "F32", negative_zero=True, rotations=(1,)),
+    DType(2, "float16", 2, Kind.FLOAT, "F16", negative_zero=True, rotations=(1,)),
+    DType(3, "bfloat16", 2, Kind.FLOAT, "BF16", negative_zero=True, rotations=(1,)),
     DType(4, "float8_e4m3fn", 1, Kind.FLOAT, "F8_E4M3", negative_zero=True),
     DType(5, "float8_e5m2", 1, Kind.FLOAT, "F8_E5M2", negative_zero=True),
     DType(6, "float8_e4m3fnuz", 1, Kind.FLOAT, "F8_E4M3FNUZ"),
@@ -68,9 +71,9 @@ _TABLE = (
     DType(14, "uint32", 4, Kind.OTHER, "U32"),
     DType(15, "uint64", 8, Kind.OTHER, "U64"),
     DType(16, "bool", 1, Kind.OTHER, "BOOL"),
-    DType(17, "complex32", 4, Kind.OTHER, None, planes=2),
-    DType(18, "complex64", 8, Kind.OTHER, "C64", planes=4),
-    DType(19, "complex128", 16, Kind.OTHER, None, planes=8),
+    DType(17, "complex32", 4, Kind.OTHER, None, planes=2, rotations=(1,)),
+    DType(18, "complex64", 8, Kind.OTHER, "C64", planes=4, rotations=(1,)),
+    DType(19, "complex128", 16, Kind.OTHER, None, planes=8, rotations=(4, 1)),
     DType(20, "float8_e8m0fnu", 1, Kind.OTHER, "F8_E8M0"),
     DType(21, "float4_e2m1fn_x2", 1, Kind.OTHER, "F4"),
 )

@@ -17,8 +17,8 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.varint import Cursor, encode_varint
 from ternzip.codecs import BY_CODE as CODECS
 from ternzip.codecs import CorruptPayload
-from ternzip.codecs.planes import compress_zstd, decompress_zstd
 from ternzip.codecs.ternary import decode_parameters
+from ternzip.codecs.zstd import compress_zstd, decompress_zstd
 from ternzip.container.layout import (
     PREAMBLE,
     Entry,

@@ -180,7 +180,7 @@ class SolidBlock:
         sizes: dict[int, int] = {}
         for entry in self.ordered():
             sizes[entry.dtype.code] = sizes.get(entry.dtype.code, 0) + entry.nbytes
-        return [Run(size, BY_CODE[code].plane_width) for code, size in sizes.items() if size]
+        return [Run(size, BY_CODE[code]) for code, size in sizes.items() if size]
 
 
 def in_file_order(entries: Iterable[Entry], blocks: list[SolidBlock]) -> Iterator[Entry | SolidBlock]:

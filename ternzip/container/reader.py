@@ -15,7 +15,8 @@ import numpy as np
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.tensor import RawTensor, Tie
-from ternzip.codecs.planes import Bytes, Run, decode_block
+from ternzip.codecs.plane import Bytes
+from ternzip.codecs.planes import Run, decode_block
 from ternzip.container.batches import Batches
 from ternzip.container.index import Index, decode_index
 from ternzip.container.layout import PREAMBLE, Entry, Preamble, Record, SolidBlock, Storage
@@ -260,7 +261,7 @@ class Reader:
     def _start_planes(self, entry: Entry, data: Bytes, workers: Workers) -> list[Future[None]]:
         def decode(record: Record, part: Bytes) -> None:
             with self._located(entry, record):
-                decode_block(self._payload(record), [Run(part.size, entry.dtype.plane_width)], part)
+                decode_block(self._payload(record), [Run(part.size, entry.dtype)], part)
 
         futures = []
         start = 0

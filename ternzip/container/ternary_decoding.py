@@ -13,7 +13,7 @@ from ternzip.codecs import BATCH_DECODERS, ELEMENT_DECODERS
 from ternzip.codecs.base import BatchDecoder, CorruptPayload, DecodeJob, Trits
 from ternzip.codecs.elements import Elements, FillCounts
 from ternzip.codecs.geometry import Geometry
-from ternzip.codecs.planes import Bytes
+from ternzip.codecs.plane import Bytes
 from ternzip.container.batches import Batches, BatchItem
 from ternzip.container.layout import Entry, Record
 from ternzip.container.located import Located

@@ -13,14 +13,14 @@ from typing import IO
 import numpy as np
 
 from ternzip import codecs
-from ternzip._core.dtypes import Kind
 from ternzip._core.errors import TernzipError
 from ternzip._core.streams import write_all
 from ternzip._core.symbols import SymbolCounts
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip.codecs.base import TernaryCodec, Trits
 from ternzip.codecs.geometry import Geometry
-from ternzip.codecs.planes import MAX_BLOCK_BYTES, Bytes, Run, encode_block
+from ternzip.codecs.plane import Bytes
+from ternzip.codecs.planes import MAX_BLOCK_BYTES, Run, encode_block
 from ternzip.codecs.ternary import (
     Coding,
     Ternary,
@@ -256,14 +256,12 @@ def _worth_a_codec(entry: Entry, found: Ternary) -> bool:
 
 
 def _planes_job(entry: Entry, tensor: RawTensor, workers: Workers) -> _Pending:
-    width = entry.dtype.plane_width
-    rotate = entry.dtype.kind is Kind.FLOAT or entry.dtype.name.startswith("complex")
     pieces = [
         tensor.data[start : start + MAX_BLOCK_BYTES] for start in range(0, entry.nbytes, MAX_BLOCK_BYTES)
     ]
 
     def encode(piece: Bytes) -> bytes:
-        return encode_block(piece, [Run(piece.size, width)], rotate=rotate and width > 1)
+        return encode_block(piece, [Run(piece.size, entry.dtype)])
 
     futures = [workers.submit(encode, piece) for piece in pieces]
     return _Pending(

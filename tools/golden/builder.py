@@ -133,15 +133,14 @@ def plane(data: bytes, *, method: int = 0) -> bytes:
     return bytes([method]) + varint(len(data)) + data
 
 
-def block(elements: bytes, width: int, *, transform: int = 0, zstd: bool = False) -> bytes:
+def block(elements: bytes, width: int, *, rotation: int = 0, zstd: bool = False) -> bytes:
     """Section 5: the block of one run."""
-    if transform == 1 and width > 1:
-        bits = 8 * width
-        numbers = [int.from_bytes(elements[i : i + width], "little") for i in range(0, len(elements), width)]
-        rotated = [(n << 1 | n >> (bits - 1)) & ((1 << bits) - 1) for n in numbers]
-        elements = b"".join(n.to_bytes(width, "little") for n in rotated)
-    planes = [elements[i::width] for i in range(width)]
-    return bytes([transform]) + b"".join(plane(frame(p), method=1) if zstd else plane(p) for p in planes)
+    bits = 8 * width
+    numbers = [int.from_bytes(elements[i : i + width], "little") for i in range(0, len(elements), width)]
+    rotated = [(n << rotation | n >> (bits - rotation)) & ((1 << bits) - 1) for n in numbers]
+    turned = b"".join(n.to_bytes(width, "little") for n in rotated)
+    planes = [turned[i::width] for i in range(width)]
+    return bytes([rotation]) + b"".join(plane(frame(p), method=1) if zstd else plane(p) for p in planes)
 
 
 def pack(symbols: Sequence[int]) -> bytes:

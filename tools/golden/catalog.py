@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from golden import invalid_container, invalid_context, invalid_fast, invalid_ternary, valid, valid_codecs
+from golden import (
+    invalid_container,
+    invalid_context,
+    invalid_fast,
+    invalid_huffman,
+    invalid_ternary,
+    valid,
+    valid_codecs,
+    valid_huffman,
+)
 from golden.cases import INVALID
 from golden.valid_fast import fast_choices
 
-__all__ = ["INVALID", "VALID", "invalid_container", "invalid_context", "invalid_fast", "invalid_ternary"]
+__all__ = [
+    "INVALID",
+    "VALID",
+    "invalid_container",
+    "invalid_context",
+    "invalid_fast",
+    "invalid_huffman",
+    "invalid_ternary",
+]
 
 VALID: dict[str, Callable[[], valid.Golden]] = {
     **valid.CASES,
     **valid_codecs.CASES,
+    **valid_huffman.CASES,
     "fast-choices": fast_choices,
 }

@@ -390,16 +390,16 @@ def block(payload: bytes) -> bytes:
 
 X = "tensor 'x': offset 32: "
 add(
-    "block-transform",
-    "5: transform 0 or 1",
-    X + "block: expected transform 0 or 1, found 2",
-    block(b"\2" + b.plane(b"abc")),
+    "block-rotation",
+    "5: a rotation is below 8 x width",
+    X + "block: expected a rotation below 8, found 8",
+    block(b"\x08" + b.plane(b"abc")),
 )
 add(
     "plane-method",
-    "5: method 0 or 1",
-    X + "plane: expected method 0 or 1, found 2",
-    block(b"\0" + b.plane(b"abc", method=2)),
+    "5: method 0 to 3",
+    X + "plane: expected method 0 to 3, found 4",
+    block(b"\0" + b.plane(b"abc", method=4)),
 )
 add(
     "plane-short",
@@ -418,6 +418,18 @@ add(
     "5: a plane has `length` bytes",
     X + "block, byte .*plane: expected 3 bytes, found 2",
     block(b"\0\0\3ab"),
+)
+add(
+    "plane-constant-empty",
+    "5: a constant plane is one byte",
+    X + "plane: expected 1 byte for a constant plane, found 0",
+    block(b"\0" + b.plane(b"", method=3)),
+)
+add(
+    "plane-constant-long",
+    "5: a constant plane is one byte",
+    X + "plane: expected 1 byte for a constant plane, found 2",
+    block(b"\0" + b.plane(b"aa", method=3)),
 )
 add(
     "plane-frame-short",
@@ -451,8 +463,8 @@ add(
 )
 add(
     "block-empty",
-    "5: a block begins with its transform",
-    X + "block.*transform: expected 1 bytes",
+    "5: a run begins with its rotation",
+    X + "block.*rotation: expected 1 bytes",
     block(b""),
 )
 add(

@@ -190,22 +190,22 @@ def planes_types() -> Golden:
     for number, dtype in enumerate(BY_NAME.values()):
         one = dense(dtype.name, dtype.name, (2, 3))
         items.append(b.Item(one.name.encode(), b.PLANES, dtype.code, one.shape))
-        payload = b.block(one.data, dtype.plane_width, transform=number % 2, zstd=number % 4 >= 2)
+        payload = b.block(one.data, dtype.plane_width, rotation=number % 2, zstd=number % 4 >= 2)
         records.append(b.Record(payload, len(one.data)))
         data.append(one.data)
-    return built("planes of each type, with each transform and method", items, records, data)
+    return built("planes of each type, rotated or not, stored or in a zstd frame", items, records, data)
 
 
-def planes_transform() -> Golden:
-    """Both transforms of the same wide elements."""
+def planes_rotation() -> Golden:
+    """Wide elements, rotated as far as can be."""
     items, records, data = [], [], []
-    for dtype in (BY_NAME[name] for name in ("float16", "float32", "float64", "complex128")):
-        for transform in (0, 1):
-            one = dense(f"{dtype.name}.{transform}", dtype.name, (4,))
+    for dtype in (BY_NAME[name] for name in ("uint8", "float16", "float32", "float64", "complex128")):
+        for rotation in (0, 1, 4, 8 * dtype.plane_width - 1):
+            one = dense(f"{dtype.name}.{rotation}", dtype.name, (4,))
             items.append(b.Item(one.name.encode(), b.PLANES, dtype.code, one.shape))
-            records.append(b.Record(b.block(one.data, dtype.plane_width, transform=transform), len(one.data)))
+            records.append(b.Record(b.block(one.data, dtype.plane_width, rotation=rotation), len(one.data)))
             data.append(one.data)
-    return built("both transforms of elements of each width", items, records, data)
+    return built("rotated elements of each width", items, records, data)
 
 
 def planes_records() -> Golden:
@@ -380,7 +380,7 @@ CASES: dict[str, Callable[[], Golden]] = {
     "solid-types": solid_types,
     "solid-blocks": solid_blocks,
     "planes-types": planes_types,
-    "planes-transform": planes_transform,
+    "planes-rotation": planes_rotation,
     "planes-records": planes_records,
     "zstd-frames": frames,
     "directory-frame": directory_frame,
