@@ -274,7 +274,9 @@ FLOATS = {"float64": "<f8", "float32": "<f4", "float16": "<f2", "complex64": "<f
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("nbytes", [16, 4000, (1 << 20) + 8000])  # the last is more than what is tried at length
+@pytest.mark.parametrize(
+    "nbytes", [16, 4000, (1 << 20) + 8000]
+)  # the last is more than what is tried at length
 def test_floats_survive_and_take_no_more_than_zstd_alone(dtype: str, distribution: str, nbytes: int) -> None:
     numbers = DISTRIBUTIONS[distribution](nbytes // np.dtype(FLOATS[dtype]).itemsize)
     data = numbers.astype(FLOATS[dtype]).view(np.uint8)

@@ -21,6 +21,7 @@ PACKAGES = (
     "tmq",
     "torch",
     "transformers",
+    "zipnn",
     "zstandard",
 )
 

@@ -32,7 +32,7 @@ void decode_anything(Input& input, unsigned way) {
 
 // A plane whose bytes are the input's, some over and over: long planes of few bytes.
 Bytes make_plane(Input& input) {
-  const std::size_t times = 1 + input.below(64);
+  const std::size_t times = 1 + input.below(16);
   const std::size_t distinct = 1 + input.below(256);
   const std::size_t size = input.left() * times;
   Bytes plane(size);

@@ -6,7 +6,7 @@ stream for each of its planes: a method byte, the stream's length as a varint, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,7 @@ def encode_block(data: Bytes, runs: Sequence[Run]) -> bytes:
     return b"".join(block)
 
 
-def _size(pieces: list[bytes | memoryview]) -> int:
+def _size(pieces: Iterable[bytes | memoryview]) -> int:
     return sum(map(len, pieces))
 
 

@@ -26,13 +26,15 @@ struct CodeBook {
   unsigned longest() const noexcept { return *std::max_element(lengths.begin(), lengths.end()); }
 };
 
-CodeBook choose_codes(const ByteCounts& counts) {
+CodeBook choose_codes(const ByteCounts& counts) noexcept {
   CodeBook book;
-  // Shorter codes make a smaller table, which decodes quicker.
-  book.lengths = code_lengths(counts, kSmallTableBits);
-  const CodeLengths longer = code_lengths(counts, kMaxCodeLength);
-  const std::uint64_t bits = coded_bits(counts, book.lengths);
-  if (coded_bits(counts, longer) + bits / 512 < bits) book.lengths = longer;
+  book.lengths = code_lengths(counts, kMaxCodeLength);
+  if (book.longest() > kSmallTableBits) {
+    // Shorter codes make a smaller table, which decodes quicker.
+    const CodeLengths shorter = code_lengths(counts, kSmallTableBits);
+    const std::uint64_t bits = coded_bits(counts, shorter);
+    if (coded_bits(counts, book.lengths) + bits / 512 >= bits) book.lengths = shorter;
+  }
   book.last = 255;
   while (book.lengths[book.first] == 0) ++book.first;
   while (book.lengths[book.last] == 0) --book.last;
@@ -139,7 +141,7 @@ ByteCounts count_bytes(const std::uint8_t* bytes, std::size_t size) noexcept {
   return counts;
 }
 
-std::size_t huffman_size(const ByteCounts& counts) {
+std::size_t huffman_size(const ByteCounts& counts) noexcept {
   const CodeBook book = choose_codes(counts);
   return book.header_size() + static_cast<std::size_t>((coded_bits(counts, book.lengths) + 7) / 8);
 }
@@ -174,7 +176,7 @@ HuffmanPayload huffman_encode(const std::uint8_t* bytes, std::size_t size, const
   }
   payload.size = static_cast<std::size_t>(at - payload.bytes.get());
   const std::size_t least = book.header_size() + (coded_bits(counts, book.lengths) + 7) / 8;
-  if (payload.size < least || payload.size >= least + kStreams) return {};
+  if (payload.size < least || payload.size > least + kStreams - 1) return {};
   return payload;
 }
 

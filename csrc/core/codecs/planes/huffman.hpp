@@ -16,9 +16,9 @@ using ByteCounts = std::array<std::uint32_t, 256>;
 // How often each byte occurs; size < 2^32.
 ByteCounts count_bytes(const std::uint8_t* bytes, std::size_t size) noexcept;
 
-// The size of the payload that huffman_encode makes of bytes that occur so often, at least two of them at
-// all; at most one byte more for each of the four streams.
-std::size_t huffman_size(const ByteCounts& counts);
+// The size of the payload that huffman_encode makes of bytes that occur so often, two or more of them at all; its
+// streams may take up to three bytes more.
+std::size_t huffman_size(const ByteCounts& counts) noexcept;
 
 // A payload: `size` bytes at `bytes`.
 struct HuffmanPayload {
