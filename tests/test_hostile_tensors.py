@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from forge import (
     PLANES,
     SOLID,
     TERNARY,
+    U8,
     Forge,
     Tensor,
     levels,

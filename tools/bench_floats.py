@@ -64,7 +64,7 @@ def inputs(megabytes: float, checkpoint: str | None) -> Iterator[tuple[str, Call
         yield Path(checkpoint).stem, lambda: tensors_of(checkpoint)
     yield "constant float32", lambda: {"w": torch.full((size // 4,), 1.5)}
     yield "sorted float32", lambda: {"w": normal(size // 4).sort().values}
-    yield "repeated float32", lambda: {"w": normal(size // 64).repeat(16)}
+    yield "repeated float32", lambda: {"w": normal(size // 1024).repeat(256)}
     yield (
         "random bytes",
         lambda: {"w": torch.from_numpy(np.random.default_rng(1).integers(0, 256, size, np.uint8))},

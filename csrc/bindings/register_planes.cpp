@@ -56,10 +56,6 @@ void register_huffman(py::module_& module) {
           py::gil_scoped_release release;
           payload = huffman_encode(pointer<const std::uint8_t>(src), size, counts_at(counts));
         }
-        if (payload.size == 0) {
-          throw std::invalid_argument(
-              "huffman_encode: needs two distinct bytes, at most 2^22 in all, and their counts");
-        }
         return py::bytes(reinterpret_cast<const char*>(payload.bytes.get()), payload.size);
       },
       py::arg("src"), py::arg("size"), py::arg("counts"));

@@ -1,9 +1,8 @@
-// Huffman codes of planes. Any payload is refused or decoded, alike by all instruction sets; any plane comes back
-// as it was, in as many bytes as were foretold.
-#include "core/codecs/planes/huffman.hpp"
-
+// Huffman codes of planes. Any payload is refused or decoded, alike by all instruction sets; any plane comes
+// back as it was, in as many bytes as were foretold.
 #include <algorithm>
 
+#include "core/codecs/planes/huffman.hpp"
 #include "core/simd/isa.hpp"
 #include "fuzz/input.hpp"
 
@@ -46,9 +45,8 @@ void there_and_back(Input& input, unsigned way) {
   const Bytes plane = make_plane(input);
   const ByteCounts counts = count_bytes(plane.data(), plane.size());
   const auto occurring = 256 - std::count(counts.begin(), counts.end(), 0u);
-  const HuffmanPayload payload = huffman_encode(plane.data(), plane.size(), counts);
-  require((payload.size != 0) == (occurring >= 2), "two bytes that occur make a code");
   if (occurring < 2) return;
+  const HuffmanPayload payload = huffman_encode(plane.data(), plane.size(), counts);
   const std::size_t least = huffman_size(counts);
   require(payload.size >= least && payload.size <= least + 3, "the size was foretold");
   const Bytes exact(payload.bytes.get(), payload.bytes.get() + payload.size);

@@ -1,7 +1,6 @@
-// Byte planes: merging undoes splitting and the other way round, at every width, rotation and alignment, and every
-// instruction set finds the same planes and the same repeats.
+// Byte planes: merging undoes splitting and the other way round, at every width, rotation and alignment, and
+// every instruction set finds the same planes and the same repeats.
 #include "core/codecs/planes/planes.hpp"
-
 #include "core/simd/isa.hpp"
 #include "fuzz/input.hpp"
 

@@ -51,7 +51,8 @@ CodeLengths code_lengths(const ByteCounts& counts, unsigned limit) noexcept {
 
 std::uint64_t coded_bits(const ByteCounts& counts, const CodeLengths& lengths) noexcept {
   std::uint64_t bits = 0;
-  for (std::size_t symbol = 0; symbol < 256; ++symbol) bits += std::uint64_t{counts[symbol]} * lengths[symbol];
+  for (std::size_t symbol = 0; symbol < 256; ++symbol)
+    bits += std::uint64_t{counts[symbol]} * lengths[symbol];
   return bits;
 }
 

@@ -12,8 +12,8 @@ inline constexpr unsigned kMaxCodeLength = 12;
 
 using CodeLengths = std::array<std::uint8_t, 256>;  // 0: the symbol does not occur
 
-// The lengths, at most `limit` <= kMaxCodeLength, with the smallest sum of count * length; 2 to 2^limit symbols
-// occur. Ties are broken by the symbols' order alone.
+// The lengths, at most `limit` <= kMaxCodeLength, with the smallest sum of count * length; 2 to 2^limit
+// symbols occur. Ties are broken by the symbols' order alone.
 CodeLengths code_lengths(const ByteCounts& counts, unsigned limit) noexcept;
 
 // Bits of all codes together.

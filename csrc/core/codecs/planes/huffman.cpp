@@ -1,6 +1,7 @@
 #include "core/codecs/planes/huffman.hpp"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "core/codecs/planes/code_lengths.hpp"
 #include "core/codecs/planes/kernels.hpp"
@@ -116,7 +117,8 @@ void fill_entries(const std::uint16_t* symbols, unsigned table_bits, DecodeEntry
 // The rest of a stream, which must end with its last symbol and the zero bits that fill up its last byte.
 bool finish_stream(const std::uint16_t* symbols, unsigned table_bits, StreamCursor stream) noexcept {
   const std::uint32_t mask = (1u << table_bits) - 1;
-  std::uint64_t bits = stream.count < 64 ? stream.bits & ((std::uint64_t{1} << stream.count) - 1) : stream.bits;
+  std::uint64_t bits =
+      stream.count < 64 ? stream.bits & ((std::uint64_t{1} << stream.count) - 1) : stream.bits;
   unsigned count = stream.count;
   while (stream.out != stream.out_end) {
     while (count < table_bits && stream.next != stream.end) {
@@ -133,6 +135,11 @@ bool finish_stream(const std::uint16_t* symbols, unsigned table_bits, StreamCurs
   return stream.next == stream.end && count < 8 && bits == 0;
 }
 
+[[noreturn]] void refuse() {
+  throw std::invalid_argument(
+      "huffman_encode: needs two distinct bytes, at most 2^22 in all, and their counts");
+}
+
 }  // namespace
 
 ByteCounts count_bytes(const std::uint8_t* bytes, std::size_t size) noexcept {
@@ -147,7 +154,7 @@ std::size_t huffman_size(const ByteCounts& counts) noexcept {
 }
 
 HuffmanPayload huffman_encode(const std::uint8_t* bytes, std::size_t size, const ByteCounts& counts) {
-  if (size > kHuffmanMaxBytes || std::count(counts.begin(), counts.end(), 0u) > 254) return {};
+  if (size > kHuffmanMaxBytes || std::count(counts.begin(), counts.end(), 0u) > 254) refuse();
   const CodeBook book = choose_codes(counts);
   const std::array<Code, 256> codes = canonical_codes(book.lengths);
 
@@ -176,7 +183,7 @@ HuffmanPayload huffman_encode(const std::uint8_t* bytes, std::size_t size, const
   }
   payload.size = static_cast<std::size_t>(at - payload.bytes.get());
   const std::size_t least = book.header_size() + (coded_bits(counts, book.lengths) + 7) / 8;
-  if (payload.size < least || payload.size > least + kStreams - 1) return {};
+  if (payload.size < least || payload.size > least + kStreams - 1) refuse();
   return payload;
 }
 

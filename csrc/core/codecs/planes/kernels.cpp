@@ -68,8 +68,8 @@ void count_bytes(const U8* src, std::size_t size, U32* counts) {
   }
 }
 
-// Whether the window that begins with element i is picked. The same bytes are picked wherever they lie, so that
-// no distance escapes.
+// Whether the window that begins with element i is picked. The same bytes are picked wherever they lie, so
+// that no distance escapes.
 inline bool is_picked(const unaligned_t<U8>* x, std::size_t i) {
   const auto low = static_cast<U16>(x[i] | x[i + 1] << 8), high = static_cast<U16>(x[i + 2] | x[i + 3] << 8);
   return static_cast<U16>(low * 0x9E37u + high * 0x79B9u) < 64;
@@ -116,9 +116,7 @@ inline U64 little_endian(U64 value) {
 #endif
 }
 
-inline void store64(U8* out, U64 value) {
-  *reinterpret_cast<unaligned_t<U64>*>(out) = little_endian(value);
-}
+inline void store64(U8* out, U64 value) { *reinterpret_cast<unaligned_t<U64>*>(out) = little_endian(value); }
 
 inline U64 load64(const U8* bytes) {
   return little_endian(*reinterpret_cast<const unaligned_t<U64>*>(bytes));

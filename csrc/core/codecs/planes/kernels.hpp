@@ -1,4 +1,5 @@
-// The inner loops of byte planes and of their Huffman codes: one table per instruction set, filled by kernels.cpp.
+// The inner loops of byte planes and of their Huffman codes: one table per instruction set, filled by
+// kernels.cpp.
 //
 // Only the tables leave those objects (core/simd/isa_source.hpp). Pointers need no alignment.
 #pragma once
@@ -15,7 +16,8 @@ inline constexpr unsigned kEnoughRepeats = 4;
 inline constexpr std::size_t kRepeatsTable = std::size_t{1} << 14;
 
 // One entry of a decoding table, by the next `table_bits` bits of a stream: in its lowest bytes the 1 to
-// kMaxEntrySymbols symbols whose codes are complete within them, then the bits of those codes, then their number.
+// kMaxEntrySymbols symbols whose codes are complete within them, then the bits of those codes, then their
+// number.
 using DecodeEntry = std::uint64_t;
 
 constexpr DecodeEntry make_entry(std::uint64_t symbols, unsigned bits, unsigned number) noexcept {
@@ -43,12 +45,13 @@ struct Kernels {
   void (*merge[4])(const std::uint8_t* const* planes, std::size_t count, unsigned rotation, void* dst);
   // Adds to counts[256] how often each byte occurs; size < 2^32.
   void (*count)(const std::uint8_t* src, std::size_t size, std::uint32_t* counts);
-  // Whether kEnoughRepeats windows of kWindow bytes, among about one in 1024 that a hash of their first elements
-  // picks, are equal to an earlier one. `table` has kRepeatsTable entries, all zero.
+  // Whether kEnoughRepeats windows of kWindow bytes, among about one in 1024 that a hash of their first
+  // elements picks, are equal to an earlier one. `table` has kRepeatsTable entries, all zero.
   bool (*has_repeats[4])(const void* src, std::size_t count, std::uint32_t* table);
   // Writes the codes of the bytes and returns the end; may write 8 bytes beyond it. At most 12 bits a code.
   std::uint8_t* (*encode)(const std::uint8_t* src, std::size_t size, const Code* codes, std::uint8_t* out);
-  // Decodes while every stream has 8 bytes to read and room for what a round may write; table_bits is 11 or 12.
+  // Decodes while every stream has 8 bytes to read and room for what a round may write; table_bits is 11
+  // or 12.
   void (*decode)(const DecodeEntry* table, unsigned table_bits, StreamCursor* streams);
 };
 
