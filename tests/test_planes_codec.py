@@ -183,6 +183,21 @@ def test_what_has_no_code_is_refused(plane: Bytes) -> None:
         huffman(plane)
 
 
+def test_what_has_no_code_has_no_size() -> None:
+    for occurring in (0, 1):
+        counts = np.zeros(256, np.uint32)
+        counts[9] = 5 * occurring
+        assert core.huffman_size(counts.ctypes.data) == 0
+
+
+def test_a_short_run_beside_a_long_one_survives() -> None:
+    data = np.concatenate([np.arange(6, dtype=np.uint8), skewed(1 << 21, 8)])
+    runs = [Run(6, BY_NAME["int16"]), Run(1 << 21, BY_NAME["bfloat16"])]
+    out = np.empty_like(data)
+    decode_block(memoryview(encode_block(data, runs)), runs, out)
+    assert np.array_equal(out, data)
+
+
 def test_wrong_counts_are_refused() -> None:
     plane = skewed(1000, 1)
     counts = np.zeros(256, np.uint32)

@@ -21,7 +21,7 @@ from ternzip.codecs.plane import Bytes, Search, decode_plane, encode_plane
 MAX_BLOCK_BYTES = 1 << 22
 """The largest block, before compression."""
 
-_SMALL = 1 << 20  # up to this many bytes a block is worth trying more, and at zstd's highest level
+_SMALL = 1 << 20  # up to this many bytes a run is worth trying more, and at zstd's highest level
 _SAMPLE_ELEMENTS = 1 << 12
 
 
@@ -44,7 +44,7 @@ def encode_block(data: Bytes, runs: Sequence[Run]) -> bytes:
     for run in runs:
         part = data[start : start + run.size]
         start += run.size
-        if data.size <= _SMALL:
+        if run.size <= _SMALL:
             tried = sorted({0, *run.dtype.rotations})
             block += min((_encode_run(part, run.width, one, Search.THOROUGH) for one in tried), key=_size)
         else:

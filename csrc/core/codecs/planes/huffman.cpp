@@ -27,6 +27,10 @@ struct CodeBook {
   unsigned longest() const noexcept { return *std::max_element(lengths.begin(), lengths.end()); }
 };
 
+bool has_codes(const ByteCounts& counts) noexcept {
+  return std::count(counts.begin(), counts.end(), 0u) <= 254;
+}
+
 CodeBook choose_codes(const ByteCounts& counts) noexcept {
   CodeBook book;
   book.lengths = code_lengths(counts, kMaxCodeLength);
@@ -149,12 +153,13 @@ ByteCounts count_bytes(const std::uint8_t* bytes, std::size_t size) noexcept {
 }
 
 std::size_t huffman_size(const ByteCounts& counts) noexcept {
+  if (!has_codes(counts)) return 0;
   const CodeBook book = choose_codes(counts);
   return book.header_size() + static_cast<std::size_t>((coded_bits(counts, book.lengths) + 7) / 8);
 }
 
 HuffmanPayload huffman_encode(const std::uint8_t* bytes, std::size_t size, const ByteCounts& counts) {
-  if (size > kHuffmanMaxBytes || std::count(counts.begin(), counts.end(), 0u) > 254) refuse();
+  if (size > kHuffmanMaxBytes || !has_codes(counts)) refuse();
   const CodeBook book = choose_codes(counts);
   const std::array<Code, 256> codes = canonical_codes(book.lengths);
 

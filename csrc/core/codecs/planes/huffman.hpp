@@ -16,8 +16,8 @@ using ByteCounts = std::array<std::uint32_t, 256>;
 // How often each byte occurs; size < 2^32.
 ByteCounts count_bytes(const std::uint8_t* bytes, std::size_t size) noexcept;
 
-// The size of the payload that huffman_encode makes of bytes that occur so often, two or more of them at all;
-// its streams may take up to three bytes more.
+// The size of the payload that huffman_encode makes of bytes that occur so often, which may take up to three
+// bytes more; 0 where fewer than two bytes occur.
 std::size_t huffman_size(const ByteCounts& counts) noexcept;
 
 // A payload: `size` bytes at `bytes`.
