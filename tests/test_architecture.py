@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "io": FILES | {"ops", "quantization"},
     "checkpoint": TENSORS,
     "models": TENSORS | {"checkpoint"},
+    "lowrank": TENSORS,
     "training": TENSORS | {"quantization", "checkpoint", "models"},
     "cli": TENSORS | {"_version", "quantization", "checkpoint", "models", "training"},
     "__main__": {"cli"},
