@@ -81,11 +81,11 @@ def test_whitening_is_nearest_in_the_outputs(net: Net, images: Tensor) -> None:
     """Whitened factors lose less of the outputs on the data than plain ones, and plain less of the weights."""
     statistics = collect_statistics(net, [images], layers(net))["head"]
     features = F.relu(net.eval().norm(net.conv(images))).flatten(1).detach()
-    exact = features @ net.head.weight.T
+    exact = (features @ net.head.weight.T).detach()
     lost = {}
     for name in ("plain", "whitening"):
         low_rank = factorize(net.head, 2, weighting(name, statistics))
-        product = low_rank.module[1].weight @ low_rank.module[0].weight
+        product = (low_rank.module[1].weight @ low_rank.module[0].weight).detach()
         lost[name] = float(torch.linalg.norm(exact - features @ product.T)), low_rank.error
     assert lost["whitening"][0] < lost["plain"][0]
     assert lost["plain"][1] < lost["whitening"][1]

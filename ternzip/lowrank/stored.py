@@ -2,7 +2,7 @@
 
 A file holds tensors named as in the compressed module's state_dict: `fc1.0.weight` and `fc1.1.weight` are the
 factors of `fc1`. A weight kept as integer codes is an int8 tensor with its scales beside it, `NAME.scale`,
-float32, of a shape that multiplies the codes by broadcasting. One kept in 16 bits is a float16 tensor. The
+of a shape that multiplies the codes by broadcasting; they are multiplied in float32. One kept in 16 bits is a float16 tensor. The
 metadata entry METADATA_KEY is JSON: {"version": 1, "low_rank": {layer: rank}, "codes": [tensor names],
 "dtypes": {tensor name: torch dtype to restore}}.
 """
@@ -121,7 +121,7 @@ def decode(tensors: Mapping[str, Tensor], description: Description) -> dict[str,
                     f"tensor {name + SCALE!r}: expected a shape that broadcasts to {list(tensor.shape)}, "
                     f"found {list(scale.shape)}"
                 )
-            value = tensor.to(scale.dtype) * scale
+            value = tensor.float() * scale.float()
         if name in description.dtypes:
             dtype = torch_dtype(description.dtypes[name])
             if dtype is None:

@@ -1,0 +1,11 @@
+"""Search for the best network of a file's size: Bayesian optimisation over what may be done to each layer.
+
+`search` needs BoTorch and Optuna: pip install 'ternzip[search]'. Its files load without them, by
+`ternzip.lowrank.load_compressed`.
+"""
+
+from ternzip.search.result import Score, SearchResult, Visited
+from ternzip.search.run import search
+from ternzip.search.size import Coder, parse_size
+
+__all__ = ["Coder", "Score", "SearchResult", "Visited", "parse_size", "search"]

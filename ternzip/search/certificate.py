@@ -1,0 +1,82 @@
+"""When to stop: Eq. 12, in two proposals in a row, and confirmed by samples that the search has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+IN_A_ROW = 2
+_STANDARD_ERRORS = 2.0
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The incumbent measured again, on held-out samples.
+
+    Attributes:
+        theta: the incumbent.
+        expected: the model's mean of J there.
+        found: J on the held-out samples, and its standard error.
+        held: whether `found` is at most `expected` + delta, give or take two standard errors.
+    """
+
+    theta: tuple[float, ...]
+    expected: float
+    found: float
+    standard_error: float
+    held: bool
+
+    @classmethod
+    def of(
+        cls, theta: Sequence[float], expected: float, found: float, standard_error: float, delta: float
+    ) -> Confirmation:
+        held = found <= expected + delta + _STANDARD_ERRORS * standard_error
+        return cls(tuple(theta), expected, found, standard_error, held)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Confirmation:
+        return cls(**{**value, "theta": tuple(value["theta"])})
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the engine is ready to say of its incumbent.
+
+    Attributes:
+        evaluations: finished when it was said.
+        probability: 1 - Phi(max A_PAC), the smaller of the two in a row.
+        delta, epsilon: of Eq. 12; delta in units of J.
+        confirmation: on held-out samples.
+    """
+
+    evaluations: int
+    probability: float
+    delta: float
+    epsilon: float
+    confirmation: Confirmation
+
+    def words(self) -> str:
+        """One sentence, with no more in it than is known."""
+        return (
+            f"Under the model, with probability {1 - self.epsilon:g} no setting is better by more than "
+            f"{self.delta:g} in J (twice in a row, after {self.evaluations} evaluations); on held-out samples "
+            f"J = {self.confirmation.found:.4f} +- {self.confirmation.standard_error:.4f} where the model expected "
+            f"{self.confirmation.expected:.4f}. The model may be wrong, the more so the more parameters there are."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Certificate:
+        return cls(**{**value, "confirmation": Confirmation.from_dict(value["confirmation"])})
+
+
+def is_certified(probabilities: Sequence[float | None], epsilon: float) -> bool:
+    """Whether the last IN_A_ROW proposals all had a probability (Eq. 12) of at least 1 - epsilon."""
+    last = probabilities[-IN_A_ROW:]
+    return len(last) == IN_A_ROW and all(p is not None and p >= 1 - epsilon for p in last)

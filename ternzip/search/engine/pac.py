@@ -1,0 +1,94 @@
+"""A_PAC (Eq. 11): how surely a point is better than the incumbent by more than delta; and the certificate (Eq. 12)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import torch
+from botorch.acquisition.analytic import AnalyticAcquisitionFunction
+from botorch.optim import optimize_acqf
+from botorch.utils.transforms import t_batch_mode_transform
+from torch import Tensor
+
+from ternzip.search.engine.gaussian import Surrogate
+
+_LEAST_VARIANCE = 1e-10
+"""In variances of the observations; at the incumbent itself the difference has none."""
+_RESTARTS = 8
+_RAW_SAMPLES = 256
+
+
+class ProbablyBetter(AnalyticAcquisitionFunction):
+    """(mu_t - mu_inc - delta) / sqrt(s_t^2 + s_inc^2 - 2 s_(t,inc)), from the joint posterior at t and the incumbent.
+
+    Of a model that is maximised: Eq. 11. Phi of it is the probability that t is better than the incumbent by more
+    than delta.
+
+    Args:
+        model: a fitted BoTorch model of one output.
+        incumbent: (d,).
+        delta: in the model's own units, not negative.
+    """
+
+    def __init__(self, model: object, incumbent: Tensor, delta: float) -> None:
+        super().__init__(model=model)
+        self.register_buffer("incumbent", incumbent)
+        self.delta = delta
+
+    @t_batch_mode_transform(expected_q=1)  # type: ignore[untyped-decorator]
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, 1, d) to (b,)."""
+        pairs = torch.cat([x, self.incumbent.expand(*x.shape[:-2], 1, -1)], dim=-2)
+        posterior = self.model.posterior(pairs)
+        mean = posterior.mean.squeeze(-1)
+        covariance = posterior.distribution.covariance_matrix
+        variance = covariance[..., 0, 0] + covariance[..., 1, 1] - 2 * covariance[..., 0, 1]
+        score: Tensor = (mean[..., 0] - mean[..., 1] - self.delta) / variance.clamp_min(
+            _LEAST_VARIANCE
+        ).sqrt()
+        return score
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Where to look next.
+
+    Attributes:
+        theta: the point that most surely beats the incumbent by more than delta.
+        score: A_PAC there; None for engines without it.
+    """
+
+    theta: tuple[float, ...]
+    score: float | None
+
+    @property
+    def probability(self) -> float:
+        """1 - Phi(score): under the model, that this point is not better by more than delta. 0 without a score."""
+        return 0.0 if self.score is None else 0.5 * math.erfc(self.score / math.sqrt(2))
+
+
+def propose(surrogate: Surrogate, delta: float, seed: int) -> Proposal:
+    """The maximum of A_PAC over the unit cube, from several starts; delta in units of J."""
+    incumbent = surrogate.theta[surrogate.incumbent()]
+    acquisition = ProbablyBetter(surrogate.model, incumbent, delta / surrogate.scale)
+    theta, score = maximum(acquisition, surrogate.dimension, seed)
+    return Proposal(theta, score)
+
+
+def maximum(acquisition: object, dimension: int, seed: int) -> tuple[tuple[float, ...], float]:
+    """Where an acquisition function is largest over the unit cube, and its value; torch's generator is kept."""
+    bounds = torch.stack([torch.zeros(dimension), torch.ones(dimension)]).double()
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(seed)
+        point, value = optimize_acqf(
+            acquisition,
+            bounds,
+            q=1,
+            num_restarts=_RESTARTS,
+            raw_samples=_RAW_SAMPLES,
+            options={"maxiter": 100, "seed": seed},
+        )
+    return tuple(float(t) for t in point[0].clamp(0, 1)), float(value)

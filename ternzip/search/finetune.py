@@ -1,0 +1,158 @@
+"""Training on after the search: thresholds, ranks, masks and bits are held, the values behind them move."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from ternzip._core.errors import TernzipError
+from ternzip.search.compressors.base import CompressedLayer, encode_layer
+from ternzip.search.compressors.encodings import Codes, Encoding, TernaryLevels
+from ternzip.search.network import CompressedNetwork, Network
+from ternzip.search.objective import centred
+from ternzip.search.samples import Samples
+
+_HALVINGS = 14
+
+
+class Held(nn.Module):
+    """Parametrization: what is stored for the latent weight; the gradient passes to the latent unchanged."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__()
+        self.encoding = encoding
+
+    def forward(self, latent: Tensor) -> Tensor:
+        value = self.encoding.encode(latent.detach()).value
+        return value + (latent - latent.detach())
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
+
+
+def finetune(
+    network: Network,
+    compressed: CompressedNetwork,
+    samples: Samples,
+    *,
+    epochs: int,
+    learning_rate: float = 1e-3,
+    batch_size: int = 64,
+    seed: int = 0,
+    target: int | None = None,
+    metadata: dict[str, str] | None = None,
+) -> CompressedNetwork:
+    """The compressed network trained on; `compressed` stays as it is.
+
+    Args:
+        samples: with labels the loss is cross entropy, without them Eq. 5 towards the original's outputs.
+        learning_rate: of Adam, falling to 0 along a cosine.
+        target: bytes that the file must not exceed. Weights that cross a held threshold change its size; where it
+            has grown too large, the smallest kept magnitudes become zeros until it fits again.
+
+    Raises TernzipError for a loss that is not finite.
+    """
+    model = copy.deepcopy(compressed.model)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    places = {
+        f"{name}.{part}".removesuffix(".weight"): latent_and_encoding
+        for name, layer in compressed.layers.items()
+        for part, latent_and_encoding in layer.latents.items()
+    }
+    for place, (latent, encoding) in places.items():
+        module = model.get_submodule(place)
+        with torch.no_grad():
+            module.weight.copy_(latent)  # type: ignore[operator,union-attr]
+        parametrize.register_parametrization(module, "weight", Held(encoding))
+    _train(model, samples, epochs, learning_rate, batch_size, seed)
+    latents: dict[str, Tensor] = {}
+    for place in places:
+        module = model.get_submodule(place)
+        original = module.parametrizations["weight"].original  # type: ignore[index,union-attr]
+        assert isinstance(original, Tensor)
+        latents[f"{place}.weight"] = original.detach().clone()
+        parametrize.remove_parametrizations(module, "weight")
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+
+    def assembled(zeros: float) -> CompressedNetwork:
+        layers = {
+            name: _moved(network, name, layer, latents, zeros) for name, layer in compressed.layers.items()
+        }
+        return network.assemble(layers, base=model)
+
+    def fits(candidate: CompressedNetwork) -> bool:
+        return target is None or len(candidate.file(network.coder, metadata)) <= target
+
+    found = assembled(0.0)
+    if fits(found):
+        return found
+    low, high, best = 0.0, 1.0, None
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        candidate = assembled(middle)
+        if fits(candidate):
+            high, best = middle, candidate
+        else:
+            low = middle
+    return best or compressed
+
+
+def _train(
+    model: nn.Module, samples: Samples, epochs: int, learning_rate: float, batch_size: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(model.parameters(), learning_rate)
+    batches = max(1, len(samples) // batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+    spread = float(centred(samples.outputs).square().sum(1).mean())
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # of dropout
+        for _ in range(epochs):
+            order = torch.randperm(len(samples), generator=generator)
+            for index in order.chunk(batches):
+                batch = samples.take(index)
+                outputs = model(batch.inputs)
+                if batch.labels is not None:
+                    loss = F.cross_entropy(outputs, batch.labels)
+                else:
+                    loss = centred(outputs - batch.outputs.to(outputs)).square().sum(1).mean() / spread
+                if not bool(loss.isfinite()):
+                    raise TernzipError(f"fine-tuning: expected a finite loss, found {float(loss)}")
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+    model.eval()
+
+
+def _moved(
+    network: Network, name: str, layer: CompressedLayer, latents: dict[str, Tensor], zeros: float
+) -> CompressedLayer:
+    """The layer with the latents that training has found, and a share of its smallest values set to zero."""
+    moved = {}
+    for part, (_, encoding) in layer.latents.items():
+        latent = latents[f"{name}.{part}"]
+        moved[part] = latent, _with_more_zeros(encoding, latent, zeros)
+    return encode_layer(network.views[name], moved, layer.rank, layer.label)
+
+
+def _with_more_zeros(encoding: Encoding, latent: Tensor, share: float) -> Encoding:
+    """The encoding with that share of what it keeps, the smallest magnitudes, made zeros as well."""
+    magnitude = latent.abs()
+    if not share or not isinstance(encoding, TernaryLevels | Codes):
+        return encoding
+    if isinstance(encoding, TernaryLevels):
+        kept = magnitude[magnitude > encoding.threshold]
+        bound = float(kept.sort().values[int(share * (len(kept) - 1))]) if len(kept) else 0.0
+        return replace(encoding, threshold=max(encoding.threshold, bound))
+    mask = torch.ones_like(latent, dtype=torch.bool) if encoding.mask is None else encoding.mask
+    bound = float(magnitude[mask].sort().values[int(share * (int(mask.sum()) - 1))])
+    return replace(encoding, mask=mask & (magnitude >= bound))

@@ -1,0 +1,252 @@
+"""The network that is compressed: its layers, and the whole model at one setting of all of them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ternzip._core.errors import TernzipError
+from ternzip.lowrank.statistics import collect_statistics
+from ternzip.lowrank.stored import METADATA_KEY, Description
+from ternzip.search.compressors.base import COMPRESSED_TYPES, HALF, CompressedLayer, Compressor, LayerView
+from ternzip.search.compressors.encodings import Codes, Encoded, Encoding, Plain
+from ternzip.search.size import Coder, dense_bytes, entropy_bytes
+
+SMALLEST = 1024
+"""Layers of fewer weights are not searched: they are stored with 8 bits."""
+_BATCH = 256
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@dataclass(frozen=True)
+class CompressedNetwork:
+    """A network at one setting.
+
+    Attributes:
+        model: an ordinary module, in eval mode, with exactly the values that its file gives back.
+        tensors: what the file holds.
+        description: how these become the model's state_dict.
+        layers: what was done to each searched layer.
+    """
+
+    model: nn.Module
+    tensors: dict[str, Tensor]
+    description: Description
+    layers: dict[str, CompressedLayer]
+
+    def metadata(self, extra: dict[str, str] | None = None) -> dict[str, str]:
+        return {METADATA_KEY: self.description.to_json(), **(extra or {})}
+
+    def file(self, coder: Coder, extra: dict[str, str] | None = None) -> bytes:
+        """The .tnz file."""
+        return coder.file(self.tensors, self.metadata(extra))
+
+
+class Network:
+    """A trained model and what may be done to each of its layers.
+
+    Attributes:
+        model: the original, on the CPU, never changed.
+        views: the searched layers by name, in the model's order.
+        compressor: what is done to them.
+        dense_bytes: bytes of the original's float32 file.
+
+    Args:
+        model: any nn.Module with weights in floating point.
+        compressor: one of `ternzip.search.compressors`.
+        calibration: inputs, (n, ...), for weighted SVDs and for batch norm; None switches both off.
+        skip: names of layers to leave out, with wildcards; they are stored with 8 bits like small ones.
+        batch_norm: whether running statistics are estimated anew after every compression.
+        smallest: layers of fewer weights are left out.
+        fisher: whether gradients are needed (for the weighting "fisher").
+        labels: of the calibration inputs, for "fisher".
+
+    Raises TernzipError for a model without a layer to compress, a pattern that matches none, a prepared
+    model, and weights that are not finite.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        compressor: Compressor,
+        *,
+        calibration: Tensor | None = None,
+        labels: Tensor | None = None,
+        skip: str | Iterable[str] = (),
+        batch_norm: bool = True,
+        smallest: int = SMALLEST,
+        fisher: bool = False,
+        coder: Coder | None = None,
+    ) -> None:
+        self.model = copy.deepcopy(model).to("cpu").eval()
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(fisher)
+        self.compressor = compressor
+        self.calibration = calibration
+        self.coder = coder or Coder()
+        layers = _layers(self.model, [skip] if isinstance(skip, str) else list(skip), smallest)
+        found = {}
+        factored = {name: la for name, la in layers.items() if LayerView(name, la).factored}
+        if calibration is not None and factored:
+            found = collect_statistics(
+                self.model, calibration.split(_BATCH), factored, fisher=fisher, labels=labels
+            )
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        self.views = {name: LayerView(name, la, found.get(name), "activation") for name, la in layers.items()}
+        self.dense_bytes = dense_bytes(self.model.state_dict())
+        normed = any(isinstance(module, _BATCH_NORMS) for module in self.model.modules())
+        self.batch_norm = batch_norm and normed and calibration is not None
+        self._compressed: dict[tuple[str, float], CompressedLayer] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.views)
+
+    def layer(self, name: str, theta: float) -> CompressedLayer:
+        """What becomes of one layer; the latest few settings are remembered."""
+        key = name, theta
+        if key not in self._compressed:
+            if len(self._compressed) >= 4 * len(self.views):
+                self._compressed.pop(next(iter(self._compressed)))
+            self._compressed[key] = self.compressor.compress(self.views[name], theta)
+        return self._compressed[key]
+
+    def layer_bytes(self, name: str, theta: float) -> float:
+        """About what one layer takes, by entropy."""
+        return entropy_bytes(self.layer(name, theta).stored())
+
+    def compress(self, theta: Sequence[float], *, batch_norm: bool = True) -> CompressedNetwork:
+        """The network with layer l at theta[l], in the order of `names`."""
+        layers = {name: self.layer(name, t) for name, t in zip(self.views, theta, strict=True)}
+        return self.assemble(layers, batch_norm=batch_norm)
+
+    def assemble(
+        self,
+        layers: dict[str, CompressedLayer],
+        *,
+        base: nn.Module | None = None,
+        batch_norm: bool = True,
+    ) -> CompressedNetwork:
+        """The network of these layers; what is no searched layer comes from `base`, by default the original."""
+        model = copy.deepcopy(base or self.model)
+        if base is None:
+            _replace(model, {name: la.module(self.views[name].layer) for name, la in layers.items()})
+        model.eval()
+        if batch_norm and self.batch_norm:
+            assert self.calibration is not None
+            _estimate_batch_norm(model, self.calibration)
+        searched = {
+            f"{name}.{part}": encoded for name, la in layers.items() for part, encoded in la.encoded.items()
+        }
+        tensors: dict[str, Tensor] = {}
+        codes: list[str] = []
+        dtypes: dict[str, str] = {}
+        state = model.state_dict()
+        kept: dict[int, Encoded] = {}
+        with torch.no_grad():
+            for name, value in state.items():
+                encoded = searched.get(name)
+                if encoded is None:
+                    # Tensors tied together stay one tensor, in the file as well.
+                    key = value.data_ptr() or id(value)
+                    encoded = kept.setdefault(key, _encoding_of_others(value).encode(value))
+                value.copy_(encoded.value)
+                tensors[name] = encoded.stored
+                if encoded.scale is not None:
+                    codes.append(name)
+                    tensors[f"{name}.scale"] = encoded.scale
+                if encoded.stored.dtype != value.dtype and (
+                    encoded.scale is None or value.dtype != torch.float32
+                ):
+                    dtypes[name] = str(value.dtype).removeprefix("torch.")
+        ranks = {name: la.rank for name, la in layers.items() if la.rank is not None}
+        return CompressedNetwork(model, tensors, Description(ranks, tuple(codes), dtypes), layers)
+
+    def describe(self) -> str:
+        """The space that is searched, as JSON: layers and compressor."""
+        parts = {
+            "layers": self.names,
+            "compressor": self.compressor.describe(),
+            "batch_norm": self.batch_norm,
+        }
+        return json.dumps(parts, sort_keys=True)
+
+
+def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Module]:
+    owners: dict[int, int] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    found = {}
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module):
+            raise TernzipError(
+                f"layer {name}: expected plain weights, found a parametrization: convert it first"
+            )
+        if name and isinstance(module, COMPRESSED_TYPES) and module.weight.is_floating_point():
+            found[name] = module
+    if isinstance(model, COMPRESSED_TYPES):
+        raise TernzipError(f"model: expected layers inside a model, found {type(model).__name__} alone")
+    for pattern in skip:
+        if not any(fnmatchcase(name, pattern) for name in found):
+            raise TernzipError(
+                f"pattern {pattern!r} matches no layer: the layers are {', '.join(found) or 'none'}"
+            )
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise TernzipError(f"tensor {name}: expected finite values, found NaN or infinity")
+    chosen = {
+        name: module
+        for name, module in found.items()
+        if not any(fnmatchcase(name, pattern) for pattern in skip)
+        and module.weight.numel() >= smallest
+        and owners[id(module.weight)] == 1  # a weight that two modules share is not one layer's to change
+    }
+    if not chosen:
+        raise TernzipError(
+            f"{type(model).__name__}: expected a linear layer or a convolution of at least {smallest} weights "
+            f"that is not skipped, found none"
+        )
+    return chosen
+
+
+def _replace(model: nn.Module, modules: dict[str, nn.Module]) -> None:
+    named = dict(model.named_modules(remove_duplicate=False))
+    new = {id(named[name]): module for name, module in modules.items()}
+    for name, module in named.items():
+        if id(module) in new:
+            parent, _, child = name.rpartition(".")
+            setattr(named[parent], child, new[id(module)])
+
+
+def _encoding_of_others(value: Tensor) -> Encoding:
+    """How tensors are stored that no compressor changes: weights with 8 bits, vectors with 16."""
+    if not value.is_floating_point() or not value.numel():
+        return Plain()
+    return Codes(8) if value.dim() >= 2 else HALF
+
+
+def _estimate_batch_norm(model: nn.Module, inputs: Tensor) -> None:
+    """Running means and variances anew, as plain averages over the batches."""
+    norms = [module for module in model.modules() if isinstance(module, _BATCH_NORMS)]
+    norms = [norm for norm in norms if norm.track_running_stats]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        for batch in inputs.split(_BATCH):
+            if len(batch) > 1 or len(inputs) == 1:
+                model(batch)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        norm.eval()

@@ -1,0 +1,157 @@
+"""One compression problem: from a point of the unit cube to J, with its noise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ternzip.search.network import CompressedNetwork, Network
+from ternzip.search.objective import Estimate, Loss, accuracy, fresh
+from ternzip.search.samples import Samples, outputs_of
+from ternzip.search.target import SPREAD, TargetSize
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One measured setting.
+
+    Attributes:
+        value: J.
+        noise: the variance of `value`.
+        loss: L and its standard error.
+        bytes: of the real file.
+        ratio: R, bytes over those of the float32 file.
+        accuracy: on the same samples; None without labels.
+        seconds: it took.
+        theta: of each layer.
+    """
+
+    value: float
+    noise: float
+    loss: Estimate
+    bytes: int
+    ratio: float
+    accuracy: float | None
+    seconds: float
+    theta: tuple[float, ...]
+
+
+class Problem:
+    """J over the unit cube.
+
+    Without a target size the point holds one theta a layer, and J = kappa L + R. With one, the point holds the ratios
+    between layers: theta_l = s + 2 SPREAD (x_l - 1/2), 0 in place of the offset for the largest layer, with s such
+    that the real file has the target size; J is then L alone.
+
+    Args:
+        network: the layers and what may be done to them.
+        samples: to search with, and `held_out` that no evaluation sees.
+        loss: of `ternzip.search.objective.LOSSES`.
+        kappa: weight of L without a target size.
+        count: fresh samples an evaluation, m.
+        target: bytes of the file, or None.
+        seed: of the samples drawn.
+        metadata: further metadata of the file, which count towards its size.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        samples: Samples,
+        held_out: Samples,
+        *,
+        loss: str = "distance",
+        kappa: float = 1.0,
+        count: int = 50,
+        target: int | None = None,
+        seed: int = 0,
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        self.network = network
+        self.samples = samples
+        self.held_out = held_out
+        self.loss = Loss.over(loss, samples)
+        self.kappa = 1.0 if target is not None else kappa
+        self.count = count
+        self.seed = seed
+        self.metadata = metadata or {}
+        self.target = None if target is None else TargetSize(network, target, metadata)
+        sizes = [view.weight.numel() for view in network.views.values()]
+        self._reference = sizes.index(max(sizes))
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The parameters, as a study names them."""
+        kind = self.network.compressor.name
+        names = self.network.names
+        if self.target is None:
+            return [f"{name} {kind}" for name in names]
+        return [f"{name} {kind} ratio" for i, name in enumerate(names) if i != self._reference]
+
+    @property
+    def dimension(self) -> int:
+        return len(self.names)
+
+    def theta(self, point: Sequence[float]) -> list[float]:
+        """theta of each layer."""
+        if self.target is None:
+            return list(point)
+        return self.target.fit(self.offsets(point)).theta
+
+    def offsets(self, point: Sequence[float]) -> list[float]:
+        """By how much each layer's theta differs from the common one; 0 for the largest layer."""
+        offsets = [2 * SPREAD * (x - 0.5) for x in point]
+        offsets.insert(self._reference, 0.0)
+        return offsets
+
+    def compress(self, point: Sequence[float]) -> tuple[CompressedNetwork, tuple[float, ...]]:
+        """The network at a point, as its file restores it, and theta of each layer."""
+        theta = self.theta(point)
+        return self.network.compress(theta), tuple(theta)
+
+    def evaluate(self, point: Sequence[float], evaluation: int) -> Evaluation:
+        """J at a point on samples that are drawn for this evaluation alone."""
+        return self._measured(point, fresh(self.samples, self.count, self.seed, evaluation))
+
+    def confirm(self, point: Sequence[float]) -> Evaluation:
+        """J at a point on all held-out samples."""
+        return self._measured(point, self.held_out)
+
+    def _measured(self, point: Sequence[float], samples: Samples) -> Evaluation:
+        start = time.perf_counter()
+        compressed, theta = self.compress(point)
+        size = len(compressed.file(self.network.coder, self.metadata))
+        outputs = outputs_of(compressed.model, samples.inputs)
+        loss = self.loss.estimate(outputs, samples)
+        ratio = size / self.network.dense_bytes
+        value = self.kappa * loss.value + (ratio if self.target is None else 0.0)
+        right = None if samples.labels is None else accuracy(outputs, samples.labels)
+        noise = (self.kappa * loss.standard_error) ** 2
+        return Evaluation(value, noise, loss, size, ratio, right, time.perf_counter() - start, theta)
+
+    def fingerprint(self) -> dict[str, str]:
+        """What tells this problem from others: digests of the model and of the samples, the space, the objective."""
+        digest = hashlib.sha256()
+        for name, tensor in self.network.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().flatten().view(-1).numpy().tobytes())
+        data = hashlib.sha256()
+        for tensor in (self.samples.inputs, self.held_out.inputs):
+            data.update(tensor.contiguous().numpy().tobytes())
+        objective = {
+            "loss": self.loss.name,
+            "kappa": self.kappa,
+            "samples": self.count,
+            "target": self.target and self.target.target,
+            "coder": f"{self.network.coder.codec} {self.network.coder.effort}",
+        }
+        return {
+            "model": digest.hexdigest()[:16],
+            "data": data.hexdigest()[:16],
+            "space": self.network.describe(),
+            "objective": json.dumps(objective, sort_keys=True),
+        }

@@ -1,0 +1,254 @@
+"""search(): from a trained model and samples to the best file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ternzip._core.errors import TernzipError
+from ternzip.search.compressors.base import Compressor
+from ternzip.search.compressors.methods import method
+from ternzip.search.compressors.rank import RankCompressor
+from ternzip.search.finetune import finetune as train_on
+from ternzip.search.network import SMALLEST, CompressedNetwork, Network
+from ternzip.search.objective import accuracy
+from ternzip.search.problem import Problem
+from ternzip.search.result import Score, SearchResult, Visited
+from ternzip.search.samples import SampleSource, gather, outputs_of, samples_of, split
+from ternzip.search.size import Coder, parse_size
+from ternzip.search.target import TargetSize
+
+if TYPE_CHECKING:
+    from ternzip.search.study import OnTrial, SearchStudy
+
+_CALIBRATION = 512
+
+
+def search(
+    model: nn.Module,
+    samples: SampleSource,
+    *,
+    target_size: int | str | None = None,
+    compressor: Compressor | str = "all",
+    loss: str = "distance",
+    kappa: float = 1.0,
+    samples_per_evaluation: int = 50,
+    evaluations: int | None = None,
+    seconds: float | None = None,
+    delta: float = 0.05,
+    epsilon: float = 0.005,
+    engine: str = "pac",
+    study: str | None = None,
+    name: str = "ternzip",
+    seed: int = 0,
+    skip: str | Iterable[str] = (),
+    smallest: int = SMALLEST,
+    batch_norm: bool = True,
+    held_out: float = 0.2,
+    test: SampleSource | None = None,
+    finetune: int = 0,
+    learning_rate: float = 1e-3,
+    coder: Coder | None = None,
+    metadata: Mapping[str, str] | None = None,
+    on_trial: OnTrial | None = None,
+) -> SearchResult:
+    """The best compressed form of a trained model: of a file's size, or of kappa L + R.
+
+    Args:
+        model: any nn.Module with outputs (batch, classes); it is not changed.
+        samples: a tensor of inputs, a pair (inputs, labels), or an iterable of batches of either. All are kept in
+            memory.
+        target_size: bytes that the .tnz file may have ("200KB"); None minimises kappa L + R (Eq. 3) instead.
+        compressor: a name of `ternzip.search.compressors.METHODS`, or an object.
+        loss: "distance" (Eq. 5, no labels), "error" or "cross-entropy" (Eq. 1).
+        kappa: weight of L against R.
+        samples_per_evaluation: m fresh samples each.
+        evaluations: trials that the study may have in all; None: 4 d + 20.
+        seconds: that may pass before no further trial is begun.
+        delta, epsilon: of the certificate, Eq. 12; delta in units of J.
+        engine: "pac", or a baseline: "random", "tpe", "gp", "qlognei", "uniform".
+        study: None keeps it in memory; "sqlite:///study.db", another database, or "grpc://HOST:PORT".
+        name: of the study in its storage; one that exists there is gone on with.
+        seed: of everything random. One worker with the same seed finds the same, also after an interruption.
+        skip, smallest: layers left out, by pattern and by number of weights; these are stored with 8 bits.
+        batch_norm: whether running statistics are estimated anew after every compression.
+        held_out: share of the samples that only confirmations and final scores see, unless `test` is given.
+        test: samples for that instead.
+        finetune: epochs of training on, with thresholds, ranks, masks and bits held.
+        learning_rate: of fine-tuning.
+        coder: codec and effort of the file.
+        metadata: further metadata of the file.
+        on_trial: called with the number and the measurements of each trial this call makes.
+
+    Raises TernzipError: no samples, a size that cannot be reached, a model without a layer to compress, outputs that
+    are not finite, a study of another problem, or the extra `ternzip[search]` missing.
+    """
+    start = time.perf_counter()
+    study_class = _study_class()
+    extra = dict(metadata or {})
+    found = method(compressor) if isinstance(compressor, str) else compressor
+    target = None if target_size is None else parse_size(target_size)
+    inputs, labels = gather(samples)
+    model.to("cpu")
+    whole = samples_of(model, inputs, labels)
+    if test is None:
+        pool, held = split(whole, held_out, seed)
+    else:
+        pool, held = whole, samples_of(model, *gather(test))
+    if (pool.labels is None) != (held.labels is None):
+        raise TernzipError("samples: expected labels with all samples or with none, found them with some")
+    network = Network(
+        model,
+        found,
+        calibration=pool.inputs[:_CALIBRATION],
+        labels=None if pool.labels is None else pool.labels[:_CALIBRATION],
+        skip=skip,
+        batch_norm=batch_norm,
+        smallest=smallest,
+        fisher=isinstance(found, RankCompressor) and found.weighting == "fisher",
+        coder=coder,
+    )
+    problem = Problem(
+        network,
+        pool,
+        held,
+        loss=loss,
+        kappa=kappa,
+        count=samples_per_evaluation,
+        target=target,
+        seed=seed,
+        metadata=extra,
+    )
+    d = problem.dimension
+    evaluations = 4 * d + 20 if evaluations is None else evaluations
+    if evaluations < 1:
+        raise TernzipError(f"evaluations: expected at least 1, found {evaluations}")
+    if not d:
+        evaluations = 1  # one layer and one size: nothing is left to choose
+    the_study: SearchStudy = study_class(
+        problem, study, name, engine=engine, seed=seed, delta=delta, epsilon=epsilon
+    )
+    the_study.run(evaluations, on_trial, seconds)
+    point, _ = the_study.incumbent()
+    compressed, theta, data = _final(problem, point, extra)
+    best = _score(problem, compressed, len(data))
+    uniform = _uniform(problem, len(data), extra)
+    finetuned = None
+    if finetune:
+        compressed = train_on(
+            network,
+            compressed,
+            pool,
+            epochs=finetune,
+            learning_rate=learning_rate,
+            seed=seed,
+            target=target,
+            metadata=extra,
+        )
+        data = compressed.file(network.coder, extra)
+        finetuned = _score(problem, compressed, len(data))
+    settings: dict[str, object] = {
+        "compressor": found.describe(),
+        "loss": loss,
+        "kappa": problem.kappa,
+        "samples_per_evaluation": samples_per_evaluation,
+        "evaluations": evaluations,
+        "delta": delta,
+        "epsilon": epsilon,
+        "engine": engine,
+        "seed": seed,
+        "batch_norm_estimated_anew": network.batch_norm,
+        "samples": len(pool),
+        "held_out": len(held),
+        "finetune_epochs": finetune,
+    }
+    return SearchResult(
+        network=compressed,
+        data=data,
+        theta=dict(zip(network.names, theta, strict=True)),
+        dense=_dense(problem),
+        best=best,
+        uniform=uniform,
+        finetuned=finetuned,
+        certificate=the_study.certificate,
+        confirmations=the_study.confirmations,
+        visited=_visited(the_study),
+        incumbent=point,
+        parameters=problem.names,
+        target=target,
+        settings=settings,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _study_class() -> type[SearchStudy]:
+    try:
+        from ternzip.search.study import SearchStudy
+    except ImportError as error:
+        raise TernzipError(
+            f"searching needs BoTorch and Optuna ({error.name} is missing): pip install 'ternzip[search]'"
+        ) from error
+    return SearchStudy
+
+
+def _final(
+    problem: Problem, point: tuple[float, ...], metadata: dict[str, str]
+) -> tuple[CompressedNetwork, list[float], bytes]:
+    """The network at the point, and its file, which batch norm must not have pushed over the target."""
+    network = problem.network
+    theta = problem.theta(point)
+    compressed = network.compress(theta)
+    data = compressed.file(network.coder, metadata)
+    if problem.target is None:
+        return compressed, theta, data
+    limit = problem.target.target
+    goal = limit
+    while len(data) > limit and goal > problem.target.smallest:
+        goal -= len(data) - limit
+        theta = problem.target.for_target(goal).fit(problem.offsets(point)).theta
+        compressed = network.compress(theta)
+        data = compressed.file(network.coder, metadata)
+    if len(data) > limit:
+        raise TernzipError(
+            f"target size {limit:,} bytes: cannot be reached: the smallest file has {len(data):,} bytes"
+        )
+    return compressed, theta, data
+
+
+def _score(problem: Problem, compressed: CompressedNetwork, size: int) -> Score:
+    held = problem.held_out
+    outputs = outputs_of(compressed.model, held.inputs)
+    loss = problem.loss.estimate(outputs, held)
+    right = None if held.labels is None else accuracy(outputs, held.labels)
+    return Score(size, loss.value, loss.standard_error, right)
+
+
+def _dense(problem: Problem) -> Score:
+    held = problem.held_out
+    loss = problem.loss.estimate(held.outputs, held)
+    right = None if held.labels is None else accuracy(held.outputs, held.labels)
+    return Score(problem.network.dense_bytes, loss.value, loss.standard_error, right)
+
+
+def _uniform(problem: Problem, size: int, metadata: dict[str, str]) -> Score:
+    """One theta for all layers, of the largest file that is no larger than `size`."""
+    target = problem.target or TargetSize(problem.network, size, metadata)
+    theta = target.for_target(size).fit([0.0] * len(problem.network.names)).theta
+    compressed = problem.network.compress(theta)
+    return _score(problem, compressed, len(compressed.file(problem.network.coder, metadata)))
+
+
+def _visited(study: SearchStudy) -> list[Visited]:
+    surrogate = study.surrogate()
+    found = []
+    for number, point, evaluation in study.evaluations():
+        mean = deviation = None
+        if surrogate is not None:
+            means, covariance = surrogate.posterior(torch.tensor([point]))
+            mean, deviation = float(means[0]), float(covariance[0, 0].clamp_min(0).sqrt())
+        found.append(Visited(number, point, evaluation, mean, deviation))
+    return found

@@ -1,0 +1,103 @@
+"""Samples in memory: those that evaluations draw from, and those that nothing has seen before the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ternzip._core.errors import TernzipError
+
+SampleSource: TypeAlias = Tensor | tuple[Tensor, Tensor] | Iterable[Any]
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs (n, ...), labels int64 (n,) or None, and the original network's outputs for them (n, classes)."""
+
+    inputs: Tensor
+    labels: Tensor | None
+    outputs: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, index: Tensor) -> Samples:
+        """Those of the indices, (m,)."""
+        labels = None if self.labels is None else self.labels[index]
+        return Samples(self.inputs[index], labels, self.outputs[index])
+
+
+def gather(source: SampleSource, most: int | None = None) -> tuple[Tensor, Tensor | None]:
+    """Inputs and labels of a tensor, a pair of tensors, or a loader of either, up to `most` samples.
+
+    Raises TernzipError where there are none.
+    """
+    if isinstance(source, Tensor):
+        inputs, labels = source, None
+    elif isinstance(source, tuple) and len(source) == 2 and all(isinstance(s, Tensor) for s in source):
+        inputs, labels = source
+    else:
+        inputs, labels = _loaded(source, most)
+    if labels is not None and len(labels) != len(inputs):
+        raise TernzipError(f"samples: expected {len(inputs)} labels, found {len(labels)}")
+    inputs, labels = inputs[:most], None if labels is None else labels[:most].long()
+    if not len(inputs):
+        raise TernzipError("samples: expected at least one, found none")
+    return inputs.detach().to("cpu"), labels
+
+
+def _loaded(source: Iterable[Any], most: int | None) -> tuple[Tensor, Tensor | None]:
+    inputs: list[Tensor] = []
+    labels: list[Tensor] = []
+    for batch in source:
+        pair = batch if isinstance(batch, tuple | list) else (batch,)
+        if not pair or not all(isinstance(part, Tensor) for part in pair[:2]):
+            raise TernzipError("samples: expected batches of a tensor, or of inputs and labels, found others")
+        inputs.append(pair[0])
+        labels.extend(pair[1:2])
+        if most is not None and sum(map(len, inputs)) >= most:
+            break
+    if not inputs:
+        raise TernzipError("samples: expected at least one, found none")
+    return torch.cat(inputs), torch.cat(labels) if len(labels) == len(inputs) else None
+
+
+def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The model's outputs in eval mode, (n, classes), float64; the mode is restored."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            found = [model(batch) for batch in inputs.split(_BATCH)]
+    finally:
+        model.train(training)
+    if not all(isinstance(part, Tensor) and part.dim() == 2 for part in found):
+        raise TernzipError("model: expected outputs of shape (batch, classes), found others")
+    return torch.cat(found).double()
+
+
+def samples_of(model: nn.Module, inputs: Tensor, labels: Tensor | None) -> Samples:
+    """Samples with the original's outputs; raises TernzipError where these hold NaN or infinity."""
+    outputs = outputs_of(model, inputs)
+    if not bool(outputs.isfinite().all()):
+        raise TernzipError("model: expected finite outputs on the samples, found NaN or infinity")
+    return Samples(inputs, labels, outputs)
+
+
+def split(samples: Samples, held_out: float, seed: int) -> tuple[Samples, Samples]:
+    """Those to search with, and a share that is held out, at random.
+
+    Raises TernzipError where either side would have fewer than two.
+    """
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+    held = round(held_out * len(samples))
+    if min(held, len(samples) - held) < 2:
+        raise TernzipError(
+            f"samples: expected at least 2 to search with and 2 held out, found {len(samples)} in all"
+        )
+    return samples.take(order[held:]), samples.take(order[:held])

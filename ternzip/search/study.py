@@ -1,0 +1,253 @@
+"""The study: Optuna's trials and storage, one or many workers, stopped and gone on with at any time."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from ternzip._core.errors import TernzipError
+from ternzip.search.certificate import Certificate, Confirmation, is_certified
+from ternzip.search.engine.gaussian import Observation, Surrogate
+from ternzip.search.engine.sampler import NOISE, PROBABILITY, EngineSampler, initial_count, space
+from ternzip.search.objective import Estimate
+from ternzip.search.problem import Evaluation, Problem
+
+FINGERPRINT = "problem"
+CERTIFICATE = "certificate"
+CONFIRMATIONS = "confirmations"
+_WORKER = "worker"
+_MEASURED = "measured"
+_STALE_MINUTES = 60.0
+"""Trials that another machine began this long ago and did not finish are taken for lost."""
+
+OnTrial = Callable[[int, Evaluation], None]
+
+
+def open_storage(url: str | None) -> optuna.storages.BaseStorage:
+    """Optuna's storage: None or "memory", "grpc://HOST:PORT", or the URL of a database ("sqlite:///study.db").
+
+    Raises TernzipError for what cannot be opened.
+    """
+    if url in (None, "memory"):
+        return optuna.storages.InMemoryStorage()
+    assert url is not None
+    try:
+        if url.startswith("grpc://"):
+            host, _, port = url.removeprefix("grpc://").partition(":")
+            return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+        # Workers wait for one another's writes instead of failing at once.
+        options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TernzipError(f"study {url}: cannot be opened: {reason}") from None
+
+
+class SearchStudy:
+    """A problem's trials in a storage.
+
+    Args:
+        problem: what is evaluated.
+        url, name: where the study is, and what it is called; one that exists is gone on with.
+        engine, seed, delta, epsilon: see `ternzip.search.search`.
+
+    Raises TernzipError for a study of another model, data, space or objective.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        url: str | None = None,
+        name: str = "ternzip",
+        *,
+        engine: str = "pac",
+        seed: int = 0,
+        delta: float = 0.05,
+        epsilon: float = 0.005,
+    ) -> None:
+        self.problem = problem
+        self.delta = delta
+        self.epsilon = epsilon
+        self._where = f"study {name!r} in {url or 'memory'}"
+        self.sampler = EngineSampler(
+            problem.names, engine=engine, delta=delta, seed=seed, extra=_confirmed_observations
+        )
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.study = optuna.create_study(
+                storage=open_storage(url),
+                study_name=name,
+                sampler=self.sampler,
+                direction="minimize",
+                load_if_exists=True,
+            )
+        self._check_fingerprint({**problem.fingerprint(), "engine": f"{engine}, seed {seed}"})
+
+    def _check_fingerprint(self, expected: dict[str, str]) -> None:
+        found = self.study.user_attrs.get(FINGERPRINT)
+        if found is None:
+            if self.study.get_trials(deepcopy=False):
+                raise TernzipError(f"{self._where}: expected trials of ternzip search, found others")
+            self.study.set_user_attr(FINGERPRINT, expected)
+            return
+        for key, value in expected.items():
+            if found.get(key) != value:
+                raise TernzipError(
+                    f"{self._where}: is of another {key}: expected {value}, found {found.get(key)}; "
+                    "give another --study or name"
+                )
+
+    @property
+    def certificate(self) -> Certificate | None:
+        found = self.study.user_attrs.get(CERTIFICATE)
+        return None if found is None else Certificate.from_dict(found)
+
+    @property
+    def confirmations(self) -> list[Confirmation]:
+        return [Confirmation.from_dict(value) for value in self.study.user_attrs.get(CONFIRMATIONS, [])]
+
+    def evaluations(self) -> list[tuple[int, tuple[float, ...], Evaluation]]:
+        """Every finished trial: its number, its point, and what was measured."""
+        found = []
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            point = self.sampler._point(trial)
+            assert point is not None
+            found.append((trial.number, point, _evaluation(trial)))
+        return found
+
+    def surrogate(self) -> Surrogate | None:
+        """The model of all that was observed; None with fewer than two observations or without parameters."""
+        observations = self.sampler.history(self.study).observations
+        if len(observations) < 2 or not self.problem.dimension:
+            return None
+        return Surrogate(observations)
+
+    def incumbent(self) -> tuple[tuple[float, ...], float]:
+        """The visited point of the best posterior mean, and that mean. Raises TernzipError without a trial."""
+        surrogate = self.surrogate()
+        if surrogate is not None:
+            best = surrogate.incumbent()
+            mean, _ = surrogate.posterior(surrogate.theta[best : best + 1])
+            return surrogate.observations[best].theta, float(mean[0])
+        done = self.evaluations()
+        if not done:
+            raise TernzipError(f"{self._where}: expected at least one finished trial, found none")
+        return done[0][1], done[0][2].value
+
+    def run(self, evaluations: int, on_trial: OnTrial | None = None, seconds: float | None = None) -> None:
+        """Evaluates until the study has that many trials, a certificate is there, or the time is over.
+
+        Several workers may run the same study; each stops at the same marks, so that together they may make a few
+        trials more than asked for.
+        """
+        end = None if seconds is None else datetime.datetime.now() + datetime.timedelta(seconds=seconds)
+        while True:
+            self._give_up_lost_trials()
+            history = self.sampler.history(self.study)
+            if self.certificate is not None or self._certified(history.index):
+                return
+            if history.index >= evaluations or (end is not None and datetime.datetime.now() >= end):
+                return
+            self._one_trial(on_trial)
+
+    def _one_trial(self, on_trial: OnTrial | None) -> None:
+        trial = self.study.ask(space(self.problem.names))
+        trial.set_user_attr(_WORKER, f"{platform.node()}:{os.getpid()}")
+        point = [trial.params[name] for name in self.problem.names]
+        try:
+            index = self.sampler.history(self.study, trial.number).index
+            found = self.problem.evaluate(point, index)
+        except BaseException:
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise
+        trial.set_user_attr(NOISE, found.noise)
+        trial.set_user_attr(_MEASURED, asdict(found))
+        for key, value in (
+            ("L", found.loss.value),
+            ("L standard error", found.loss.standard_error),
+            ("R", found.ratio),
+            ("bytes", found.bytes),
+            ("accuracy", found.accuracy),
+            ("seconds", found.seconds),
+        ):
+            trial.set_user_attr(key, value)  # what optuna-dashboard shows in columns
+        self.study.tell(trial, found.value)
+        if on_trial is not None:
+            on_trial(trial.number, found)
+
+    def _certified(self, index: int) -> bool:
+        """Whether Eq. 12 has held twice in a row and a confirmation held too; records either."""
+        d = self.problem.dimension
+        if self.sampler.engine != "pac" or not d or index < initial_count(d) + 1:
+            return False
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        last = trials[-1].user_attrs.get(PROBABILITY) if trials else None
+        if not is_certified([1.0, last], self.epsilon):
+            return False  # no need to look further
+        now = self.sampler.proposal(self.sampler.history(self.study)).probability
+        if not is_certified([last, now], self.epsilon):
+            return False
+        point, expected = self.incumbent()
+        if any(earlier.theta == point for earlier in self.confirmations):
+            return self._refused_again(point)
+        found = self.problem.confirm(point)
+        confirmation = Confirmation.of(point, expected, found.value, found.noise**0.5, self.delta)
+        known = self.study.user_attrs.get(CONFIRMATIONS, [])
+        self.study.set_user_attr(CONFIRMATIONS, [*known, confirmation.to_dict()])
+        if not confirmation.held:
+            return False
+        certificate = Certificate(len(trials), min(last, now), self.delta, self.epsilon, confirmation)
+        self.study.set_user_attr(CERTIFICATE, certificate.to_dict())
+        return True
+
+    def _refused_again(self, point: tuple[float, ...]) -> bool:
+        """A point is confirmed once: a second look at the same held-out samples would be no fresh one."""
+        return any(earlier.theta == point and earlier.held for earlier in self.confirmations)
+
+    def _give_up_lost_trials(self) -> None:
+        """Trials of workers that died are marked as failed, so that nobody waits for their values."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if _is_lost(trial):
+                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _is_lost(trial: FrozenTrial) -> bool:
+    host, _, process = str(trial.user_attrs.get(_WORKER, "")).rpartition(":")
+    if host == platform.node() and process.isdigit() and os.name == "posix":
+        return not _is_alive(int(process))
+    started = trial.datetime_start
+    return started is not None and datetime.datetime.now() - started > datetime.timedelta(
+        minutes=_STALE_MINUTES
+    )
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _confirmed_observations(study: optuna.Study) -> list[Observation]:
+    """What confirmations have measured is known as well as what trials have."""
+    found = [Confirmation.from_dict(value) for value in study.user_attrs.get(CONFIRMATIONS, [])]
+    return [Observation(c.theta, c.found, c.standard_error**2) for c in found]
+
+
+def _evaluation(trial: FrozenTrial) -> Evaluation:
+    measured: dict[str, Any] = dict(trial.user_attrs[_MEASURED])
+    measured["loss"] = Estimate(**measured["loss"])
+    measured["theta"] = tuple(measured["theta"])
+    return Evaluation(**measured)

@@ -1,0 +1,143 @@
+"""Settings whose real file has a given size: ratios between layers are given, their common factor is found."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ternzip._core.errors import TernzipError
+from ternzip.search.network import Network
+
+TOLERANCE = 0.005
+"""A file may be this much smaller than the target, and never larger."""
+_GRID = 33
+_EXACT_SIZES = 12
+SPREAD = 0.3
+"""How far a layer's theta may lie from the common one, either way."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """theta of each layer, and the bytes of the file it makes."""
+
+    theta: list[float]
+    bytes: int
+
+
+class TargetSize:
+    """Finds settings for one size.
+
+    Layers' sizes over theta are tabulated once, by entropy; files are coded only to correct what the table
+    says. Batch norm is not estimated anew for that: the final file may differ by some bytes.
+
+    Attributes:
+        smallest: bytes of the file with every layer at theta = 0.
+
+    Raises TernzipError where that is larger than the target.
+    """
+
+    def __init__(self, network: Network, target: int, metadata: dict[str, str] | None = None) -> None:
+        self.network = network
+        self.target = target
+        self._metadata = metadata or {}
+        self._positions = np.linspace(0.0, 1.0, _GRID)
+        self._tables = [
+            np.array([network.layer_bytes(name, float(theta)) for theta in self._positions])
+            for name in network.names
+        ]
+        self.smallest = self.bytes([0.0] * len(self._tables))
+        self._others = self.smallest - sum(float(table[0]) for table in self._tables)
+        if self.smallest > target:
+            raise TernzipError(
+                f"target size {target:,} bytes: cannot be reached: the smallest file that these compressors "
+                f"make is {self.smallest:,} bytes"
+            )
+
+    def for_target(self, target: int) -> TargetSize:
+        """The same tables for another size, which may be out of reach: `fit` then gives the smallest setting."""
+        other = copy.copy(self)
+        other.target = target
+        return other
+
+    def bytes(self, theta: Sequence[float]) -> int:
+        """The real size of the file, batch norm as in the original."""
+        compressed = self.network.compress(theta, batch_norm=False)
+        return len(compressed.file(self.network.coder, self._metadata))
+
+    def fit(self, offsets: Sequence[float]) -> Fit:
+        """theta_l = s + offset_l, cut to [0, 1], with s such that the file fits as tightly as can be.
+
+        The size is at most `target`, and within TOLERANCE below it unless no setting on this line is as large.
+        """
+        shift = np.asarray(offsets, np.float64)
+        low, high = -float(shift.max()), 1.0 - float(shift.min())
+        goal = self.target * (1 - TOLERANCE / 2)
+        wanted = goal
+        best = Fit([0.0] * len(shift), self.smallest)
+        s, crosses = self._solve(shift, wanted, low, high)
+        for _ in range(_EXACT_SIZES):
+            theta = [float(t) for t in np.clip(s + shift, 0.0, 1.0)]
+            size = self.bytes(theta)
+            if size <= self.target:
+                best = Fit(theta, size) if size > best.bytes else best
+                if self._tight(size) or not crosses:
+                    return best
+                low = max(low, s)
+            else:
+                high = min(high, s)
+                crosses = True
+            if high - low < 1e-7:
+                break
+            wanted *= goal / size
+            s, _ = self._solve(shift, wanted, low, high)
+            if not low < s < high:
+                s = (low + high) / 2
+        return self._filled(best)
+
+    def _tight(self, size: int) -> bool:
+        return size >= self.target * (1 - TOLERANCE)
+
+    def _filled(self, fit: Fit) -> Fit:
+        """The same with single layers moved up, the largest first, until it is tight or nothing more fits."""
+        for layer in np.argsort([-float(table.max()) for table in self._tables]):
+            low, high = fit.theta[layer], 1.0
+            for _ in range(_EXACT_SIZES):
+                if self._tight(fit.bytes):
+                    return fit
+                middle = (low + high) / 2
+                theta = [*fit.theta]
+                theta[layer] = middle
+                size = self.bytes(theta)
+                if size > self.target:
+                    high = middle
+                    continue
+                low = middle
+                if size > fit.bytes:
+                    fit = Fit(theta, size)
+        return fit
+
+    def _solve(
+        self, shift: NDArray[np.float64], wanted: float, low: float, high: float
+    ) -> tuple[float, bool]:
+        """The first s at which the tables' sum reaches `wanted`; that of the largest sum where none does."""
+        grid = np.linspace(low, high, 2 * _GRID)
+        sums = [self._tabulated(shift, float(s)) for s in grid]
+        reached = [i for i, size in enumerate(sums) if size >= wanted]
+        if not reached:
+            return float(grid[int(np.argmax(sums))]), False
+        if reached[0] == 0:
+            return low, True
+        low, high = float(grid[reached[0] - 1]), float(grid[reached[0]])
+        for _ in range(30):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._tabulated(shift, middle) < wanted else (low, middle)
+        return low, True
+
+    def _tabulated(self, shift: NDArray[np.float64], s: float) -> float:
+        theta = np.clip(s + shift, 0.0, 1.0)
+        sizes = (np.interp(t, self._positions, table) for t, table in zip(theta, self._tables, strict=True))
+        return self._others + float(sum(sizes))
