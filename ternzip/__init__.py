@@ -13,7 +13,7 @@ from ternzip._core.errors import TernzipError
 from ternzip._version import __version__
 
 if TYPE_CHECKING:
-    from ternzip import models, ops, quantization
+    from ternzip import lowrank, models, ops, quantization, search
     from ternzip._core.symbols import SymbolCounts
     from ternzip.checkpoint.compress import compress
     from ternzip.checkpoint.decompress import decompress
@@ -54,7 +54,7 @@ _LAZY = {
     "ternary_state": "ternzip.quantization",
     "verify": "ternzip.checkpoint.verify",
 }
-_SUBMODULES = ("models", "ops", "quantization")
+_SUBMODULES = ("lowrank", "models", "ops", "quantization", "search")
 
 __all__ = [
     "DeltaSchedule",
@@ -72,6 +72,7 @@ __all__ = [
     "load",
     "load_file",
     "load_model",
+    "lowrank",
     "models",
     "ops",
     "prepare",
@@ -80,6 +81,7 @@ __all__ = [
     "save",
     "save_file",
     "save_model",
+    "search",
     "ternarize",
     "ternary_state",
     "verify",

@@ -28,10 +28,12 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoint": TENSORS,
     "models": TENSORS | {"checkpoint"},
     "lowrank": TENSORS,
+    "search": TENSORS | {"_version", "lowrank"},
     "training": TENSORS | {"quantization", "checkpoint", "models"},
-    "cli": TENSORS | {"_version", "quantization", "checkpoint", "models", "training"},
+    "cli": TENSORS | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "search"},
     "__main__": {"cli"},
-    "__init__": TENSORS | {"_version", "quantization", "checkpoint", "models", "training"},
+    "__init__": TENSORS
+    | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "search"},
 }
 WITHOUT_TORCH = ["_version", "_core", "codecs", "container"]
 

@@ -12,10 +12,12 @@ from ternzip import __version__
 
 PACKAGES = (
     "brotli",
+    "botorch",
     "constriction",
     "lightning",
     "nncodec",
     "numpy",
+    "optuna",
     "safetensors",
     "scikit-learn",
     "tmq",

@@ -13,11 +13,11 @@ from types import FrameType
 from typing import NoReturn
 
 from ternzip._core.errors import TernzipError
-from ternzip.cli import files, training
+from ternzip.cli import files, search, training
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import print_error
 
-COMMANDS = (files, training)
+COMMANDS = (files, training, search)
 """The modules whose commands `app` has: importing them puts the commands there."""
 
 

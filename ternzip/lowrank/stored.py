@@ -2,8 +2,8 @@
 
 A file holds tensors named as in the compressed module's state_dict: `fc1.0.weight` and `fc1.1.weight` are the
 factors of `fc1`. A weight kept as integer codes is an int8 tensor with its scales beside it, `NAME.scale`,
-of a shape that multiplies the codes by broadcasting; they are multiplied in float32. One kept in 16 bits is a float16 tensor. The
-metadata entry METADATA_KEY is JSON: {"version": 1, "low_rank": {layer: rank}, "codes": [tensor names],
+of a shape that multiplies the codes by broadcasting, in float32. One kept in 16 bits is a float16 tensor.
+The metadata entry METADATA_KEY is JSON: {"version": 1, "low_rank": {layer: rank}, "codes": [tensor names],
 "dtypes": {tensor name: torch dtype to restore}}.
 """
 

@@ -4,8 +4,19 @@
 `ternzip.lowrank.load_compressed`.
 """
 
+from ternzip.search.report import draw, markdown, write_report
 from ternzip.search.result import Score, SearchResult, Visited
 from ternzip.search.run import search
 from ternzip.search.size import Coder, parse_size
 
-__all__ = ["Coder", "Score", "SearchResult", "Visited", "parse_size", "search"]
+__all__ = [
+    "Coder",
+    "Score",
+    "SearchResult",
+    "Visited",
+    "draw",
+    "markdown",
+    "parse_size",
+    "search",
+    "write_report",
+]

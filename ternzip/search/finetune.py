@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +10,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
-from ternzip.search.compressors.base import CompressedLayer, encode_layer
-from ternzip.search.compressors.encodings import Codes, Encoding, TernaryLevels
+from ternzip.search.compressors.base import sparser_layer
+from ternzip.search.compressors.encodings import Encoding
 from ternzip.search.network import CompressedNetwork, Network
 from ternzip.search.objective import centred
 from ternzip.search.samples import Samples
@@ -68,22 +67,25 @@ def finetune(
     for place, (latent, encoding) in places.items():
         module = model.get_submodule(place)
         with torch.no_grad():
-            module.weight.copy_(latent)  # type: ignore[operator,union-attr]
+            module.weight.copy_(latent)  # type: ignore[operator]
         parametrize.register_parametrization(module, "weight", Held(encoding))
     _train(model, samples, epochs, learning_rate, batch_size, seed)
-    latents: dict[str, Tensor] = {}
-    for place in places:
-        module = model.get_submodule(place)
-        original = module.parametrizations["weight"].original  # type: ignore[index,union-attr]
-        assert isinstance(original, Tensor)
-        latents[f"{place}.weight"] = original.detach().clone()
-        parametrize.remove_parametrizations(module, "weight")
+    latents: dict[str, dict[str, Tensor]] = {}
+    for name, layer in compressed.layers.items():
+        latents[name] = {}
+        for part in layer.latents:
+            module = model.get_submodule(f"{name}.{part}".removesuffix(".weight"))
+            original = module.parametrizations["weight"].original  # type: ignore[index,union-attr]
+            assert isinstance(original, Tensor)
+            latents[name][part] = original.detach().clone()
+            parametrize.remove_parametrizations(module, "weight")
     for parameter in model.parameters():
         parameter.requires_grad_(False)
 
     def assembled(zeros: float) -> CompressedNetwork:
         layers = {
-            name: _moved(network, name, layer, latents, zeros) for name, layer in compressed.layers.items()
+            name: sparser_layer(network.views[name], layer, zeros, latents[name])
+            for name, layer in compressed.layers.items()
         }
         return network.assemble(layers, base=model)
 
@@ -127,32 +129,7 @@ def _train(
                 if not bool(loss.isfinite()):
                     raise TernzipError(f"fine-tuning: expected a finite loss, found {float(loss)}")
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
     model.eval()
-
-
-def _moved(
-    network: Network, name: str, layer: CompressedLayer, latents: dict[str, Tensor], zeros: float
-) -> CompressedLayer:
-    """The layer with the latents that training has found, and a share of its smallest values set to zero."""
-    moved = {}
-    for part, (_, encoding) in layer.latents.items():
-        latent = latents[f"{name}.{part}"]
-        moved[part] = latent, _with_more_zeros(encoding, latent, zeros)
-    return encode_layer(network.views[name], moved, layer.rank, layer.label)
-
-
-def _with_more_zeros(encoding: Encoding, latent: Tensor, share: float) -> Encoding:
-    """The encoding with that share of what it keeps, the smallest magnitudes, made zeros as well."""
-    magnitude = latent.abs()
-    if not share or not isinstance(encoding, TernaryLevels | Codes):
-        return encoding
-    if isinstance(encoding, TernaryLevels):
-        kept = magnitude[magnitude > encoding.threshold]
-        bound = float(kept.sort().values[int(share * (len(kept) - 1))]) if len(kept) else 0.0
-        return replace(encoding, threshold=max(encoding.threshold, bound))
-    mask = torch.ones_like(latent, dtype=torch.bool) if encoding.mask is None else encoding.mask
-    bound = float(magnitude[mask].sort().values[int(share * (int(mask.sum()) - 1))])
-    return replace(encoding, mask=mask & (magnitude >= bound))

@@ -15,7 +15,14 @@ from torch.nn.utils import parametrize
 from ternzip._core.errors import TernzipError
 from ternzip.lowrank.statistics import collect_statistics
 from ternzip.lowrank.stored import METADATA_KEY, Description
-from ternzip.search.compressors.base import COMPRESSED_TYPES, HALF, CompressedLayer, Compressor, LayerView
+from ternzip.search.compressors.base import (
+    COMPRESSED_TYPES,
+    HALF,
+    CompressedLayer,
+    Compressor,
+    LayerView,
+    sparser_layer,
+)
 from ternzip.search.compressors.encodings import Codes, Encoded, Encoding, Plain
 from ternzip.search.size import Coder, dense_bytes, entropy_bytes
 
@@ -96,7 +103,7 @@ class Network:
         factored = {name: la for name, la in layers.items() if LayerView(name, la).factored}
         if calibration is not None and factored:
             found = collect_statistics(
-                self.model, calibration.split(_BATCH), factored, fisher=fisher, labels=labels
+                self.model, torch.split(calibration, _BATCH), factored, fisher=fisher, labels=labels
             )
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
@@ -123,9 +130,16 @@ class Network:
         """About what one layer takes, by entropy."""
         return entropy_bytes(self.layer(name, theta).stored())
 
-    def compress(self, theta: Sequence[float], *, batch_norm: bool = True) -> CompressedNetwork:
-        """The network with layer l at theta[l], in the order of `names`."""
+    def compress(
+        self, theta: Sequence[float], *, zeros: float = 0.0, batch_norm: bool = True
+    ) -> CompressedNetwork:
+        """The network with layer l at theta[l], in the order of `names`.
+
+        `zeros`: the share of what the layers keep that becomes zeros as well, the smallest magnitudes.
+        """
         layers = {name: self.layer(name, t) for name, t in zip(self.views, theta, strict=True)}
+        if zeros:
+            layers = {name: sparser_layer(self.views[name], la, zeros) for name, la in layers.items()}
         return self.assemble(layers, batch_norm=batch_norm)
 
     def assemble(
@@ -203,7 +217,7 @@ def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Mo
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise TernzipError(f"tensor {name}: expected finite values, found NaN or infinity")
-    chosen = {
+    chosen: dict[str, nn.Module] = {
         name: module
         for name, module in found.items()
         if not any(fnmatchcase(name, pattern) for pattern in skip)
@@ -244,7 +258,7 @@ def _estimate_batch_norm(model: nn.Module, inputs: Tensor) -> None:
         norm.momentum = None
         norm.train()
     with torch.no_grad():
-        for batch in inputs.split(_BATCH):
+        for batch in torch.split(inputs, _BATCH):
             if len(batch) > 1 or len(inputs) == 1:
                 model(batch)
     for norm, momentum in zip(norms, before, strict=True):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ternzip._core.errors import TernzipError
 from ternzip.search.network import CompressedNetwork, Network
 from ternzip.search.objective import Estimate, Loss, accuracy, fresh
 from ternzip.search.samples import Samples, outputs_of
-from ternzip.search.target import SPREAD, TargetSize
+from ternzip.search.target import SPREAD, TOLERANCE, TargetSize
+
+_CORRECTIONS = 6  # batch norm's new statistics take some bytes more or less than the original's
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,15 @@ class Evaluation:
     accuracy: float | None
     seconds: float
     theta: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A network at one point: theta of each layer, and its file."""
+
+    network: CompressedNetwork
+    theta: tuple[float, ...]
+    data: bytes
 
 
 class Problem:
@@ -96,22 +109,52 @@ class Problem:
     def dimension(self) -> int:
         return len(self.names)
 
-    def theta(self, point: Sequence[float]) -> list[float]:
-        """theta of each layer."""
-        if self.target is None:
-            return list(point)
-        return self.target.fit(self.offsets(point)).theta
-
     def offsets(self, point: Sequence[float]) -> list[float]:
         """By how much each layer's theta differs from the common one; 0 for the largest layer."""
         offsets = [2 * SPREAD * (x - 0.5) for x in point]
         offsets.insert(self._reference, 0.0)
         return offsets
 
-    def compress(self, point: Sequence[float]) -> tuple[CompressedNetwork, tuple[float, ...]]:
-        """The network at a point, as its file restores it, and theta of each layer."""
-        theta = self.theta(point)
-        return self.network.compress(theta), tuple(theta)
+    def compress(self, point: Sequence[float]) -> Compressed:
+        """The network at a point, with its file."""
+        if self.target is not None:
+            return self.fitted(self.target, self.offsets(point))
+        compressed = self.network.compress(point)
+        return Compressed(compressed, tuple(point), compressed.file(self.network.coder, self.metadata))
+
+    def fitted(self, target: TargetSize, offsets: Sequence[float]) -> Compressed:
+        """The network whose file has the target's size, or is a little smaller; never larger.
+
+        Raises TernzipError where batch norm's new statistics leave no such file.
+        """
+        goal = limit = target.target
+        best: Compressed | None = None
+        for _ in range(_CORRECTIONS):
+            fit = target.for_target(goal).fit(offsets)
+            compressed = self.network.compress(fit.theta, zeros=fit.zeros)
+            found = Compressed(
+                compressed, tuple(fit.theta), compressed.file(self.network.coder, self.metadata)
+            )
+            size = len(found.data)
+            if size <= limit and (best is None or size > len(best.data)):
+                best = found
+            saturated = fit.bytes < goal * (1 - TOLERANCE)
+            if limit * (1 - TOLERANCE) <= size <= limit or (size <= limit and saturated):
+                break
+            goal += math.floor(limit * (1 - TOLERANCE / 2)) - size
+            if goal < target.smallest:
+                break
+        if best is None:
+            raise TernzipError(
+                f"target size {limit:,} bytes: cannot be reached: the smallest file that these compressors make "
+                f"is {size:,} bytes"
+            )
+        return best
+
+    def uniform(self, size: int) -> Compressed:
+        """One theta for all layers, with a file of at most that size."""
+        target = self.target or TargetSize(self.network, size, self.metadata)
+        return self.fitted(target.for_target(size), [0.0] * len(self.network.names))
 
     def evaluate(self, point: Sequence[float], evaluation: int) -> Evaluation:
         """J at a point on samples that are drawn for this evaluation alone."""
@@ -123,15 +166,17 @@ class Problem:
 
     def _measured(self, point: Sequence[float], samples: Samples) -> Evaluation:
         start = time.perf_counter()
-        compressed, theta = self.compress(point)
-        size = len(compressed.file(self.network.coder, self.metadata))
-        outputs = outputs_of(compressed.model, samples.inputs)
+        compressed = self.compress(point)
+        size = len(compressed.data)
+        outputs = outputs_of(compressed.network.model, samples.inputs)
         loss = self.loss.estimate(outputs, samples)
         ratio = size / self.network.dense_bytes
         value = self.kappa * loss.value + (ratio if self.target is None else 0.0)
         right = None if samples.labels is None else accuracy(outputs, samples.labels)
         noise = (self.kappa * loss.standard_error) ** 2
-        return Evaluation(value, noise, loss, size, ratio, right, time.perf_counter() - start, theta)
+        return Evaluation(
+            value, noise, loss, size, ratio, right, time.perf_counter() - start, compressed.theta
+        )
 
     def fingerprint(self) -> dict[str, str]:
         """What tells this problem from others: digests of the model and of the samples, the space, the objective."""

@@ -20,7 +20,6 @@ from ternzip.search.problem import Problem
 from ternzip.search.result import Score, SearchResult, Visited
 from ternzip.search.samples import SampleSource, gather, outputs_of, samples_of, split
 from ternzip.search.size import Coder, parse_size
-from ternzip.search.target import TargetSize
 
 if TYPE_CHECKING:
     from ternzip.search.study import OnTrial, SearchStudy
@@ -134,9 +133,10 @@ def search(
     )
     the_study.run(evaluations, on_trial, seconds)
     point, _ = the_study.incumbent()
-    compressed, theta, data = _final(problem, point, extra)
+    chosen = problem.compress(point)
+    compressed, data = chosen.network, chosen.data
     best = _score(problem, compressed, len(data))
-    uniform = _uniform(problem, len(data), extra)
+    uniform = problem.uniform(len(data))
     finetuned = None
     if finetune:
         compressed = train_on(
@@ -169,10 +169,10 @@ def search(
     return SearchResult(
         network=compressed,
         data=data,
-        theta=dict(zip(network.names, theta, strict=True)),
+        theta=dict(zip(network.names, chosen.theta, strict=True)),
         dense=_dense(problem),
         best=best,
-        uniform=uniform,
+        uniform=_score(problem, uniform.network, len(uniform.data)),
         finetuned=finetuned,
         certificate=the_study.certificate,
         confirmations=the_study.confirmations,
@@ -195,30 +195,6 @@ def _study_class() -> type[SearchStudy]:
     return SearchStudy
 
 
-def _final(
-    problem: Problem, point: tuple[float, ...], metadata: dict[str, str]
-) -> tuple[CompressedNetwork, list[float], bytes]:
-    """The network at the point, and its file, which batch norm must not have pushed over the target."""
-    network = problem.network
-    theta = problem.theta(point)
-    compressed = network.compress(theta)
-    data = compressed.file(network.coder, metadata)
-    if problem.target is None:
-        return compressed, theta, data
-    limit = problem.target.target
-    goal = limit
-    while len(data) > limit and goal > problem.target.smallest:
-        goal -= len(data) - limit
-        theta = problem.target.for_target(goal).fit(problem.offsets(point)).theta
-        compressed = network.compress(theta)
-        data = compressed.file(network.coder, metadata)
-    if len(data) > limit:
-        raise TernzipError(
-            f"target size {limit:,} bytes: cannot be reached: the smallest file has {len(data):,} bytes"
-        )
-    return compressed, theta, data
-
-
 def _score(problem: Problem, compressed: CompressedNetwork, size: int) -> Score:
     held = problem.held_out
     outputs = outputs_of(compressed.model, held.inputs)
@@ -232,14 +208,6 @@ def _dense(problem: Problem) -> Score:
     loss = problem.loss.estimate(held.outputs, held)
     right = None if held.labels is None else accuracy(held.outputs, held.labels)
     return Score(problem.network.dense_bytes, loss.value, loss.standard_error, right)
-
-
-def _uniform(problem: Problem, size: int, metadata: dict[str, str]) -> Score:
-    """One theta for all layers, of the largest file that is no larger than `size`."""
-    target = problem.target or TargetSize(problem.network, size, metadata)
-    theta = target.for_target(size).fit([0.0] * len(problem.network.names)).theta
-    compressed = problem.network.compress(theta)
-    return _score(problem, compressed, len(compressed.file(problem.network.coder, metadata)))
 
 
 def _visited(study: SearchStudy) -> list[Visited]:

@@ -73,7 +73,7 @@ def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
     model.eval()
     try:
         with torch.no_grad():
-            found = [model(batch) for batch in inputs.split(_BATCH)]
+            found = [model(batch) for batch in torch.split(inputs, _BATCH)]
     finally:
         model.train(training)
     if not all(isinstance(part, Tensor) and part.dim() == 2 for part in found):

@@ -59,7 +59,7 @@ def _entropy_bytes(tensor: Tensor) -> float:
     bits = float(-(shares * shares.log2()).sum()) * tensor.numel()
     levels = 0.0
     if tensor.is_floating_point():
-        levels = 4.0 * len(magnitude.amax(1).unique())
+        levels = 4.0 * len(torch.unique(magnitude.amax(1)))
     return min(plain, bits / 8 + levels)
 
 

@@ -194,7 +194,7 @@ class SearchStudy:
         if not is_certified([1.0, last], self.epsilon):
             return False  # no need to look further
         now = self.sampler.proposal(self.sampler.history(self.study)).probability
-        if not is_certified([last, now], self.epsilon):
+        if last is None or not is_certified([last, now], self.epsilon):
             return False
         point, expected = self.incumbent()
         if any(earlier.theta == point for earlier in self.confirmations):

@@ -22,10 +22,11 @@ SPREAD = 0.3
 
 @dataclass(frozen=True)
 class Fit:
-    """theta of each layer, and the bytes of the file it makes."""
+    """theta of each layer, the bytes of the file it makes, and the share of zeros more that it took."""
 
     theta: list[float]
     bytes: int
+    zeros: float = 0.0
 
 
 class TargetSize:
@@ -63,21 +64,24 @@ class TargetSize:
         other.target = target
         return other
 
-    def bytes(self, theta: Sequence[float]) -> int:
+    def bytes(self, theta: Sequence[float], zeros: float = 0.0) -> int:
         """The real size of the file, batch norm as in the original."""
-        compressed = self.network.compress(theta, batch_norm=False)
+        compressed = self.network.compress(theta, zeros=zeros, batch_norm=False)
         return len(compressed.file(self.network.coder, self._metadata))
 
     def fit(self, offsets: Sequence[float]) -> Fit:
         """theta_l = s + offset_l, cut to [0, 1], with s such that the file fits as tightly as can be.
 
-        The size is at most `target`, and within TOLERANCE below it unless no setting on this line is as large.
+        Where the settings' steps are too coarse, the smallest setting above the target loses its smallest
+        magnitudes. The size is at most `target`, and within TOLERANCE below it unless no setting on this line is
+        as large.
         """
         shift = np.asarray(offsets, np.float64)
         low, high = -float(shift.max()), 1.0 - float(shift.min())
         goal = self.target * (1 - TOLERANCE / 2)
         wanted = goal
         best = Fit([0.0] * len(shift), self.smallest)
+        above: Fit | None = None
         s, crosses = self._solve(shift, wanted, low, high)
         for _ in range(_EXACT_SIZES):
             theta = [float(t) for t in np.clip(s + shift, 0.0, 1.0)]
@@ -88,37 +92,38 @@ class TargetSize:
                     return best
                 low = max(low, s)
             else:
+                above = Fit(theta, size) if above is None or size < above.bytes else above
                 high = min(high, s)
                 crosses = True
-            if high - low < 1e-7:
+            if high - low < 1e-4:
                 break
             wanted *= goal / size
             s, _ = self._solve(shift, wanted, low, high)
             if not low < s < high:
                 s = (low + high) / 2
-        return self._filled(best)
+        if above is None:
+            theta = [float(t) for t in np.clip(high + shift, 0.0, 1.0)]
+            above = Fit(theta, self.bytes(theta))
+        return self._trimmed(above, best)
 
     def _tight(self, size: int) -> bool:
         return size >= self.target * (1 - TOLERANCE)
 
-    def _filled(self, fit: Fit) -> Fit:
-        """The same with single layers moved up, the largest first, until it is tight or nothing more fits."""
-        for layer in np.argsort([-float(table.max()) for table in self._tables]):
-            low, high = fit.theta[layer], 1.0
-            for _ in range(_EXACT_SIZES):
-                if self._tight(fit.bytes):
-                    return fit
-                middle = (low + high) / 2
-                theta = [*fit.theta]
-                theta[layer] = middle
-                size = self.bytes(theta)
-                if size > self.target:
-                    high = middle
-                    continue
-                low = middle
-                if size > fit.bytes:
-                    fit = Fit(theta, size)
-        return fit
+    def _trimmed(self, above: Fit, best: Fit) -> Fit:
+        """`above` with as many zeros more as it takes to fit; `best` where even that fits no better."""
+        low, high = 0.0, 1.0
+        share = max(0.0, 1.0 - self.target / above.bytes)
+        for _ in range(_EXACT_SIZES):
+            size = self.bytes(above.theta, share)
+            if size <= self.target:
+                best = Fit(above.theta, size, share) if size > best.bytes else best
+                if self._tight(size):
+                    break
+                high = share
+            else:
+                low = share
+            share = (low + high) / 2 if high < 1.0 else min(2 * share + 1e-3, (low + high) / 2)
+        return best
 
     def _solve(
         self, shift: NDArray[np.float64], wanted: float, low: float, high: float

@@ -178,6 +178,18 @@ def encode_layer(view: LayerView, latents: Latents, rank: int | None, label: str
     return CompressedLayer(latents, rank, label, encoded, *view.errors(matrix))
 
 
+def sparser_layer(
+    view: LayerView, layer: CompressedLayer, share: float, latents: Mapping[str, Tensor] | None = None
+) -> CompressedLayer:
+    """The layer with that share of what it keeps made zeros as well, and with other latents if given."""
+    moved = {}
+    for name, (latent, encoding) in layer.latents.items():
+        values = latent if latents is None else latents[name]
+        moved[name] = values, encoding.sparser(values, share) if share else encoding
+    label = f"{layer.label}, {share:.2%} more zeros" if share else layer.label
+    return encode_layer(view, moved, layer.rank, label)
+
+
 def kept_whole(view: LayerView, encoding: Encoding, label: str) -> CompressedLayer:
     """The layer as one layer, its weight stored by `encoding`."""
     return encode_layer(view, {"weight": (view.weight, encoding)}, None, label)

@@ -6,7 +6,7 @@ latents that move, so whatever it holds (threshold, mask, bits) is held.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -40,6 +40,10 @@ class Encoding(Protocol):
         """What is stored for `latent`, any float dtype, on the CPU."""
         ...
 
+    def sparser(self, latent: Tensor, share: float) -> Encoding:
+        """The same with that share of what it keeps, the smallest magnitudes, made zeros as well."""
+        ...
+
 
 @dataclass(frozen=True)
 class Plain:
@@ -47,6 +51,9 @@ class Plain:
 
     def encode(self, latent: Tensor) -> Encoded:
         return Encoded(latent, latent)
+
+    def sparser(self, latent: Tensor, share: float) -> Plain:
+        return self  # whoever stores values as they are wants them all
 
 
 @dataclass(frozen=True)
@@ -57,9 +64,12 @@ class Half:
         half = latent.half()
         value = half.to(latent.dtype)
         magnitude = latent.abs()
-        if not bool(((value - latent).abs() <= 1e-3 * magnitude + 1e-5 * magnitude.mean()).all()):
+        if not bool(((value - latent).abs() <= 1e-3 * magnitude + 1e-4 * magnitude.mean()).all()):
             return Encoded(latent, latent)
         return Encoded(half, value)
+
+    def sparser(self, latent: Tensor, share: float) -> Half:
+        return self
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,10 @@ class Codes:
         value = (codes * best_scale.float()).to(latent.dtype)
         return Encoded(codes.to(torch.int8), value, best_scale)
 
+    def sparser(self, latent: Tensor, share: float) -> Codes:
+        mask = torch.ones_like(latent, dtype=torch.bool) if self.mask is None else self.mask
+        return replace(self, mask=mask & (latent.abs() >= _quantile(latent.abs()[mask], share)))
+
 
 def _stored_scale(scale: Tensor) -> Tensor:
     """float16 where its range allows; a row of zeros has scale 0."""
@@ -134,6 +148,11 @@ class TernaryLevels:
         dims = list(range(1 if self.per_row else 0, latent.dim()))
         return _with_mean_levels(latent, magnitude > threshold, dims)
 
+    def sparser(self, latent: Tensor, share: float) -> TernaryLevels:
+        magnitude = latent.abs()
+        bound = _quantile(magnitude[magnitude > self.threshold], share)
+        return replace(self, threshold=max(self.threshold, bound)) if share else self
+
 
 @dataclass(frozen=True)
 class RowTernary:
@@ -150,6 +169,20 @@ class RowTernary:
         magnitude = latent.abs()
         kept = magnitude > self.share * magnitude.mean(dims, keepdim=True)
         return _with_mean_levels(latent, kept, dims)
+
+    def sparser(self, latent: Tensor, share: float) -> RowTernary:
+        relative = latent.abs() / latent.abs().mean(list(range(1, latent.dim())), keepdim=True).clamp_min(
+            1e-30
+        )
+        bound = _quantile(relative[relative > self.share], share)
+        return replace(self, share=max(self.share, bound)) if share else self
+
+
+def _quantile(values: Tensor, share: float) -> float:
+    """The value below which that share of them lies; 0 for none."""
+    if not values.numel():
+        return 0.0
+    return float(values.kthvalue(1 + int(share * (values.numel() - 1))).values)
 
 
 def _with_mean_levels(latent: Tensor, kept: Tensor, dims: list[int]) -> Encoded:

@@ -13,6 +13,7 @@ import torch
 from botorch.exceptions.errors import ModelFittingError
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
+from botorch.posteriors.gpytorch import GPyTorchPosterior
 from gpytorch.constraints import Interval
 from gpytorch.kernels import MaternKernel, ScaleKernel
 from gpytorch.means import ConstantMean
@@ -60,6 +61,7 @@ class Surrogate:
         """Mean (n,) and covariance (n, n) of J, without noise, at `theta` (n, d)."""
         with torch.no_grad():
             found = self.model.posterior(theta.double())
+            assert isinstance(found, GPyTorchPosterior)
         mean: Tensor = self.mean - self.scale * found.mean.squeeze(-1)
         covariance: Tensor = self.scale**2 * found.distribution.covariance_matrix
         return mean, covariance

@@ -7,8 +7,11 @@ import warnings
 from dataclasses import dataclass
 
 import torch
+from botorch.acquisition.acquisition import AcquisitionFunction
 from botorch.acquisition.analytic import AnalyticAcquisitionFunction
-from botorch.optim import optimize_acqf
+from botorch.models.model import Model
+from botorch.optim.optimize import optimize_acqf
+from botorch.posteriors.gpytorch import GPyTorchPosterior
 from botorch.utils.transforms import t_batch_mode_transform
 from torch import Tensor
 
@@ -32,16 +35,18 @@ class ProbablyBetter(AnalyticAcquisitionFunction):
         delta: in the model's own units, not negative.
     """
 
-    def __init__(self, model: object, incumbent: Tensor, delta: float) -> None:
+    def __init__(self, model: Model, incumbent: Tensor, delta: float) -> None:
         super().__init__(model=model)
+        self.incumbent: Tensor
         self.register_buffer("incumbent", incumbent)
         self.delta = delta
 
-    @t_batch_mode_transform(expected_q=1)  # type: ignore[untyped-decorator]
+    @t_batch_mode_transform(expected_q=1)  # type: ignore[arg-type]
     def forward(self, x: Tensor) -> Tensor:
         """(b, 1, d) to (b,)."""
         pairs = torch.cat([x, self.incumbent.expand(*x.shape[:-2], 1, -1)], dim=-2)
         posterior = self.model.posterior(pairs)
+        assert isinstance(posterior, GPyTorchPosterior)
         mean = posterior.mean.squeeze(-1)
         covariance = posterior.distribution.covariance_matrix
         variance = covariance[..., 0, 0] + covariance[..., 1, 1] - 2 * covariance[..., 0, 1]
@@ -77,7 +82,7 @@ def propose(surrogate: Surrogate, delta: float, seed: int) -> Proposal:
     return Proposal(theta, score)
 
 
-def maximum(acquisition: object, dimension: int, seed: int) -> tuple[tuple[float, ...], float]:
+def maximum(acquisition: AcquisitionFunction, dimension: int, seed: int) -> tuple[tuple[float, ...], float]:
     """Where an acquisition function is largest over the unit cube, and its value; torch's generator is kept."""
     bounds = torch.stack([torch.zeros(dimension), torch.ones(dimension)]).double()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -91,4 +96,4 @@ def maximum(acquisition: object, dimension: int, seed: int) -> tuple[tuple[float
             raw_samples=_RAW_SAMPLES,
             options={"maxiter": 100, "seed": seed},
         )
-    return tuple(float(t) for t in point[0].clamp(0, 1)), float(value)
+    return tuple(float(t) for t in point[0].clamp(0, 1)), float(torch.as_tensor(value))

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 import torch
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement
-from botorch.sampling import SobolQMCNormalSampler
+from botorch.sampling.normal import SobolQMCNormalSampler
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 from torch.quasirandom import SobolEngine
@@ -174,7 +174,9 @@ class EngineSampler(optuna.samplers.BaseSampler):
 
 def _sobol(dimension: int, index: int, seed: int) -> tuple[float, ...]:
     """Point number `index` - 1 of a scrambled Sobol sequence."""
-    points = SobolEngine(dimension, scramble=True, seed=seed).draw(index, dtype=torch.float64)
+    points = SobolEngine(dimension, scramble=True, seed=seed).draw(  # type: ignore[no-untyped-call]
+        index, dtype=torch.float64
+    )
     return tuple(float(t) for t in points[-1])
 
 

@@ -1,0 +1,275 @@
+"""search: the best network of a file's size. Heavy imports wait until the command runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ternzip._core.errors import TernzipError
+from ternzip.cli.app import UsageError, app
+from ternzip.cli.console import say
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ternzip.search.problem import Evaluation
+    from ternzip.search.result import Score, SearchResult
+    from ternzip.search.study import OnTrial
+    from ternzip.training.data import Dataset
+
+    _Pair = tuple[Tensor, Tensor]
+
+
+class Method(str, Enum):
+    """What may be done to a layer."""
+
+    all = "all"
+    ternary = "ternary"
+    ternary_row = "ternary-row"
+    rank = "rank"
+    rank_fisher = "rank-fisher"
+    rank_activation = "rank-activation"
+    rank_whitening = "rank-whitening"
+    rank_ternary = "rank-ternary"
+    prune = "prune"
+    bits = "bits"
+
+
+class LossName(str, Enum):
+    """What is minimised."""
+
+    distance = "distance"
+    error = "error"
+    cross_entropy = "cross-entropy"
+
+
+class Engine(str, Enum):
+    """Who proposes settings."""
+
+    pac = "pac"
+    random = "random"
+    tpe = "tpe"
+    gp = "gp"
+    qlognei = "qlognei"
+    uniform = "uniform"
+
+
+_OBJECTIVE, _ENGINE, _AFTER = "Objective", "Engine", "Afterwards"
+
+
+@app.command()
+def search(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A trained network: .pt, .safetensors or .tnz.")
+    ],
+    arch: Annotated[str, typer.Option(help="Its architecture: resnet20, he-resnet20, fc3, ...")],
+    out: Annotated[Path, typer.Option(help="The .tnz file; its report goes beside it.")] = Path("best.tnz"),
+    dataset: Annotated[
+        str, typer.Option(help="Data set: cifar10, mnist, fashion-mnist or digits.")
+    ] = "cifar10",
+    data: Annotated[Path, typer.Option(help="Folder of its files.")] = Path("data"),
+    normalize: Annotated[
+        str | None,
+        typer.Option(
+            help="How pixels were scaled in training: imagenet, or none for 0 to 1.",
+            show_default="the data's own",
+        ),
+    ] = None,
+    target_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Bytes the file may have: 200KB, 96KiB, ...",
+            show_default="smallest kappa L + R instead",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = None,
+    method: Annotated[
+        Method, typer.Option(help="What may be done to a layer.", rich_help_panel=_OBJECTIVE)
+    ] = Method.all,
+    loss: Annotated[
+        LossName,
+        typer.Option(help="Distance from the original, or a loss on labels.", rich_help_panel=_OBJECTIVE),
+    ] = LossName.distance,
+    kappa: Annotated[
+        float, typer.Option(min=0, help="Weight of L beside R.", rich_help_panel=_OBJECTIVE)
+    ] = 1.0,
+    samples: Annotated[
+        int, typer.Option(min=2, help="Fresh samples an evaluation.", rich_help_panel=_OBJECTIVE)
+    ] = 50,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Keep layers of this name at 8 bits; repeatable.",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = None,
+    keep_batch_norm: Annotated[
+        bool,
+        typer.Option(
+            "--keep-batch-norm", help="Do not estimate batch norm anew.", rich_help_panel=_OBJECTIVE
+        ),
+    ] = False,
+    evaluations: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Trials of the study in all.", show_default="4 d + 20", rich_help_panel=_ENGINE
+        ),
+    ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="Who proposes settings.", rich_help_panel=_ENGINE)
+    ] = Engine.pac,
+    delta: Annotated[
+        float, typer.Option(min=0, help="What counts as better, in J.", rich_help_panel=_ENGINE)
+    ] = 0.05,
+    epsilon: Annotated[
+        float, typer.Option(min=0, max=1, help="Risk of the certificate.", rich_help_panel=_ENGINE)
+    ] = 0.005,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            help="sqlite:///FILE, another database, grpc://HOST:PORT, or memory.",
+            show_default="a file beside OUT",
+            rich_help_panel=_ENGINE,
+        ),
+    ] = None,
+    study_name: Annotated[
+        str, typer.Option(help="The study's name there.", rich_help_panel=_ENGINE)
+    ] = "ternzip",
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31, help="Of everything random.", rich_help_panel=_ENGINE)
+    ] = 0,
+    finetune: Annotated[
+        int, typer.Option(metavar="EPOCHS", min=0, help="Train on, settings held.", rich_help_panel=_AFTER)
+    ] = 0,
+    learning_rate: Annotated[
+        float, typer.Option(min=0, help="Of fine-tuning.", rich_help_panel=_AFTER)
+    ] = 1e-3,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace OUT if it exists.")] = False,
+) -> None:
+    """Find the best compressed form of a trained network, of a file's size if one is given.
+
+    May be stopped at any time: the same command goes on with the same study, and several at once share it.
+    """
+    from ternzip.search import parse_size, write_report
+    from ternzip.search import search as run
+
+    if target_size is not None:
+        try:
+            parse_size(target_size)
+        except TernzipError as error:
+            raise UsageError(str(error)) from error
+    if out.exists() and not force:
+        raise TernzipError(f"{out}: exists already; it is only replaced with --force")
+    if out.suffix != ".tnz":
+        raise UsageError(f"--out: expected a name that ends in .tnz, found {out}")
+    network, pool, held = _load(model, arch, dataset, data, normalize)
+    where = study or f"sqlite:///{out.with_suffix('.study.db')}"
+    with _progress(evaluations) as on_trial:
+        result = run(
+            network,
+            pool,
+            test=held,
+            target_size=target_size,
+            compressor=method.value,
+            loss=loss.value,
+            kappa=kappa,
+            samples_per_evaluation=samples,
+            evaluations=evaluations,
+            delta=delta,
+            epsilon=epsilon,
+            engine=engine.value,
+            study=where,
+            name=study_name,
+            seed=seed,
+            skip=skip or (),
+            batch_norm=not keep_batch_norm,
+            finetune=finetune,
+            learning_rate=learning_rate,
+            metadata={"arch": arch},
+            on_trial=on_trial,
+        )
+    result.save(out)
+    written = write_report(result, out.with_suffix(".report"))
+    _print_result(result, out)
+    say(f"ternzip: report: {', '.join(str(path) for path in written)}; study: {where}")
+
+
+def _print_result(result: SearchResult, out: Path) -> None:
+    def line(name: str, score: Score) -> None:
+        right = "" if score.accuracy is None else f", accuracy {score.accuracy:.2%}"
+        print(f"{name:>12}: {score.bytes:,} bytes, L {score.loss:.4f} +- {score.standard_error:.4f}{right}")
+
+    line("original", result.dense)
+    line("uniform", result.uniform)
+    line("found", result.best)
+    if result.finetuned is not None:
+        line("fine-tuned", result.finetuned)
+    asked = "" if result.target is None else f" of {result.target:,} asked for"
+    print(f"{'file':>12}: {out}: {result.bytes:,} bytes{asked}")
+    if result.certificate is not None:
+        print(f"{'certificate':>12}: {result.certificate.words()}")
+    else:
+        print(
+            f"{'certificate':>12}: none after {len(result.visited)} evaluations; run again with more --evaluations"
+        )
+
+
+def _load(
+    model: Path, arch: str, name: str, folder: Path, normalize: str | None
+) -> tuple[nn.Module, _Pair, _Pair]:
+    """The network, training samples, test samples."""
+    from ternzip.models import architecture, load_weights
+    from ternzip.training.data import open_dataset
+
+    found = open_dataset(name, folder)
+    network = architecture(arch)(found.image_shape, found.num_classes)
+    load_weights(network, model)
+    train, test = _samples(found, normalize)
+    return network, train, test
+
+
+def _samples(found: Dataset, normalize: str | None) -> list[_Pair]:
+    from ternzip.training import data
+
+    scales = {
+        None: (found.mean, found.std),
+        "imagenet": (data.IMAGENET_MEAN, data.IMAGENET_STD),
+        "none": ((0.0,), (1.0,)),
+    }
+    if normalize not in scales:
+        raise UsageError(f"--normalize: expected imagenet or none, found {normalize!r}")
+    mean, std = scales[normalize]
+    return [(data.normalize(part.images, mean, std), part.labels) for part in (found.train, found.test)]
+
+
+@contextmanager
+def _progress(evaluations: int | None) -> Iterator[OnTrial | None]:
+    """A bar of trials on stderr, with the latest's figures; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[latest]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("search", total=evaluations, latest="")
+
+        def advance(number: int, found: Evaluation) -> None:
+            latest = f"J {found.value:.3f}, {found.bytes:,} bytes"
+            bar.update(task, completed=number + 1, latest=latest)
+
+        yield advance

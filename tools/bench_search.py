@@ -1,0 +1,337 @@
+#!/usr/bin/env python3
+"""Measures the search: how often certificates are true, and what it finds on real networks.
+
+    python tools/bench_search.py certificate              # test functions with a known optimum
+    python tools/bench_search.py fc3 --mnist DIR          # MNIST test images, split 8,000 / 2,000
+    python tools/bench_search.py svd --mnist DIR          # four weightings at equal bytes
+    python tools/bench_search.py resnet --checkpoint fp32-resnet20.pt --cifar DIR
+
+Each writes docs/benchmarks/search_NAME.json. One thread; `resnet` takes hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.quasirandom import SobolEngine
+
+from ternzip.models import fc3, he_resnet20, load_weights
+from ternzip.search import SearchResult, search
+from ternzip.search.certificate import is_certified
+from ternzip.search.compressors import RankCompressor, method
+from ternzip.search.engine.gaussian import Observation, Surrogate
+from ternzip.search.engine.pac import propose
+from ternzip.search.engine.sampler import initial_count
+from ternzip.search.network import Network
+from ternzip.search.problem import Problem
+from ternzip.search.samples import samples_of
+from ternzip.search.target import TargetSize
+
+OUT = Path(__file__).parents[1] / "docs" / "benchmarks"
+DELTA, EPSILON = 0.05, 0.005
+
+
+def write(name: str, figures: dict[str, Any]) -> None:
+    path = OUT / f"search_{name}.json"
+    path.write_text(
+        json.dumps({**machine.provenance(), "threads": 1, **figures}, indent=2) + "\n", encoding="utf-8"
+    )
+    print(path)
+
+
+# --- certificates on functions whose optimum is known ------------------------------------------------------
+
+CURVES: list[Callable[[Tensor], Tensor]] = [
+    lambda t: (6 * t - 2) ** 2 * torch.sin(12 * t - 4) / 15,
+    lambda t: torch.sin(3 * math.pi * t) + 0.5 * t,
+    lambda t: 2 * (t - 0.37) ** 2,
+    lambda t: -0.6 * torch.exp(-(((t - 0.7) / 0.1) ** 2)) - 0.3 * torch.exp(-(((t - 0.2) / 0.15) ** 2)),
+    lambda t: 0.4 * torch.cos(5 * math.pi * t) + t,
+]
+"""Smooth, with one to three minima, ranging over about 1."""
+
+
+def one_certificate(d: int, seed: int, most: int) -> dict[str, Any]:
+    """A search on the mean of d curves; noise of known, varying variance around 0.05 squared."""
+    generator = torch.Generator().manual_seed(seed)
+    curves = [CURVES[(seed + i) % len(CURVES)] for i in range(d)]
+    grid = torch.linspace(0, 1, 4001, dtype=torch.float64)
+    optimum = sum(float(curve(grid).min()) for curve in curves) / d
+
+    def exact(theta: Sequence[float]) -> float:
+        values = [float(c(torch.tensor(t, dtype=torch.float64))) for c, t in zip(curves, theta, strict=True)]
+        return sum(values) / d
+
+    def measured(theta: Sequence[float]) -> Observation:
+        deviation = 0.03 + 0.04 * float(torch.rand((), generator=generator))
+        noise = deviation * float(torch.randn((), generator=generator))
+        return Observation(tuple(theta), exact(theta) + noise, deviation**2)
+
+    engine = SobolEngine(d, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+    points = engine.draw(initial_count(d) - 1, dtype=torch.float64).tolist()
+    observations = [measured(point) for point in [[0.5] * d, *points]]
+    probabilities: list[float | None] = []
+    while True:
+        surrogate = Surrogate(observations)
+        proposal = propose(surrogate, DELTA, seed + len(observations))
+        probabilities.append(proposal.probability)
+        certified = is_certified(probabilities, EPSILON)
+        if certified or len(observations) >= most:
+            gap = exact(surrogate.observations[surrogate.incumbent()].theta) - optimum
+            return {"certified": certified, "gap": gap, "evaluations": len(observations)}
+        observations.append(measured(proposal.theta))
+
+
+def certificate(arguments: argparse.Namespace) -> None:
+    rows = []
+    for d, runs, most in (
+        (1, arguments.runs, 60),
+        (4, arguments.runs // 5, 80),
+        (8, arguments.runs // 10, 100),
+    ):
+        start = time.perf_counter()
+        found = [one_certificate(d, seed, most) for seed in range(runs)]
+        certified = [run for run in found if run["certified"]]
+        rows.append(
+            {
+                "dimension": d,
+                "runs": runs,
+                "most_evaluations": most,
+                "certified": len(certified),
+                "certified_and_true": sum(run["gap"] <= DELTA for run in certified),
+                "incumbent_within_delta": sum(run["gap"] <= DELTA for run in found),
+                "median_evaluations": statistics.median(run["evaluations"] for run in found),
+                "worst_gap_certified": max((run["gap"] for run in certified), default=None),
+                "seconds": time.perf_counter() - start,
+            }
+        )
+        print(rows[-1], flush=True)
+        write(
+            "certificate",
+            {
+                "what": "means of d curves, noise of known variance",
+                "delta": DELTA,
+                "epsilon": EPSILON,
+                "rows": rows,
+            },
+        )
+
+
+# --- FC3 on MNIST's test images ----------------------------------------------------------------------------
+
+
+def mnist(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The 10,000 test images, 8,000 to train with and 2,000 to test, by a fixed seed."""
+    images = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
+    labels = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())[8:]
+    x = torch.from_numpy(np.frombuffer(images, np.uint8).copy()).reshape(-1, 1, 28, 28).float()
+    x = (x / 255 - 0.1307) / 0.3081
+    y = torch.from_numpy(np.frombuffer(labels, np.uint8).copy()).long()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    train, test = order[:8000], order[8000:]
+    return (x[train], y[train]), (x[test], y[test])
+
+
+def trained_fc3(train: tuple[Tensor, Tensor], epochs: int) -> nn.Module:
+    torch.manual_seed(0)
+    model = fc3(dropout=0.3)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3, weight_decay=1e-5)
+    batches = -(-len(train[0]) // 100)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+    for _ in range(epochs):
+        for index in torch.randperm(len(train[0])).chunk(batches):
+            shift = torch.randint(-2, 3, (2,)).tolist()
+            images = torch.roll(train[0][index], shift, (2, 3))
+            loss = F.cross_entropy(model(images), train[1][index])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    return model.eval()
+
+
+def summary(result: SearchResult) -> dict[str, Any]:
+    """What of a search goes into a table."""
+    return {
+        "target_bytes": result.target,
+        "bytes": result.bytes,
+        "share_of_float32": result.bytes / result.dense.bytes,
+        "evaluations": len(result.visited),
+        "seconds": result.seconds,
+        "certified": result.certificate is not None,
+        "refused_confirmations": sum(not c.held for c in result.confirmations),
+        "dense": asdict(result.dense),
+        "found": asdict(result.best),
+        "uniform": asdict(result.uniform),
+        "finetuned": None if result.finetuned is None else asdict(result.finetuned),
+        "layers": {name: layer.label for name, layer in result.network.layers.items()},
+    }
+
+
+def fc3_table(arguments: argparse.Namespace) -> None:
+    train, test = mnist(arguments.mnist)
+    model = trained_fc3(train, arguments.epochs)
+    rows: list[dict[str, Any]] = []
+    for what, target in [
+        ("rank", None),
+        ("rank", "65KB"),
+        ("rank", "105KB"),
+        ("ternary", "160KB"),
+        ("ternary", "96KB"),
+        ("ternary", "48KB"),
+        ("all", "48KB"),
+    ]:
+        for seed in range(arguments.seeds if target is None else 1):
+            compressor: Any = what
+            result = search(
+                model, train, test=test, compressor=compressor, target_size=target, seed=seed, evaluations=30
+            )
+            rows.append({"compressor": what, "seed": seed, **summary(result)})
+            print({k: v for k, v in rows[-1].items() if k not in ("layers", "dense")}, flush=True)
+            write(
+                "fc3",
+                {"data": "MNIST test images, split 8,000 / 2,000", "epochs": arguments.epochs, "rows": rows},
+            )
+
+
+# --- four weightings at equal bytes ------------------------------------------------------------------------
+
+
+def svd_table(arguments: argparse.Namespace) -> None:
+    train, test = mnist(arguments.mnist)
+    model = trained_fc3(train, arguments.epochs)
+    pool, held = samples_of(model, *train), samples_of(model, *test)
+    rows = []
+    for weighting in ("plain", "fisher", "activation", "whitening"):
+        for size in (65_000, 105_000):
+            network = Network(
+                model,
+                RankCompressor(weighting),
+                calibration=pool.inputs[:1000],
+                labels=None if pool.labels is None else pool.labels[:1000],
+                fisher=True,
+            )
+            problem = Problem(network, pool, held, target=size)
+            assert isinstance(problem.target, TargetSize)
+            found = problem.uniform(size)
+            outputs = problem.confirm([0.5] * problem.dimension)
+            layers = {
+                name: {
+                    "what": layer.label,
+                    "error": layer.error,
+                    "activation_weighted_error": layer.weighted_error,
+                }
+                for name, layer in found.network.layers.items()
+            }
+            rows.append(
+                {
+                    "weighting": weighting,
+                    "target_bytes": size,
+                    "bytes": len(found.data),
+                    "loss": outputs.loss.value,
+                    "accuracy": outputs.accuracy,
+                    "layers": layers,
+                }
+            )
+            print(rows[-1], flush=True)
+    write(
+        "svd",
+        {
+            "data": "MNIST test images, split 8,000 / 2,000",
+            "setting": "one theta for all layers",
+            "rows": rows,
+        },
+    )
+
+
+# --- He's ResNet-20 ----------------------------------------------------------------------------------------
+
+
+def cifar(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The official binary layout, normalised with ImageNet's statistics as the checkpoint expects."""
+    from ternzip.training import data
+
+    found = data.open_dataset("cifar10", folder)
+
+    def scaled(split: Any) -> tuple[Tensor, Tensor]:
+        return data.normalize(split.images, data.IMAGENET_MEAN, data.IMAGENET_STD), split.labels
+
+    return scaled(found.train), scaled(found.test)
+
+
+def resnet_table(arguments: argparse.Namespace) -> None:
+    train, test = cifar(arguments.cifar)
+    train = train[0][: arguments.samples], train[1][: arguments.samples]
+    test = test[0][: arguments.test], test[1][: arguments.test]
+    model = load_weights(he_resnet20(), arguments.checkpoint)
+    rows: list[dict[str, Any]] = []
+    for what in arguments.methods:
+        for size in arguments.sizes:
+            for engine in arguments.engines:
+                for seed in range(arguments.seeds):
+                    result = search(
+                        model,
+                        train,
+                        test=test,
+                        compressor=method(what),
+                        target_size=size,
+                        engine=engine,
+                        evaluations=arguments.evaluations,
+                        seed=seed,
+                        # The same number of evaluations for all: no certificate ends the engine's search.
+                        epsilon=0.0,
+                        finetune=2 if size == "96KB" and engine == "pac" else 0,
+                    )
+                    rows.append({"compressor": what, "engine": engine, "seed": seed, **summary(result)})
+                    print({k: v for k, v in rows[-1].items() if k not in ("layers", "dense")}, flush=True)
+                    about = {"data": "CIFAR-10 (JPEG re-encoding)", "evaluations": arguments.evaluations}
+                    write("resnet20", {**about, "samples": len(train[0]), "test": len(test[0]), "rows": rows})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("certificate")
+    one.add_argument("--runs", type=int, default=100)
+    one.set_defaults(run=certificate)
+    for name, run in (("fc3", fc3_table), ("svd", svd_table)):
+        one = commands.add_parser(name)
+        one.add_argument("--mnist", type=Path, required=True, help="folder of t10k-*-ubyte.gz")
+        one.add_argument("--epochs", type=int, default=20)
+        one.add_argument("--seeds", type=int, default=3)
+        one.set_defaults(run=run)
+    one = commands.add_parser("resnet")
+    one.add_argument("--checkpoint", type=Path, required=True)
+    one.add_argument("--cifar", type=Path, required=True, help="folder of the official binary layout")
+    one.add_argument("--methods", nargs="+", default=["ternary", "rank", "bits", "all"])
+    one.add_argument("--sizes", nargs="+", default=["160KB", "96KB", "64KB"])
+    one.add_argument("--engines", nargs="+", default=["pac", "random", "tpe", "qlognei", "uniform"])
+    one.add_argument("--evaluations", type=int, default=60)
+    one.add_argument("--seeds", type=int, default=3)
+    one.add_argument("--samples", type=int, default=5000)
+    one.add_argument("--test", type=int, default=2000)
+    one.set_defaults(run=resnet_table)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
