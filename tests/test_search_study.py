@@ -188,7 +188,7 @@ def test_a_certificate_ends_the_search_for_all(tmp_path: Path) -> None:
     certificate = study.certificate
     assert certificate is not None
     assert certificate.evaluations == len(study.evaluations()) < 60
-    assert certificate.probability >= 0.995
+    assert certificate.risk <= 0.005
     assert certificate.confirmation.held
     assert certificate.confirmation.theta == study.incumbent()[0]
     other = SearchStudy(problem(), url, delta=0.2)

@@ -16,7 +16,6 @@ import gzip
 import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -85,12 +84,12 @@ def one_certificate(d: int, seed: int, most: int) -> dict[str, Any]:
     engine = SobolEngine(d, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     points = engine.draw(initial_count(d) - 1, dtype=torch.float64).tolist()
     observations = [measured(point) for point in [[0.5] * d, *points]]
-    probabilities: list[float | None] = []
+    risks: list[float | None] = []
     while True:
         surrogate = Surrogate(observations)
         proposal = propose(surrogate, DELTA, seed + len(observations))
-        probabilities.append(proposal.probability)
-        certified = is_certified(probabilities, EPSILON)
+        risks.append(proposal.risk)
+        certified = is_certified(risks, EPSILON)
         if certified or len(observations) >= most:
             gap = exact(surrogate.observations[surrogate.incumbent()].theta) - optimum
             return {"certified": certified, "gap": gap, "evaluations": len(observations)}
@@ -334,4 +333,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -48,13 +48,13 @@ class Certificate:
 
     Attributes:
         evaluations: finished when it was said.
-        probability: 1 - Phi(max A_PAC), the smaller of the two in a row.
+        risk: Phi(max A_PAC), the larger of the two in a row.
         delta, epsilon: of Eq. 12; delta in units of J.
         confirmation: on held-out samples.
     """
 
     evaluations: int
-    probability: float
+    risk: float
     delta: float
     epsilon: float
     confirmation: Confirmation
@@ -76,7 +76,7 @@ class Certificate:
         return cls(**{**value, "confirmation": Confirmation.from_dict(value["confirmation"])})
 
 
-def is_certified(probabilities: Sequence[float | None], epsilon: float) -> bool:
-    """Whether the last IN_A_ROW proposals all had a probability (Eq. 12) of at least 1 - epsilon."""
-    last = probabilities[-IN_A_ROW:]
-    return len(last) == IN_A_ROW and all(p is not None and p >= 1 - epsilon for p in last)
+def is_certified(risks: Sequence[float | None], epsilon: float) -> bool:
+    """Whether the last IN_A_ROW proposals all had a risk Phi(max A_PAC) of at most epsilon, as Eq. 12 asks."""
+    last = risks[-IN_A_ROW:]
+    return len(last) == IN_A_ROW and all(risk is not None and risk <= epsilon for risk in last)

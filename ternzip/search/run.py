@@ -136,7 +136,7 @@ def search(
     chosen = problem.compress(point)
     compressed, data = chosen.network, chosen.data
     best = _score(problem, compressed, len(data))
-    uniform = problem.uniform(len(data))
+    uniform = problem.uniform(len(data) if target is None else target)
     finetuned = None
     if finetune:
         compressed = train_on(

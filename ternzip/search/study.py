@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ternzip._core.errors import TernzipError
 from ternzip.search.certificate import Certificate, Confirmation, is_certified
 from ternzip.search.engine.gaussian import Observation, Surrogate
-from ternzip.search.engine.sampler import NOISE, PROBABILITY, EngineSampler, initial_count, space
+from ternzip.search.engine.sampler import NOISE, RISK, EngineSampler, initial_count, space
 from ternzip.search.objective import Estimate
 from ternzip.search.problem import Evaluation, Problem
 
@@ -190,10 +190,10 @@ class SearchStudy:
         if self.sampler.engine != "pac" or not d or index < initial_count(d) + 1:
             return False
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        last = trials[-1].user_attrs.get(PROBABILITY) if trials else None
-        if not is_certified([1.0, last], self.epsilon):
+        last = trials[-1].user_attrs.get(RISK) if trials else None
+        if not is_certified([0.0, last], self.epsilon):
             return False  # no need to look further
-        now = self.sampler.proposal(self.sampler.history(self.study)).probability
+        now = self.sampler.proposal(self.sampler.history(self.study)).risk
         if last is None or not is_certified([last, now], self.epsilon):
             return False
         point, expected = self.incumbent()
@@ -205,7 +205,7 @@ class SearchStudy:
         self.study.set_user_attr(CONFIRMATIONS, [*known, confirmation.to_dict()])
         if not confirmation.held:
             return False
-        certificate = Certificate(len(trials), min(last, now), self.delta, self.epsilon, confirmation)
+        certificate = Certificate(len(trials), max(last, now), self.delta, self.epsilon, confirmation)
         self.study.set_user_attr(CERTIFICATE, certificate.to_dict())
         return True
 

@@ -58,9 +58,16 @@ class Plain:
 
 @dataclass(frozen=True)
 class Half:
-    """float16, where that moves no value by more than a thousandth of itself (or a trifle beside the mean)."""
+    """float16, where that moves no value by more than a thousandth of itself (or a trifle beside the mean).
+
+    Attributes:
+        mask: bool, of the latent's shape: False makes a zero; None keeps all.
+    """
+
+    mask: Tensor | None = field(default=None, compare=False)
 
     def encode(self, latent: Tensor) -> Encoded:
+        latent = latent if self.mask is None else latent * self.mask
         half = latent.half()
         value = half.to(latent.dtype)
         magnitude = latent.abs()
@@ -69,7 +76,7 @@ class Half:
         return Encoded(half, value)
 
     def sparser(self, latent: Tensor, share: float) -> Half:
-        return self
+        return Half(_sparser_mask(latent, self.mask, share))
 
 
 @dataclass(frozen=True)
@@ -114,8 +121,7 @@ class Codes:
         return Encoded(codes.to(torch.int8), value, best_scale)
 
     def sparser(self, latent: Tensor, share: float) -> Codes:
-        mask = torch.ones_like(latent, dtype=torch.bool) if self.mask is None else self.mask
-        return replace(self, mask=mask & (latent.abs() >= _quantile(latent.abs()[mask], share)))
+        return replace(self, mask=_sparser_mask(latent, self.mask, share))
 
 
 def _stored_scale(scale: Tensor) -> Tensor:
@@ -176,6 +182,12 @@ class RowTernary:
         )
         bound = _quantile(relative[relative > self.share], share)
         return replace(self, share=max(self.share, bound)) if share else self
+
+
+def _sparser_mask(latent: Tensor, mask: Tensor | None, share: float) -> Tensor:
+    magnitude = latent.abs()
+    mask = torch.ones_like(latent, dtype=torch.bool) if mask is None else mask
+    return mask & (magnitude >= _quantile(magnitude[mask], share))
 
 
 def _quantile(values: Tensor, share: float) -> float:

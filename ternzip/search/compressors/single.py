@@ -28,7 +28,7 @@ class TernaryCompressor:
     def compress(self, view: LayerView, theta: float) -> CompressedLayer:
         share = self.highest * (self.lowest / self.highest) ** theta
         threshold = share * float(view.weight.abs().mean())
-        label = f"ternary, Delta {share:.3f} mean|w|" + (", levels a row" if self.per_row else "")
+        label = f"ternary, threshold {share:.3f} of the mean" + (", levels a row" if self.per_row else "")
         return kept_whole(view, TernaryLevels(threshold, self.per_row), label)
 
 

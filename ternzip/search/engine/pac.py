@@ -69,9 +69,9 @@ class Proposal:
     score: float | None
 
     @property
-    def probability(self) -> float:
-        """1 - Phi(score): under the model, that this point is not better by more than delta. 0 without a score."""
-        return 0.0 if self.score is None else 0.5 * math.erfc(self.score / math.sqrt(2))
+    def risk(self) -> float:
+        """Phi(score): the model's probability that this point is better by more than delta; 1 without a score."""
+        return 1.0 if self.score is None else 0.5 * math.erfc(-self.score / math.sqrt(2))
 
 
 def propose(surrogate: Surrogate, delta: float, seed: int) -> Proposal:

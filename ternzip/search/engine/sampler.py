@@ -1,8 +1,9 @@
 """The engine as a sampler of Optuna: it proposes whole points, from every trial that any worker has told.
 
-A trial carries the variance of its value as the user attribute NOISE, and, where A_PAC proposed it, the probability
-of Eq. 12 as PROBABILITY. What is proposed depends on the seed, the trial's index among those that did not fail,
-and the trials told so far, so one worker that is killed and started again goes on as if nothing had happened.
+A trial carries the variance of its value as the user attribute NOISE, and, where A_PAC proposed it, the risk of Eq. 12
+(that it is better than the incumbent by more than delta) as RISK. What is proposed depends on the seed, the trial's
+index among those that did not fail, and the trials told so far, so one worker that is killed and started again goes
+on as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ternzip.search.engine.gaussian import Observation, Surrogate
 from ternzip.search.engine.pac import Proposal, maximum, propose
 
 NOISE = "noise"
-PROBABILITY = "probability"
+RISK = "risk"
 ENGINES = ("pac", "random", "tpe", "gp", "qlognei", "uniform")
 
 
@@ -138,7 +139,7 @@ class EngineSampler(optuna.samplers.BaseSampler):
         found = self.proposal(history)
         if found.score is not None:
             # The trial's own copy here is frozen; the storage is where its attributes live.
-            study._storage.set_trial_user_attr(trial._trial_id, PROBABILITY, found.probability)
+            study._storage.set_trial_user_attr(trial._trial_id, RISK, found.risk)
         return dict(zip(self.names, found.theta, strict=True))
 
     def sample_independent(
