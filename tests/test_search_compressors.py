@@ -123,11 +123,11 @@ def test_sparser_makes_that_share_of_the_kept_zero(encoding: TernaryLevels | Row
     assert torch.equal(encoding.sparser(w, 0.0).encode(w).value, encoding.encode(w).value)
 
 
-@pytest.mark.parametrize("theta", [0.0, 0.35, 1.0])
+@pytest.mark.parametrize("theta", [0.25, 0.35, 1.0])
 def test_the_threshold_runs_from_highest_to_lowest(theta: float) -> None:
     layer = linear()
     module, found = compress_layer(layer, TernaryCompressor(), theta)
-    share = math.exp(math.log(2.5) + theta * (math.log(0.2) - math.log(2.5)))
+    share = math.exp(math.log(5.0) + theta * (math.log(0.2) - math.log(5.0)))
     kept = layer.weight.abs() > share * layer.weight.abs().mean()
     assert torch.equal(module.weight != 0, kept)
     assert torch.equal(module.bias, layer.bias)

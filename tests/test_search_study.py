@@ -113,6 +113,28 @@ def test_two_workers_share_a_study(tmp_path: Path) -> None:
     assert len(points) == len(numbers)
 
 
+def test_workers_that_start_at_once_all_find_the_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that both see an empty database: the one that comes second is told that the tables exist, and tries again."""
+    import sqlalchemy.exc
+
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    real, tries = optuna.storages.RDBStorage, []
+
+    def second(*arguments: object, **options: object) -> object:
+        tries.append(1)
+        if len(tries) == 1:
+            raise sqlalchemy.exc.IntegrityError("INSERT", None, Exception("UNIQUE constraint failed"))
+        if len(tries) == 2:
+            raise sqlalchemy.exc.OperationalError("CREATE", None, Exception("table studies already exists"))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(optuna.storages, "RDBStorage", second)
+    assert isinstance(open_storage(url), real)
+    assert len(tries) == 3
+
+
 def test_studies_of_other_problems_are_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     SearchStudy(problem(), url).run(1)

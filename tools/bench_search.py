@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from torch.quasirandom import SobolEngine
 
 from ternzip.models import fc3, he_resnet20, load_weights
-from ternzip.search import SearchResult, search
+from ternzip.search import SearchResult, parse_size, search
 from ternzip.search.certificate import is_certified
 from ternzip.search.compressors import RankCompressor, method
 from ternzip.search.engine.gaussian import Observation, Surrogate
@@ -51,6 +51,21 @@ def write(name: str, figures: dict[str, Any]) -> None:
         json.dumps({**machine.provenance(), "threads": 1, **figures}, indent=2) + "\n", encoding="utf-8"
     )
     print(path)
+
+
+def known_rows(name: str, about: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows that an earlier, interrupted run has measured in the same way."""
+    path = OUT / f"search_{name}.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    same = all(found.get(key) == value for key, value in about.items())
+    return list(found.get("rows", [])) if same else []
+
+
+def is_known(rows: list[dict[str, Any]], what: str, target: str | None, engine: str, seed: int) -> bool:
+    """Whether a row of that search is among them."""
+    size = None if target is None else parse_size(target)
+    wanted = (what, size, engine, seed)
+    return any((r["compressor"], r["target_bytes"], r["engine"], r["seed"]) == wanted for r in rows)
 
 
 # --- certificates on functions whose optimum is known ------------------------------------------------------
@@ -168,6 +183,7 @@ def summary(result: SearchResult) -> dict[str, Any]:
     """What of a search goes into a table."""
     return {
         "target_bytes": result.target,
+        "engine": result.settings["engine"],
         "bytes": result.bytes,
         "share_of_float32": result.bytes / result.dense.bytes,
         "evaluations": len(result.visited),
@@ -185,7 +201,8 @@ def summary(result: SearchResult) -> dict[str, Any]:
 def fc3_table(arguments: argparse.Namespace) -> None:
     train, test = mnist(arguments.mnist)
     model = trained_fc3(train, arguments.epochs)
-    rows: list[dict[str, Any]] = []
+    about = {"data": "MNIST test images, split 8,000 / 2,000", "epochs": arguments.epochs}
+    rows = known_rows("fc3", about)
     for what, target in [
         ("rank", None),
         ("rank", "65KB"),
@@ -193,19 +210,19 @@ def fc3_table(arguments: argparse.Namespace) -> None:
         ("ternary", "160KB"),
         ("ternary", "96KB"),
         ("ternary", "48KB"),
+        ("rank-whitening", "65KB"),
         ("all", "48KB"),
     ]:
         for seed in range(arguments.seeds if target is None else 1):
+            if is_known(rows, what, target, "pac", seed):
+                continue
             compressor: Any = what
             result = search(
                 model, train, test=test, compressor=compressor, target_size=target, seed=seed, evaluations=30
             )
             rows.append({"compressor": what, "seed": seed, **summary(result)})
             print({k: v for k, v in rows[-1].items() if k not in ("layers", "dense")}, flush=True)
-            write(
-                "fc3",
-                {"data": "MNIST test images, split 8,000 / 2,000", "epochs": arguments.epochs, "rows": rows},
-            )
+            write("fc3", {**about, "rows": rows})
 
 
 # --- four weightings at equal bytes ------------------------------------------------------------------------
@@ -278,11 +295,19 @@ def resnet_table(arguments: argparse.Namespace) -> None:
     train = train[0][: arguments.samples], train[1][: arguments.samples]
     test = test[0][: arguments.test], test[1][: arguments.test]
     model = load_weights(he_resnet20(), arguments.checkpoint)
-    rows: list[dict[str, Any]] = []
+    about = {
+        "data": "CIFAR-10 (JPEG re-encoding)",
+        "evaluations": arguments.evaluations,
+        "samples": len(train[0]),
+        "test": len(test[0]),
+    }
+    rows = known_rows("resnet20", about)
     for what in arguments.methods:
         for size in arguments.sizes:
             for engine in arguments.engines:
                 for seed in range(arguments.seeds):
+                    if is_known(rows, what, size, engine, seed):
+                        continue
                     result = search(
                         model,
                         train,
@@ -296,10 +321,9 @@ def resnet_table(arguments: argparse.Namespace) -> None:
                         epsilon=0.0,
                         finetune=2 if size == "96KB" and engine == "pac" else 0,
                     )
-                    rows.append({"compressor": what, "engine": engine, "seed": seed, **summary(result)})
+                    rows.append({"compressor": what, "seed": seed, **summary(result)})
                     print({k: v for k, v in rows[-1].items() if k not in ("layers", "dense")}, flush=True)
-                    about = {"data": "CIFAR-10 (JPEG re-encoding)", "evaluations": arguments.evaluations}
-                    write("resnet20", {**about, "samples": len(train[0]), "test": len(test[0]), "rows": rows})
+                    write("resnet20", {**about, "rows": rows})
 
 
 def main() -> None:

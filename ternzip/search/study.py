@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import optuna
+import sqlalchemy.exc
 from optuna.trial import FrozenTrial, TrialState
 
 from ternzip._core.errors import TernzipError
@@ -25,6 +27,7 @@ CERTIFICATE = "certificate"
 CONFIRMATIONS = "confirmations"
 _WORKER = "worker"
 _MEASURED = "measured"
+_OPENINGS = 6
 _STALE_MINUTES = 60.0
 """Trials that another machine began this long ago and did not finish are taken for lost."""
 
@@ -45,10 +48,25 @@ def open_storage(url: str | None) -> optuna.storages.BaseStorage:
             return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
         # Workers wait for one another's writes instead of failing at once.
         options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+        return _open_database(url, options)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TernzipError(f"study {url}: cannot be opened: {reason}") from None
+
+
+def _open_database(url: str, options: dict[str, Any] | None) -> optuna.storages.RDBStorage:
+    """The database, with its tables. Of workers that start at once one makes them; the others try again."""
+    for attempt in range(_OPENINGS):
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs=options)
+        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.OperationalError) as error:
+            made_by_another = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(
+                error
+            )
+            if not made_by_another or attempt == _OPENINGS - 1:
+                raise
+            time.sleep(0.1 * 2**attempt)
+    raise AssertionError("unreachable")
 
 
 class SearchStudy:
@@ -95,8 +113,11 @@ class SearchStudy:
     def _check_fingerprint(self, expected: dict[str, str]) -> None:
         found = self.study.user_attrs.get(FINGERPRINT)
         if found is None:
-            if self.study.get_trials(deepcopy=False):
+            trials = self.study.get_trials(deepcopy=False)
+            found = self.study.user_attrs.get(FINGERPRINT)  # of a worker that started just now
+            if trials and found is None:
                 raise TernzipError(f"{self._where}: expected trials of ternzip search, found others")
+        if found is None:
             self.study.set_user_attr(FINGERPRINT, expected)
             return
         for key, value in expected.items():

@@ -19,7 +19,7 @@ class TernaryCompressor:
 
     per_row: bool = False
     lowest: float = 0.2
-    highest: float = 2.5
+    highest: float = 5.0
     name: str = "threshold"
 
     def describe(self) -> str:
