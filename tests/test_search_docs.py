@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import readme_tables
 from test_documents import blocks
 
 
@@ -17,6 +18,11 @@ def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile("\n".join(found), "docs/search.md", "exec"), {"__name__": "__main__"})
     names = {path.name for path in tmp_path.iterdir()}
     assert {"digits.tnz", "digits.report.md", "digits.report.svg", "digits.study.db"} <= names
+
+
+def test_tables_are_what_was_measured() -> None:
+    document = Path(__file__).parents[1] / "docs" / "search.md"
+    assert readme_tables.updated("docs/search.md") == document.read_text(encoding="utf-8")
 
 
 def test_every_option_is_described() -> None:

@@ -175,10 +175,10 @@ def test_engines_start_in_the_middle_and_depend_on_the_history_alone(engine: str
     names = ["a", "b"]
     sampler = EngineSampler(names, engine=engine, seed=1)
     assert sampler.proposal(history(0)).theta == (0.5, 0.5)
-    points = [sampler.proposal(history(i)).theta for i in range(1, 9)]
+    points = [sampler.proposal(history(i)).theta for i in range(1, 11)]
     again = EngineSampler(names, engine=engine, seed=1)
-    assert again.proposal(history(7)).theta == points[6]
-    assert len(set(points)) >= len(points) - 1  # of histories that differ
+    assert again.proposal(history(9)).theta == points[8]
+    assert len(set(points[:7])) == 7  # the space-filling ones
     assert all(0 <= t <= 1 for point in points for t in point)
     if engine == "uniform":
         assert all(a == b for a, b in points)
@@ -186,10 +186,10 @@ def test_engines_start_in_the_middle_and_depend_on_the_history_alone(engine: str
 
 def test_the_first_points_fill_the_space_and_have_no_score() -> None:
     sampler = EngineSampler(["a", "b"], seed=0)
-    assert initial_count(2) == 6
-    for index in range(6):
+    assert [initial_count(d) for d in (1, 2, 3, 4, 10)] == [8, 8, 8, 10, 22]
+    for index in range(8):
         assert sampler.proposal(history(index)).score is None
-    assert sampler.proposal(history(6)).score is not None
+    assert sampler.proposal(history(8)).score is not None
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
@@ -197,12 +197,12 @@ def test_every_engine_runs_a_study(engine: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = EngineSampler(["a"], engine=engine, seed=0)
     study = optuna.create_study(sampler=sampler)
-    for _ in range(7):
+    for _ in range(10):
         trial = study.ask(space(["a"]))
         trial.set_user_attr(NOISE, 1e-4)
         study.tell(trial, (trial.params["a"] - 0.3) ** 2)
     assert study.trials[0].params == {"a": 0.5}
-    assert len({trial.params["a"] for trial in study.trials}) == 7
+    assert len({trial.params["a"] for trial in study.trials}) == 10
 
 
 def test_unknown_engines_and_foreign_trials() -> None:

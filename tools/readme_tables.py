@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import search_tables
+
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 
@@ -123,6 +125,9 @@ TABLES: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     "codecs": ("README.md", "codec.json", codecs_table),
     "prepare": ("docs/guide.md", "prepare.json", prepare_table),
     "quantizers": ("docs/guide.md", "quantizers.json", quantizers_table),
+    "search-certificate": ("docs/search.md", "search_certificate.json", search_tables.certificate_table),
+    "search-fc3": ("docs/search.md", "search_fc3.json", search_tables.fc3_table),
+    "search-svd": ("docs/search.md", "search_svd.json", search_tables.svd_table),
 }
 
 

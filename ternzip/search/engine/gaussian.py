@@ -21,7 +21,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 LENGTHS = (0.02, 2.0)
-"""Bounds of a length: beyond the side of the cube a few points would claim to know everything."""
+"""Bounds of a length, in sides of the cube: with longer ones a few points would claim to know everything."""
 _SCALES = (0.05, 20.0)  # of the prior variance, in variances of the observations
 _STARTS = (0.15, 0.5)
 

@@ -45,8 +45,11 @@ class History:
 
 
 def initial_count(dimension: int) -> int:
-    """Space-filling points before the first model: 2 d + 2."""
-    return 2 * dimension + 2
+    """Space-filling points before the first model: 2 d + 2, and 8 at least.
+
+    With four points in one dimension the likeliest model is often one that has missed a dip, and is sure of it.
+    """
+    return max(2 * dimension + 2, 8)
 
 
 def space(names: Sequence[str]) -> dict[str, BaseDistribution]:
@@ -58,7 +61,7 @@ class EngineSampler(optuna.samplers.BaseSampler):
     """Proposes points by one of ENGINES.
 
     The first point is the middle of the cube (the uniform setting), then a scrambled Sobol sequence of 2 d + 2 points
-    in all, then the engine's own choice.
+    (8 at least) in all, then the engine's own choice.
 
     Args:
         names: the parameters.

@@ -1,0 +1,71 @@
+"""The tables of docs/search.md, from the JSON of tools/bench_search.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _measured(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    return f"{machine['processor']}, one thread among other jobs, {result['date']}."
+
+
+def certificate_table(result: dict[str, Any]) -> str:
+    """How often certificates were true where the optimum is known."""
+    lines = [
+        "| parameters | runs | certified | of these true | incumbent within delta | evaluations (median) |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in result["rows"]:
+        lines.append(
+            f"| {row['dimension']} | {row['runs']} | {row['certified']} | {row['certified_and_true']} | "
+            f"{row['incumbent_within_delta']} | {row['median_evaluations']:g} of {row['most_evaluations']} |"
+        )
+    note = (
+        f"Means of d smooth curves with one to three minima each, ranging over about 1, noise of known variance around "
+        f"0.05²; delta {result['delta']}, epsilon {result['epsilon']}; here without held-out samples to confirm. "
+    )
+    return "\n".join([*lines, "", note + _measured(result)])
+
+
+def fc3_table(result: dict[str, Any]) -> str:
+    """FC3 on MNIST's test images, a row a search."""
+    lines = [
+        "| method | asked for | bytes | of float32 | accuracy | uniform | evaluations | seconds | certified |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for row in result["rows"]:
+        asked = "" if row["target_bytes"] is None else f"{row['target_bytes']:,}"
+        lines.append(
+            f"| {row['compressor']} | {asked} | {row['bytes']:,} | {row['share_of_float32']:.2%} | "
+            f"{row['found']['accuracy']:.2%} | {row['uniform']['accuracy']:.2%} | {row['evaluations']} | "
+            f"{row['seconds']:.0f} | {'yes' if row['certified'] else 'no'} |"
+        )
+    dense = result["rows"][0]["dense"]
+    note = (
+        f"{result['data']}; original {dense['accuracy']:.2%} at {dense['bytes']:,} bytes, trained for "
+        f"{result['epochs']} epochs; accuracy on the 2,000, no fine-tuning. "
+    )
+    return "\n".join([*lines, "", note + _measured(result)])
+
+
+def svd_table(result: dict[str, Any]) -> str:
+    """Four weightings at equal bytes: errors of the two large layers, and what they give."""
+    lines = [
+        "| weighting | bytes | fc1: error | weighted | fc2: error | weighted | L | accuracy |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in result["rows"]:
+        errors = (
+            f"{row['layers'][name][kind]:.1%}"
+            for name in ("fc1", "fc2")
+            for kind in ("error", "activation_weighted_error")
+        )
+        lines.append(
+            f"| {row['weighting']} | {row['bytes']:,} | {' | '.join(errors)} | {row['loss']:.3f} | {row['accuracy']:.2%} |"
+        )
+    note = (
+        "One theta for all layers, int8 factors; errors are relative Frobenius errors, weighted by the inputs' RMS to the "
+        f"power 1/2. {result['data']}. "
+    )
+    return "\n".join([*lines, "", note + _measured(result)])
