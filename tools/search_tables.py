@@ -16,11 +16,11 @@ def certificate_table(result: dict[str, Any]) -> str:
         "| parameters | runs | certified | of these true | incumbent within delta | evaluations (median) |",
         "|---:|---:|---:|---:|---:|---:|",
     ]
-    for row in result["rows"]:
-        lines.append(
-            f"| {row['dimension']} | {row['runs']} | {row['certified']} | {row['certified_and_true']} | "
-            f"{row['incumbent_within_delta']} | {row['median_evaluations']:g} of {row['most_evaluations']} |"
-        )
+    lines += [
+        f"| {row['dimension']} | {row['runs']} | {row['certified']} | {row['certified_and_true']} | "
+        f"{row['incumbent_within_delta']} | {row['median_evaluations']:g} of {row['most_evaluations']} |"
+        for row in result["rows"]
+    ]
     note = (
         f"Means of d smooth curves with one to three minima each, ranging over about 1, noise of known variance around "
         f"0.05²; delta {result['delta']}, epsilon {result['epsilon']}; here without held-out samples to confirm. "
@@ -62,10 +62,11 @@ def svd_table(result: dict[str, Any]) -> str:
             for kind in ("error", "activation_weighted_error")
         )
         lines.append(
-            f"| {row['weighting']} | {row['bytes']:,} | {' | '.join(errors)} | {row['loss']:.3f} | {row['accuracy']:.2%} |"
+            f"| {row['weighting']} | {row['bytes']:,} | {' | '.join(errors)} | {row['loss']:.3f} | "
+            f"{row['accuracy']:.2%} |"
         )
     note = (
-        "One theta for all layers, int8 factors; errors are relative Frobenius errors, weighted by the inputs' RMS to the "
-        f"power 1/2. {result['data']}. "
+        "One theta for all layers, int8 factors; errors are relative Frobenius errors, weighted by the inputs' RMS "
+        f"to the power 1/2. {result['data']}. "
     )
     return "\n".join([*lines, "", note + _measured(result)])

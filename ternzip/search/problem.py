@@ -14,7 +14,7 @@ from ternzip._core.errors import TernzipError
 from ternzip.search.network import CompressedNetwork, Network
 from ternzip.search.objective import Estimate, Loss, accuracy, fresh
 from ternzip.search.samples import Samples, outputs_of
-from ternzip.search.target import SPREAD, TOLERANCE, TargetSize
+from ternzip.search.target import TOLERANCE, TargetSize
 
 _CORRECTIONS = 6  # batch norm's new statistics take some bytes more or less than the original's
 
@@ -56,8 +56,8 @@ class Compressed:
 class Problem:
     """J over the unit cube.
 
-    Without a target size the point holds one theta a layer, and J = kappa L + R. With one, the point holds the ratios
-    between layers: theta_l = s + 2 SPREAD (x_l - 1/2), 0 in place of the offset for the largest layer, with s such
+    Without a target size the point holds one theta a layer, and J = kappa L + R. With one, it holds the ratios between
+    layers: theta_l = s + 2 spread (x_l - 1/2), with the compressor's spread, no offset for the largest layer, and s such
     that the real file has the target size; J is then L alone.
 
     Args:
@@ -111,7 +111,7 @@ class Problem:
 
     def offsets(self, point: Sequence[float]) -> list[float]:
         """By how much each layer's theta differs from the common one; 0 for the largest layer."""
-        offsets = [2 * SPREAD * (x - 0.5) for x in point]
+        offsets = [2 * self.network.compressor.spread * (x - 0.5) for x in point]
         offsets.insert(self._reference, 0.0)
         return offsets
 
@@ -192,6 +192,7 @@ class Problem:
             "kappa": self.kappa,
             "samples": self.count,
             "target": self.target and self.target.target,
+            "spread": self.network.compressor.spread,
             "coder": f"{self.network.coder.codec} {self.network.coder.effort}",
         }
         return {

@@ -16,8 +16,6 @@ TOLERANCE = 0.005
 """A file may be this much smaller than the target, and never larger."""
 _GRID = 33
 _EXACT_SIZES = 12
-SPREAD = 0.3
-"""How far a layer's theta may lie from the common one, either way."""
 
 
 @dataclass(frozen=True)

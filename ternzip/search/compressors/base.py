@@ -148,6 +148,11 @@ class Compressor(Protocol):
         """What its parameter is called in a study: "threshold", "rank", ..."""
         ...
 
+    @property
+    def spread(self) -> float:
+        """How far from a common theta a layer's own may lie, either way, where a size is given."""
+        ...
+
     def describe(self) -> str:
         """All its settings, to tell studies apart."""
         ...

@@ -37,6 +37,7 @@ class Frontier:
     compressors: tuple[Compressor, ...]
     grid: int = 13
     name: str = "size"
+    spread: float = 0.4
     _known: WeakKeyDictionary[LayerView, list[Point]] = field(
         default_factory=WeakKeyDictionary, repr=False, compare=False
     )

@@ -37,6 +37,7 @@ class RankCompressor:
     ternary: bool = False
     upper: bool = False
     name: str = "rank"
+    spread: float = 0.6  # a last layer of ten outputs stays whole where the large ones keep few components
 
     def describe(self) -> str:
         form = "ternary" if self.ternary else f"{self.bits} bits"

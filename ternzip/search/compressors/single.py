@@ -21,6 +21,7 @@ class TernaryCompressor:
     lowest: float = 0.2
     highest: float = 5.0
     name: str = "threshold"
+    spread: float = 0.3
 
     def describe(self) -> str:
         return f"ternary(per_row={self.per_row}, {self.lowest:g} to {self.highest:g})"
@@ -39,6 +40,7 @@ class PruneCompressor:
     bits: int = 8
     least: float = 0.01
     name: str = "kept"
+    spread: float = 0.4
 
     def describe(self) -> str:
         return f"prune({self.bits} bits, from {self.least:g})"
@@ -60,6 +62,7 @@ class BitsCompressor:
     """4, 6, 8 or 16 bits a weight: theta picks one of four equal intervals."""
 
     name: str = "bits"
+    spread: float = 0.5
 
     def describe(self) -> str:
         return f"bits{BITS}"
