@@ -63,6 +63,18 @@ def test_a_search_for_a_size(tmp_path: Path) -> None:
     assert again.data == result.data
 
 
+def test_the_users_model_stays_where_and_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even its mode, its gradients' flags or its device: a copy is worked on."""
+    needs_extra()
+    model = network().train()
+    moved = []
+    monkeypatch.setattr(type(model), "to", lambda self, *a, **k: moved.append(self is model) or self)
+    search(model, data()[0], target_size=3000, compressor="ternary", smallest=1000)
+    assert not any(moved)
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
 def test_a_search_without_a_size_or_labels() -> None:
     needs_extra()
     result = search(trained(), data()[0], compressor="rank", **SMALL)

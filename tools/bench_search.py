@@ -198,10 +198,10 @@ def fc3_table(arguments: argparse.Namespace) -> None:
         ("rank", None),
         ("rank", "65KB"),
         ("rank", "105KB"),
+        ("rank-whitening", "65KB"),
         ("ternary", "160KB"),
         ("ternary", "96KB"),
         ("ternary", "48KB"),
-        ("rank-whitening", "65KB"),
         ("all", "48KB"),
     ]:
         for seed in range(arguments.seeds if target is None else 1):

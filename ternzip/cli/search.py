@@ -81,6 +81,9 @@ def search(
             show_default="the data's own",
         ),
     ] = None,
+    images: Annotated[
+        int, typer.Option(min=2, help="Training images to draw from and to fine-tune on, the first so many.")
+    ] = 10_000,
     target_size: Annotated[
         str | None,
         typer.Option(
@@ -169,7 +172,7 @@ def search(
         raise TernzipError(f"{out}: exists already; it is only replaced with --force")
     if out.suffix != ".tnz":
         raise UsageError(f"--out: expected a name that ends in .tnz, found {out}")
-    network, pool, held = _load(model, arch, dataset, data, normalize)
+    network, pool, held = _load(model, arch, dataset, data, normalize, images)
     where = study or f"sqlite:///{out.with_suffix('.study.db')}"
     with _progress(evaluations) as on_trial:
         result = run(
@@ -222,7 +225,7 @@ def _print_result(result: SearchResult, out: Path) -> None:
 
 
 def _load(
-    model: Path, arch: str, name: str, folder: Path, normalize: str | None
+    model: Path, arch: str, name: str, folder: Path, normalize: str | None, images: int
 ) -> tuple[nn.Module, _Pair, _Pair]:
     """The network, training samples, test samples."""
     from ternzip.models import architecture, load_weights
@@ -231,11 +234,11 @@ def _load(
     found = open_dataset(name, folder)
     network = architecture(arch)(found.image_shape, found.num_classes)
     load_weights(network, model)
-    train, test = _samples(found, normalize)
+    train, test = _samples(found, normalize, images)
     return network, train, test
 
 
-def _samples(found: Dataset, normalize: str | None) -> list[_Pair]:
+def _samples(found: Dataset, normalize: str | None, images: int) -> list[_Pair]:
     from ternzip.training import data
 
     scales = {
@@ -246,7 +249,10 @@ def _samples(found: Dataset, normalize: str | None) -> list[_Pair]:
     if normalize not in scales:
         raise UsageError(f"--normalize: expected imagenet or none, found {normalize!r}")
     mean, std = scales[normalize]
-    return [(data.normalize(part.images, mean, std), part.labels) for part in (found.train, found.test)]
+    return [
+        (data.normalize(part.images, mean, std), part.labels)
+        for part in (found.train.first(images), found.test)
+    ]
 
 
 @contextmanager

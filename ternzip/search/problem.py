@@ -56,9 +56,9 @@ class Compressed:
 class Problem:
     """J over the unit cube.
 
-    Without a target size the point holds one theta a layer, and J = kappa L + R. With one, it holds the ratios between
-    layers: theta_l = s + 2 spread (x_l - 1/2), with the compressor's spread, no offset for the largest layer, and s such
-    that the real file has the target size; J is then L alone.
+    Without a target size the point holds one theta a layer, and J = kappa L + R. With one, it holds the ratios
+    between layers: theta_l = s + 2 spread (x_l - 1/2), with the compressor's spread, no offset for the largest
+    layer, and s such that the real file has the target size; J is then L alone.
 
     Args:
         network: the layers and what may be done to them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ def search(
     """The best compressed form of a trained model: of a file's size, or of kappa L + R.
 
     Args:
-        model: any nn.Module with outputs (batch, classes); it is not changed.
+        model: any nn.Module with outputs (batch, classes), on any device; it is not changed. All runs on the CPU.
         samples: a tensor of inputs, a pair (inputs, labels), or an iterable of batches of either. All are kept in
             memory.
         target_size: bytes that the .tnz file may have ("200KB"); None minimises kappa L + R (Eq. 3) instead.
@@ -92,7 +93,7 @@ def search(
     found = method(compressor) if isinstance(compressor, str) else compressor
     target = None if target_size is None else parse_size(target_size)
     inputs, labels = gather(samples)
-    model.to("cpu")
+    model = copy.deepcopy(model).to("cpu")
     whole = samples_of(model, inputs, labels)
     if test is None:
         pool, held = split(whole, held_out, seed)
