@@ -271,12 +271,14 @@ def svd_table(arguments: argparse.Namespace) -> None:
 
 def cifar(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The official binary layout, normalised with ImageNet's statistics as the checkpoint expects."""
-    from ternzip.training import data
+    from ternzip.training import batches
+    from ternzip.training.images import open_dataset
 
-    found = data.open_dataset("cifar10", folder)
+    found = open_dataset("cifar10", folder)
 
     def scaled(split: Any) -> tuple[Tensor, Tensor]:
-        return data.normalize(split.images, data.IMAGENET_MEAN, data.IMAGENET_STD), split.labels
+        images = batches.normalize(split.images, batches.IMAGENET_MEAN, batches.IMAGENET_STD)
+        return images, split.labels
 
     return scaled(found.train), scaled(found.test)
 

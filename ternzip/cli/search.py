@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ternzip.search.problem import Evaluation
     from ternzip.search.result import Score, SearchResult
     from ternzip.search.study import OnTrial
-    from ternzip.training.data import Dataset
+    from ternzip.training.images import Dataset
 
     _Pair = tuple[Tensor, Tensor]
 
@@ -229,28 +229,28 @@ def _load(
 ) -> tuple[nn.Module, _Pair, _Pair]:
     """The network, training samples, test samples."""
     from ternzip.models import architecture, load_weights
-    from ternzip.training.data import open_dataset
+    from ternzip.training.images import open_dataset
 
     found = open_dataset(name, folder)
-    network = architecture(arch)(found.image_shape, found.num_classes)
+    network = architecture(arch)(found.info.image_shape, found.info.num_classes)
     load_weights(network, model)
     train, test = _samples(found, normalize, images)
     return network, train, test
 
 
 def _samples(found: Dataset, normalize: str | None, images: int) -> list[_Pair]:
-    from ternzip.training import data
+    from ternzip.training import batches
 
     scales = {
-        None: (found.mean, found.std),
-        "imagenet": (data.IMAGENET_MEAN, data.IMAGENET_STD),
+        None: (found.info.mean, found.info.std),
+        "imagenet": (batches.IMAGENET_MEAN, batches.IMAGENET_STD),
         "none": ((0.0,), (1.0,)),
     }
     if normalize not in scales:
         raise UsageError(f"--normalize: expected imagenet or none, found {normalize!r}")
     mean, std = scales[normalize]
     return [
-        (data.normalize(part.images, mean, std), part.labels)
+        (batches.normalize(part.images, mean, std), part.labels)
         for part in (found.train.first(images), found.test)
     ]
 
