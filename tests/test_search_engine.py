@@ -113,6 +113,16 @@ def test_the_proposal_is_the_maximum_on_a_grid() -> None:
     assert propose(surrogate, delta, seed=0) == found
 
 
+def test_the_less_known_of_the_two_is_measured() -> None:
+    """An incumbent that was measured once, badly, is measured again, however promising its rival."""
+    rival = [Observation((0.45,), 0.02, 1e-4) for _ in range(10)]
+    others = [Observation((t,), 1.0, 1e-4) for t in (0.0, 0.2, 0.8, 1.0)]
+    for noise, again in ((0.01, True), (1e-8, False)):
+        surrogate = Surrogate([Observation((0.55,), -0.05, noise), *rival, *others])
+        assert surrogate.observations[surrogate.incumbent()].theta == (0.55,)
+        assert (propose(surrogate, 0.01, 0).theta == (0.55,)) is again
+
+
 def test_the_risk_is_that_of_eq_12() -> None:
     normal = torch.distributions.Normal(0.0, 1.0)
     for score in (-4.0, -2.576, 0.0, 1.5):
@@ -202,7 +212,7 @@ def test_every_engine_runs_a_study(engine: str) -> None:
         trial.set_user_attr(NOISE, 1e-4)
         study.tell(trial, (trial.params["a"] - 0.3) ** 2)
     assert study.trials[0].params == {"a": 0.5}
-    assert len({trial.params["a"] for trial in study.trials}) == 10
+    assert len({trial.params["a"] for trial in study.trials}) >= 8
 
 
 def test_unknown_engines_and_foreign_trials() -> None:

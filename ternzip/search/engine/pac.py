@@ -61,8 +61,8 @@ class Proposal:
     """Where to look next.
 
     Attributes:
-        theta: the point that most surely beats the incumbent by more than delta.
-        score: A_PAC there; None for engines without it.
+        theta: the point that most surely beats the incumbent by more than delta, or the incumbent itself.
+        score: the largest A_PAC; None for engines without it.
     """
 
     theta: tuple[float, ...]
@@ -70,15 +70,23 @@ class Proposal:
 
     @property
     def risk(self) -> float:
-        """Phi(score): the model's probability that this point is better by more than delta; 1 without a score."""
+        """Phi(score): the model's probability that something is better by more than delta; 1 without a score."""
         return 1.0 if self.score is None else 0.5 * math.erfc(-self.score / math.sqrt(2))
 
 
 def propose(surrogate: Surrogate, delta: float, seed: int) -> Proposal:
-    """The maximum of A_PAC over the unit cube, from several starts; delta in units of J."""
+    """Where A_PAC is largest over the unit cube, from several starts; delta in units of J.
+
+    The score is a comparison of two points. Where the incumbent is the less known of them it is measured again instead:
+    no number of measurements of the other would settle the matter.
+    """
     incumbent = surrogate.theta[surrogate.incumbent()]
     acquisition = ProbablyBetter(surrogate.model, incumbent, delta / surrogate.scale)
     theta, score = maximum(acquisition, surrogate.dimension, seed)
+    pair = torch.stack([torch.tensor(theta, dtype=torch.float64), incumbent])
+    variances = surrogate.posterior(pair)[1].diagonal()
+    if float(variances[1]) > float(variances[0]):
+        theta = tuple(float(t) for t in incumbent)
     return Proposal(theta, score)
 
 
