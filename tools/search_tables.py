@@ -24,6 +24,9 @@ def certificate_table(result: dict[str, Any]) -> str:
     note = (
         f"Means of d smooth curves with one to three minima each, ranging over about 1, noise of known variance around "
         f"0.05²; delta {result['delta']}, epsilon {result['epsilon']}; here without held-out samples to confirm. "
+        + "".join(
+            f"{row['dimension']} parameters: {row['note']}. " for row in result["rows"] if "note" in row
+        )
     )
     return "\n".join([*lines, "", note + _measured(result)])
 
