@@ -83,6 +83,14 @@ def test_a_stray_among_levels_per_row() -> None:
     )
 
 
+def test_a_stray_that_is_a_level_of_its_row() -> None:
+    weight = torch.zeros(40, 30)
+    weight[1:, ::7], weight[:, 3::7] = 1, -1
+    weight[0, 0] = 1000.5
+    assert detect(to_raw("t", weight)) is not None
+    assert ask(weight) is None
+
+
 def test_levels_the_format_has_no_place_for() -> None:
     symbols = trits(512, 256, seed=3).float()
     columns = symbols * torch.arange(1.0, 257.0)

@@ -157,8 +157,10 @@ def test_an_unbuffered_pipe_with_a_slow_reader(folder: Path, blocking: bool) -> 
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from ternzip.cli import main
+for number in (signal.SIGTERM, signal.SIGHUP):  # who started the tests may have one ignored, as nohup does
+    signal.signal(number, signal.SIG_DFL)
 from ternzip.container import writer
 def wait(self, metadata):
     print("ready", flush=True)
@@ -173,12 +175,14 @@ main()
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
 def test_a_signal_leaves_no_half_written_file(folder: Path, number: str) -> None:
     torch.save(a_model(), "model.pt")
-    process = subprocess.Popen([sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    assert list(folder.glob(".*.part"))
-    process.send_signal(getattr(signal, number))
-    out, error = process.communicate(timeout=60)
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert list(folder.glob(".*.part"))
+        process.send_signal(getattr(signal, number))
+        out, error = process.communicate()
     assert process.returncode == 128 + getattr(signal, number)
     assert (out, error) == (b"", b"")
     assert [path.name for path in folder.iterdir()] == ["model.pt"]

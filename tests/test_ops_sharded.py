@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -89,4 +91,15 @@ def test_one_rank() -> None:
 
 
 def test_two_ranks() -> None:
-    torch.multiprocessing.spawn(check_everything, (2, free_port()), nprocs=2)  # type: ignore[no-untyped-call]
+    """In processes of their own, which run this file as a script: a test's module has no name to import it by."""
+    port = str(free_port())
+    ranks = [
+        subprocess.Popen([sys.executable, __file__, str(rank), "2", port], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    errors = [process.communicate()[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], "\n".join(errors)
+
+
+if __name__ == "__main__":
+    check_everything(*map(int, sys.argv[1:]))

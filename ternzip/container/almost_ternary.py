@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ternzip._core.dtypes import DType, Kind
 from ternzip._core.tensor import RawTensor
+from ternzip.codecs.ternary import detect
 
 _SAMPLED_GROUPS, _SAMPLED_ELEMENTS = 32, 128
 _SAMPLE_SHARE = 0.9  # of the sample that must be zero or a level; full-precision weights reach a few percent
@@ -108,10 +109,9 @@ def almost_ternary(tensor: RawTensor) -> AlmostTernary | None:
         if not _looks_ternary(groups, tensor.dtype):
             continue
         found = _count(grouping, groups, tensor.dtype)
-        if found is None:
-            continue
-        stored = found.strays == 0 and grouping in (Grouping.TENSOR, Grouping.DIMENSION_0)
-        return None if stored else found
+        if found is not None:
+            # What strays from the levels of the whole tensor may be the level of its row.
+            return found if detect(tensor) is None else None
     return None
 
 
