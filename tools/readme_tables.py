@@ -75,10 +75,11 @@ def quantizers_table(result: dict[str, Any]) -> str:
         accuracy, last = 100 * row["accuracy_all_test_images"], row["last"]
         reported = paper.get(name, {})
         ternary = name != "full precision"
+        start = row.get("start_accuracy")  # of a method that starts trained, from a network of its own
         cells = [
-            name,
+            name if start is None else f"{name}, from {100 * start:.2f}",
             f"{accuracy:.2f}",
-            f"{accuracy - full:+.2f}" if ternary else "",
+            f"{accuracy - (full if start is None else 100 * start):+.2f}" if ternary else "",
             f"{100 * last['sparsity']:.1f} %" if ternary else "",
             f"{last['entropy']:.3f}" if ternary else "",
             f"{last['file']:,}",
@@ -91,6 +92,8 @@ def quantizers_table(result: dict[str, Any]) -> str:
         f"{result['data']}, accuracies in % on all test images: `{recipe['arch']}` at inflate {recipe['inflate']}, "
         f"{recipe['epochs']} epochs of the first {recipe['train_images']:,} training images, last epoch, one seed. "
         "Bits/weight is the entropy of the symbols; the file holds the whole network. "
+        "TTQ and EC2T start, as in their papers, from a trained network in full precision (a published `he-resnet20`, "
+        "first and last layer left alone), and are compared with that. "
         "The paper: 500 epochs of all images of the original CIFAR-10, at inflate 5; TTQ and EC2T a ResNet-20."
     )
     return "\n".join([*lines, "", f"{note} {_measured(result)}"])

@@ -110,8 +110,11 @@ def main() -> None:
         "results": {},
     }
     methods = dict(PAPER if arguments.paper_deltas else SHORT)
+    start_accuracy = None
     if arguments.init is not None:
         methods |= {name: {**options, "init": arguments.init} for name, options in LEARNED.items()}
+        full = base.with_options({"arch": PRETRAINED["arch"], "inflate": 1, "test_images": None})
+        start_accuracy = evaluate(Path(arguments.init), full).accuracy
     for name in arguments.only or methods:
         recipe = base.with_options(methods[name])
         if name in LEARNED:
@@ -127,6 +130,8 @@ def main() -> None:
             "best": dataclasses.asdict(result.best) | {"path": ""},
             "last": dataclasses.asdict(result.last) | {"path": ""},
             "accuracy_all_test_images": evaluate(folder / "last.tnz", full).accuracy,
+            # Where it started from, for those that start trained: what they are to be compared with.
+            "start_accuracy": start_accuracy if name in LEARNED else None,
             "seconds": round(time.monotonic() - start, 1),
         }
         with atomic_file(arguments.json) as stream:  # a killed run leaves what the last method left
