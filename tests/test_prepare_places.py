@@ -169,6 +169,17 @@ def test_tracers_are_refused_in_one_line(record: Callable[[nn.Module], object]) 
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_exporting_to_onnx_by_torch_export_is_refused(strict: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.onnx.export(dynamo=True) tries both ways and reports the first that failed, if both have."""
+    model = ternzip.prepare(small()).eval()
+    monkeypatch.setattr("torch.onnx._internal.exporter._flags._is_onnx_exporting", True)
+    with pytest.raises(Exception, match=r"call ternzip\.convert first"):
+        torch.export.export(model, (IMAGES,), strict=strict)
+    monkeypatch.undo()
+    assert torch.equal(torch.export.export(model, (IMAGES,), strict=strict).module()(IMAGES), model(IMAGES))
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_converted_model_is_traced() -> None:
     model = ternzip.convert(ternzip.prepare(small())).eval()

@@ -62,7 +62,7 @@ class Quantizer(nn.Module):
 
         Raises TernzipError while a tracer records the model: it would burn the weights in, or lose them.
         """
-        if torch._C._get_tracing_state() is not None or torch.onnx.is_in_onnx_export():
+        if torch._C._get_tracing_state() is not None or _exporting_to_onnx():
             raise TernzipError(CONVERT_FIRST)
         return self._ternarize(weight)[0]
 
@@ -206,6 +206,12 @@ class TWN(Quantizer):
         total = torch.where(kept, magnitude, 0.0).sum(dtype=wide(weight))
         scale = total / kept.sum().clamp(min=1)
         return -scale, scale
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _exporting_to_onnx() -> bool:
+    # Within torch.export torch takes its own answer for False; as a constant that is asked for it is the true one.
+    return torch.onnx.is_in_onnx_export()
 
 
 def scalar(value: float, dtype: torch.dtype = torch.float64) -> Tensor:
