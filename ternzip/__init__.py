@@ -6,10 +6,10 @@ command line do not need torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.lazy import lazy_names
 from ternzip._version import __version__
 
 if TYPE_CHECKING:
@@ -31,30 +31,34 @@ if TYPE_CHECKING:
         ternary_state,
     )
 
-_LAZY = {
-    "DeltaSchedule": "ternzip.quantization",
-    "SymbolCounts": "ternzip._core.symbols",
-    "backend": "ternzip.ops.backends",
-    "clip_": "ternzip.ops",
-    "clip_latent_": "ternzip.quantization",
-    "compress": "ternzip.checkpoint.compress",
-    "convert": "ternzip.quantization",
-    "count_layers": "ternzip.quantization",
-    "count_symbols": "ternzip.ops",
-    "decompress": "ternzip.checkpoint.decompress",
-    "load": "ternzip.io.files",
-    "load_file": "ternzip.io.files",
-    "load_model": "ternzip.io.models",
-    "safe_open": "ternzip.io.files",
-    "prepare": "ternzip.quantization",
-    "save": "ternzip.io.files",
-    "save_file": "ternzip.io.files",
-    "save_model": "ternzip.io.models",
-    "ternarize": "ternzip.ops",
-    "ternary_state": "ternzip.quantization",
-    "verify": "ternzip.checkpoint.verify",
+_HOMES = {
+    "DeltaSchedule": "quantization",
+    "SymbolCounts": "_core.symbols",
+    "backend": "ops.backends",
+    "clip_": "ops",
+    "clip_latent_": "quantization",
+    "compress": "checkpoint.compress",
+    "convert": "quantization",
+    "count_layers": "quantization",
+    "count_symbols": "ops",
+    "decompress": "checkpoint.decompress",
+    "load": "io.files",
+    "load_file": "io.files",
+    "load_model": "io.models",
+    "lowrank": "lowrank",
+    "models": "models",
+    "ops": "ops",
+    "safe_open": "io.files",
+    "prepare": "quantization",
+    "quantization": "quantization",
+    "save": "io.files",
+    "save_file": "io.files",
+    "save_model": "io.models",
+    "search": "search",
+    "ternarize": "ops",
+    "ternary_state": "quantization",
+    "verify": "checkpoint.verify",
 }
-_SUBMODULES = ("lowrank", "models", "ops", "quantization", "search")
 
 __all__ = [
     "DeltaSchedule",
@@ -87,17 +91,4 @@ __all__ = [
     "verify",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return import_module(f"ternzip.{name}")
-    if name not in _LAZY:
-        raise AttributeError(f"module 'ternzip' has no attribute {name!r}")
-    module = import_module(_LAZY[name])
-    value = getattr(module, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, *_SUBMODULES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -5,9 +5,9 @@ Importing this module imports no torch: names are loaded when they are first use
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ternzip._core.lazy import lazy_names
 from ternzip.models.registry import ARCHITECTURES, Architecture, architecture
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ternzip.models.paper import PaperResNet, resnet20
     from ternzip.models.weights import load_weights, read_weights
 
-_LAZY = {
+_HOMES = {
     "FullyConnected": "fully_connected",
     "HeResNet": "he",
     "PaperResNet": "paper",
@@ -47,14 +47,4 @@ __all__ = [
     "resnet20",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'ternzip.models' has no attribute {name!r}")
-    value = getattr(import_module(f"ternzip.models.{_LAZY[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

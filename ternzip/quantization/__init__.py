@@ -5,8 +5,9 @@ Names are loaded when they are first used: `ternzip.quantization.choices` serves
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ternzip._core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ternzip.quantization.layers import TernaryLayer, ternary_layers
@@ -56,14 +57,4 @@ __all__ = [
     "ternary_state",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'ternzip.quantization' has no attribute {name!r}")
-    value = getattr(import_module(f"ternzip.quantization.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
