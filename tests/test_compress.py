@@ -48,6 +48,17 @@ def test_there_and_back(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     assert_same({name: found[name] for name in tensors}, tensors)
 
 
+def test_weights_that_are_almost_ternary_are_reported(save: Callable[..., Path]) -> None:
+    weight = trits(64, 64).float()
+    stray = weight.clone()
+    stray[0, 5] = 3
+    path = save({"ternary": weight, "stray": stray, "dense": torch.randn(64, 64), "bias": stray[0].clone()})
+    report = ternzip.compress(path)
+    assert report.almost_ternary == {
+        "stray": "4,095 of 4,096 elements take three values; 1 does not, the first at index 5"
+    }
+
+
 def test_streams(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     packed, plain = io.BytesIO(), io.BytesIO()
     ternzip.compress(io.BytesIO(path.read_bytes()), packed)

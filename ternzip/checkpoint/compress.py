@@ -14,6 +14,7 @@ from ternzip._core.streams import ByteStream, write_all
 from ternzip.checkpoint.base import Checkpoint, Source, named
 from ternzip.checkpoint.load import as_checkpoint
 from ternzip.checkpoint.targets import check_target, default_target
+from ternzip.container.almost_ternary import AlmostTernary
 from ternzip.container.describe import FileInfo, describe_file
 from ternzip.container.progress import Progress
 from ternzip.container.reader import Reader
@@ -41,6 +42,7 @@ class CompressReport:
         target: the file's name.
         file: what the .tnz file holds and what each tensor costs.
         not_stored: what the checkpoint holds and the file does not, a few words each.
+        almost_ternary: weights that are not ternary although nearly all of their elements are, and why, in words.
         latent: names that may be latent full-precision weights of a prepared model, stored as they are.
         ternarized: what was ternarized, if that was asked for.
         rounded: what was rounded, if that was asked for.
@@ -52,6 +54,7 @@ class CompressReport:
     target: str
     file: FileInfo
     not_stored: list[str] = field(default_factory=list)
+    almost_ternary: dict[str, str] = field(default_factory=dict)
     latent: list[str] = field(default_factory=list)
     ternarized: PostTrainingTernarization | None = None
     rounded: Rounding | None = None
@@ -118,7 +121,8 @@ def compress(
         converted = checkpoint
         for conversion in (ternarized, rounded):
             converted = converted if conversion is None else conversion.applied_to(converted)
-        info = _write(converted, place, options, overwrite, progress)
+        almost: dict[str, str] = {}
+        info = _write(converted, place, options, overwrite, progress, almost)
     return CompressReport(
         source=checkpoint.name,
         source_bytes=checkpoint.file_bytes,
@@ -126,6 +130,7 @@ def compress(
         target=named(place),
         file=info,
         not_stored=list(checkpoint.not_stored),
+        almost_ternary=almost,
         latent=checkpoint.latent if ternarize is None else [],
         ternarized=ternarized,
         rounded=rounded,
@@ -170,7 +175,13 @@ def _write(
     options: Options,
     overwrite: bool,
     progress: Progress | None,
+    almost: dict[str, str],
 ) -> FileInfo:
+    """Writes the file; `almost` gets why weights that look ternary are not."""
+
+    def notice(name: str, found: AlmostTernary) -> None:
+        almost[name] = found.message
+
     def write(stream: IO[bytes]) -> None:
         try:
             write_container(
@@ -179,6 +190,7 @@ def _write(
                 options=options,
                 metadata=checkpoint.metadata,
                 progress=_in_source_bytes(progress, checkpoint.sizes),
+                on_almost_ternary=notice,
             )
         except TernzipError as error:
             if str(error).startswith(("tensor ", "metadata ")):  # what the format cannot hold

@@ -32,6 +32,7 @@ from ternzip.codecs.ternary import (
     trits_of,
     zero_signs_of,
 )
+from ternzip.container.almost_ternary import AlmostTernary, almost_ternary
 from ternzip.container.index import encode_directory
 from ternzip.container.layout import (
     PREAMBLE,
@@ -88,17 +89,21 @@ def write_container(
     options: Options | None = None,
     metadata: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    on_almost_ternary: Callable[[str, AlmostTernary], None] | None = None,
 ) -> list[Entry]:
     """Writes a whole file to `stream`, which must be seekable and empty; returns the index entries.
 
     `tensors` is consumed one by one, so memory stays near the largest tensor. What it gives must not change before
-    this function returns. Raises TernzipError for whatever the format cannot hold (container/limits.py) and for a
-    name that comes twice; ValueError for unknown options.
+    this function returns. `on_almost_ternary` is told of weights that are not ternary although nearly all of their
+    elements are (container/almost_ternary.py).
+
+    Raises TernzipError for whatever the format cannot hold (container/limits.py) and for a name that comes twice;
+    ValueError for unknown options.
     """
     options = options or Options()
     codecs.candidates(options.codec, options.effort)  # an unknown name fails before anything is written
     with Workers(options.threads) as workers:
-        writer = _Writer(stream, options, workers, progress)
+        writer = _Writer(stream, options, workers, progress, on_almost_ternary)
         for name, tensor in tensors:
             writer.add(name, tensor)
         return writer.close(_checked_metadata(metadata or {}))
@@ -117,12 +122,18 @@ def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
 class _Writer:
     def __init__(
-        self, stream: IO[bytes], options: Options, workers: Workers, progress: Progress | None
+        self,
+        stream: IO[bytes],
+        options: Options,
+        workers: Workers,
+        progress: Progress | None,
+        on_almost_ternary: Callable[[str, AlmostTernary], None] | None,
     ) -> None:
         self._stream = stream
         self._options = options
         self._workers = workers
         self._progress = progress
+        self._on_almost_ternary = on_almost_ternary
         self._entries: dict[str, Entry] = {}
         self._parameters = bytearray()
         self._records: list[Record] = []
@@ -159,6 +170,8 @@ class _Writer:
         entry = Entry(name, Storage.SOLID, tensor.dtype, tensor.shape, tensor.size)
         self._entries[name] = entry
         found = detect(tensor, self._workers.threads)
+        if found is None:
+            self._notice(name, tensor)
         if found is not None and _worth_a_codec(entry, found):
             entry.storage = Storage.TERNARY
             if self._options.merge_zeros and found.negative_zeros:
@@ -169,6 +182,12 @@ class _Writer:
         else:
             entry.storage = Storage.PLANES
             self._queue(_planes_job(entry, tensor, self._workers))
+
+    def _notice(self, name: str, tensor: RawTensor) -> None:
+        if self._on_almost_ternary is not None and len(tensor.shape) >= 2:
+            almost = almost_ternary(tensor)
+            if almost is not None:
+                self._on_almost_ternary(name, almost)
 
     def close(self, metadata: dict[str, str]) -> list[Entry]:
         if self._block.members:
