@@ -105,6 +105,7 @@ def test_train_eval_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ternzip_command("eval", out / "last.tnz", "--arch", "fc3", "--dataset", "digits", "--json")
     )
     assert found["images"] == 360
+    assert found["schema"] == 1
     last = json.loads((out / "result.json").read_text())["last"]
     assert found["accuracy"] == pytest.approx(last["accuracy"])
     assert f"{found['correct']} of 360 images right" in ternzip_command("eval", out / "last.ckpt")

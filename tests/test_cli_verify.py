@@ -11,7 +11,6 @@ from cli_run import Run, a_model, fails, misused
 from samples import trits
 
 import ternzip
-from ternzip.cli import files
 
 
 def test_inspect(run: Run, tnz: Path) -> None:
@@ -96,6 +95,23 @@ def test_compress_as_json(run: Run, model: dict[str, torch.Tensor]) -> None:
         "1 entry that is no tensor (epoch)",
         "the key 'state_dict' around the tensors",
     ]
+
+
+def test_weights_that_are_almost_ternary_are_named(run: Run, folder: Path) -> None:
+    weight = trits(64, 64).float()
+    weight[1, 2] = 0.3
+    torch.save({f"w{i}": weight + 0 for i in range(7)}, "stray.pt")
+    result = run("compress", "stray.pt", "--json")
+    why = "4,095 of 4,096 elements take three values; 1 does not, the first at index 66"
+    assert result.json()["almost_ternary"] == {f"w{i}": why for i in range(7)}
+    notes = result.err.splitlines()
+    assert notes[:5] == [f"ternzip: note: w{i}: not stored as ternary: {why}" for i in range(5)]
+    assert notes[5:] == ["ternzip: note: 2 more tensors not stored as ternary, though nearly so"]
+
+
+def test_a_file_that_is_no_smaller_is_not_called_smaller(run: Run, folder: Path) -> None:
+    torch.save({"w": torch.ones(3)}, "small.pt")
+    assert "bytes, no smaller than its tensors); no ternary weights" in run("compress", "small.pt").text
 
 
 def test_verify_as_json(run: Run, model: dict[str, torch.Tensor], tnz: Path) -> None:
@@ -209,20 +225,13 @@ def test_stdin_cannot_be_both(run: Run, tnz: Path) -> None:
 def test_a_limit_of_memory(run: Run, tnz: Path, command: str) -> None:
     size = sum(tensor.nbytes for name, tensor in a_model().items() if name != "tied")
     words = f"at most {size - 1:,} bytes in memory"
-    fails(run(command, tnz, "--max-size", size - 1), words, f"found {size:,}")
+    result = run(command, tnz, "--max-size", size - 1)
+    fails(result, words, f"found {size:,}")
+    assert "max_bytes" not in result.err  # what a person typed is called --max-size
     assert run(command, tnz, "--max-size", f"{size}B").status == 0
-    for text in ("many", "2XB", "-1", "1e3"):
-        misused(run(command, tnz, "--max-size", text), "--max-size", "expected a size such as 2GB or 512MiB")
-
-
-def test_sizes() -> None:
-    sizes = {
-        "1000": 1000,
-        "2GB": 2 * 10**9,
-        "2g": 2 * 10**9,
-        "1.5 KiB": 1536,
-        "3TB": 3 * 10**12,
-        "512MiB": 1 << 29,
-    }
-    for text, size in sizes.items():
-        assert files._size(text) == size
+    for text in ("many", "2XB", "-1", "1e3", "0"):
+        misused(
+            run(command, tnz, "--max-size", text),
+            "--max-size",
+            "expected a" if text != "0" else "at least 1 byte",
+        )

@@ -80,6 +80,16 @@ def test_at_eighty_columns(
     assert table[first + 1].split()[:2] == ["-0.125", "+0.125"]
 
 
+def test_notes_break_between_words(
+    info: FileInfo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = printed(info, 60, monkeypatch, capsys)
+    notes = lines[lines.index("") + 1 :]
+    assert max(map(len, notes)) <= 60
+    whole = printed(info, None, monkeypatch, capsys)
+    assert " ".join(notes) == " ".join(whole[whole.index("") + 1 :])
+
+
 def test_pipes_get_one_line_for_each_tensor(
     info: FileInfo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

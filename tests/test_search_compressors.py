@@ -249,7 +249,15 @@ def test_dense_bytes_count_ties_once() -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("200KB", 200_000), ("96 KiB", 98_304), ("1.5mb", 1_500_000), ("17", 17), (5, 5), ("2k", 2000)],
+    [
+        ("200KB", 200_000),
+        ("96 KiB", 98_304),
+        ("1.5mb", 1_500_000),
+        ("17", 17),
+        (5, 5),
+        ("2k", 2000),
+        ("3TB", 3 * 10**12),
+    ],
 )
 def test_sizes_are_read(text: str | int, size: int) -> None:
     assert parse_size(text) == size

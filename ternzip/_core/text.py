@@ -1,9 +1,27 @@
-"""Words that errors and reports share."""
+"""Words that errors and reports share, and sizes that people type."""
 
 from __future__ import annotations
+
+import re
+
+from ternzip._core.errors import TernzipError
+
+_PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_PREFIXES |= {"KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
 
 
 def listed(names: list[str], most: int = 3) -> str:
     """The first names, and how many follow."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes, at least 1, of "2GB", "96 KiB", "1.5m" or a number; TernzipError for anything else."""
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?I?)B?\s*", str(text).upper())
+    if found is None or found[2] not in _PREFIXES:
+        raise TernzipError(f"size: expected a number of bytes such as 2GB or 96KiB, found {text!r}")
+    size = int(float(found[1]) * _PREFIXES[found[2]])
+    if size < 1:
+        raise TernzipError(f"size: expected at least 1 byte, found {text!r}")
+    return size

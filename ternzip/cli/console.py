@@ -22,8 +22,8 @@ def told(error: BaseException) -> str:
     """What the person is told of an error: one line, with the option that helps where there is one."""
     if isinstance(error, DestinationExists):
         return one_line(f"{error}; it is only replaced with --force")
-    if isinstance(error, OSError) and error.filename:
-        return one_line(f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and error.strerror:
+        return one_line(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     return one_line(str(error) or type(error).__name__)
 
 

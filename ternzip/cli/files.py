@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from contextlib import closing
 from enum import Enum
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import parse_size
 from ternzip.cli.app import app
 from ternzip.cli.console import plural, progress_bar, say
 from ternzip.cli.reports import (
@@ -67,16 +67,11 @@ def _finite(value: float | None) -> float | None:
     return value
 
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_UNITS |= {"KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
-
-
 def _size(text: str) -> int:
-    """Bytes of "2GB", "512 MiB" or "1000"."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?\s*", text.upper())
-    if found is None or found[2] not in _UNITS:
-        raise typer.BadParameter(f"expected a size such as 2GB or 512MiB, found {text!r}")
-    return int(float(found[1]) * _UNITS[found[2]])
+    try:
+        return parse_size(text)
+    except TernzipError as error:
+        raise typer.BadParameter(str(error).removeprefix("size: ")) from None
 
 
 Threads = Annotated[
@@ -267,11 +262,8 @@ def inspect(
     """Show what a .tnz file holds and what it costs, without decoding it."""
     from ternzip.container.describe import describe_file
 
-    with failure_json(as_json, {"file": src}), _open_tnz(src) as reader:
-        if max_size is not None and reader.decoded_bytes > max_size:
-            raise TernzipError(
-                f"{src}: expected tensors of at most {max_size:,} bytes in memory, found {reader.decoded_bytes:,}"
-            )
+    with failure_json(as_json, {"file": src}), _open_tnz(src, max_size) as reader:
+        reader.check_limit()
         info = describe_file(reader)
     if as_json:
         print_json({"tensors": tensors_json(info), "total": total_json(info), "metadata": info.metadata})

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of everything --json prints; a change that a script could notice raises it."""
 
+_MOST_ALMOST_TERNARY = 5  # lines; JSON has them all
+
 
 def tell(message: str, *, to_stderr: bool = False) -> None:
     """Results go to stdout, unless the data does."""
@@ -30,6 +32,7 @@ def tell(message: str, *, to_stderr: bool = False) -> None:
 
 
 def print_json(value: Mapping[str, Any], *, to_stderr: bool = False) -> None:
+    """One JSON object with the version of its schema, indented."""
     text = json.dumps({"schema": SCHEMA, **value}, indent=2, allow_nan=False)
     print(text, file=sys.stderr if to_stderr else sys.stdout)
 
@@ -61,16 +64,23 @@ def report_compressed(report: CompressReport, merge_zeros: bool) -> None:
             "For ternary ones, load them into the prepared model, call ternzip.convert(model) and save "
             "its state_dict; or add --ternarize --delta DELTA."
         )
+    for name, why in list(report.almost_ternary.items())[:_MOST_ALMOST_TERNARY]:
+        say(f"ternzip: note: {name}: not stored as ternary: {why}")
+    more = len(report.almost_ternary) - _MOST_ALMOST_TERNARY
+    if more > 0:
+        say(f"ternzip: note: {plural(more, 'more tensor')} not stored as ternary, though nearly so")
     if report.not_stored:
         say(f"ternzip: note: {report.source}: not stored: {'; '.join(report.not_stored)}")
 
 
 def report_not_compared(report: VerifyReport) -> None:
+    """What the checkpoint holds and a .tnz file cannot: a line."""
     if report.not_compared:
         say(f"ternzip: note: {report.against}: not compared: {'; '.join(report.not_compared)}")
 
 
 def report_ternarization(done: PostTrainingTernarization) -> None:
+    """What was made ternary and how, and what was left as found."""
     how = "0.7 x mean |w| of each tensor" if done.delta is None else f"Delta = {done.delta:g}"
     levels = "-+ mean |w| of the kept weights" if done.scaled else "-1 and +1"
     say(
@@ -83,6 +93,7 @@ def report_ternarization(done: PostTrainingTernarization) -> None:
 
 
 def report_rounding(done: Rounding) -> None:
+    """What was rounded, and by how much."""
     say(
         f"ternzip: rounded {plural(len(done.changed), 'tensor')} ({done.elements:,} elements) to "
         f"{str(done.dtype).removeprefix('torch.')}, absolute error at most {done.largest:.2g}: "
@@ -91,10 +102,10 @@ def report_rounding(done: Rounding) -> None:
 
 
 def summary(src: str, dst: str, report: CompressReport) -> str:
+    """One line of the result: sizes, and what the ternary weights cost."""
     info = report.file
-    line = (
-        f"{src} ({report.source_bytes:,} bytes) -> {dst} ({info.bytes:,} bytes, {report.ratio:.1f} x smaller)"
-    )
+    gain = f"{report.ratio:.1f} x smaller" if report.ratio > 1 else "no smaller than its tensors"
+    line = f"{src} ({report.source_bytes:,} bytes) -> {dst} ({info.bytes:,} bytes, {gain})"
     if not info.counts.total:
         return line + "; no ternary weights"
     return line + (
@@ -105,6 +116,7 @@ def summary(src: str, dst: str, report: CompressReport) -> str:
 
 
 def compress_json(src: str, dst: str, report: CompressReport) -> dict[str, Any]:
+    """What `compress --json` prints of one source."""
     return {
         "source": src,
         "source_bytes": report.source_bytes,
@@ -112,10 +124,12 @@ def compress_json(src: str, dst: str, report: CompressReport) -> dict[str, Any]:
         "file": dst,
         **total_json(report.file),
         "not_stored": report.not_stored,
+        "almost_ternary": report.almost_ternary,
     }
 
 
 def verify_json(src: str, against: str | None, report: VerifyReport) -> dict[str, Any]:
+    """What `verify --json` prints."""
     return {
         "file": src,
         "tensors": report.tensors,
@@ -127,6 +141,7 @@ def verify_json(src: str, against: str | None, report: VerifyReport) -> dict[str
 
 
 def tensors_json(info: FileInfo) -> list[dict[str, Any]]:
+    """The tensors of `inspect --json`; what only ternary ones have is left out of the others."""
     rows = []
     for tensor in info.tensors:
         row: dict[str, Any] = {
@@ -155,6 +170,7 @@ def tensors_json(info: FileInfo) -> list[dict[str, Any]]:
 
 
 def total_json(info: FileInfo) -> dict[str, Any]:
+    """The totals of `inspect --json` and `compress --json`: bytes, symbols, bits per symbol."""
     weights = info.counts.total
     return {
         "bytes": info.bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,21 +31,28 @@ def print_file(name: str, info: FileInfo) -> None:
     for row in rows:
         lines += layout.lines(*row)
     lines += [layout.rule, *layout.lines(*total), ""]
-    lines.append(
-        f"{one_line(name)}: {info.bytes:,} bytes, of which header, framing and checksums {info.overhead:,}"
-    )
-    lines += [f"metadata: {one_line(key)}: {one_line(value)}" for key, value in info.metadata.items()]
+    notes = [
+        f"{one_line(name)}: {info.bytes:,} bytes, of which header, framing and checksums {info.overhead:,}",
+        *(f"metadata: {one_line(key)}: {one_line(value)}" for key, value in info.metadata.items()),
+    ]
     if info.counts.total:
-        lines.append(
+        notes.append(
             f"Totals of zeros, entropy and bits/symbol are over {info.counts.total:,} weights: tensors of two "
             "dimensions or more with two symbols or more. Entropy is order 0, with one distribution a tensor."
         )
     if any(_beats_entropy(tensor) for tensor in info.tensors):
-        lines.append(
+        notes.append(
             "Where bits/symbol is below the entropy that is no contradiction: order-0 entropy takes symbols as "
             "independent, and the context codec predicts each from its neighbours."
         )
+    for note in notes:
+        lines += [note] if width is None else _sentences(note, width)
     print("\n".join(lines))
+
+
+def _sentences(text: str, width: int) -> list[str]:
+    """Lines of whole words; a longer word (a path) is left to the terminal, where it can still be copied."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 _Group = tuple[tuple[int, int], ...]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -14,6 +13,7 @@ from ternzip._core.errors import TernzipError
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import say
 from ternzip.cli.recipe_options import recipe_options
+from ternzip.cli.reports import print_json
 from ternzip.training.extras import require
 from ternzip.training.options import flag, read_toml
 from ternzip.training.recipe import PRESETS, Recipe, preset
@@ -122,7 +122,7 @@ def evaluate(
     place = as_usage(evaluation.usable_device, device)
     score = evaluation.evaluate(file, recipe, device=place)
     if as_json:
-        print(json.dumps({**dataclasses.asdict(score), "accuracy": score.accuracy}))
+        print_json({**dataclasses.asdict(score), "accuracy": score.accuracy})
     else:
         print(f"{file}: {score.correct:,} of {score.images:,} images right: accuracy {score.accuracy:.2%}")
 

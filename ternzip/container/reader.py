@@ -152,7 +152,7 @@ class Reader:
         self, offload: Offload | None, *, threads: int | None = None, progress: Progress | None = None
     ) -> Iterator[tuple[str, RawTensor | Tie | Offloaded]]:
         """As `read_all`, decoding with `offload` what it takes."""
-        self._check(self.decoded_bytes, "expected tensors of")
+        self.check_limit()
         with Workers(threads) as workers:
             batches = Batches(workers)
             waiting: deque[tuple[Entry, Callable[[], RawTensor | Tie | Offloaded]]] = deque()
@@ -171,13 +171,17 @@ class Reader:
         """Bytes of all tensors in memory, tied ones counted once."""
         return sum(entry.nbytes for entry in self.entries.values() if entry.tied_to is None)
 
+    def check_limit(self) -> None:
+        """Raises TernzipError where all tensors take more than `max_bytes`, or the file is closed."""
+        self._check(self.decoded_bytes, "expected tensors of")
+
     def _check(self, nbytes: int, what: str) -> None:
         """Before anything is allocated: whether the file is open, and tensors of `nbytes` are within the limit."""
         if self._closed:
             raise TernzipError(f"{self.name}: cannot read: already closed")
         if self.max_bytes is not None and nbytes > self.max_bytes:
             raise TernzipError(
-                f"{self.name}: {what} at most {self.max_bytes:,} bytes in memory (max_bytes), found {nbytes:,}"
+                f"{self.name}: {what} at most {self.max_bytes:,} bytes in memory, found {nbytes:,}"
             )
 
     @staticmethod

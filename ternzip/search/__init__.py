@@ -4,10 +4,11 @@
 `ternzip.lowrank.load_compressed`.
 """
 
+from ternzip._core.text import parse_size
 from ternzip.search.report import draw, markdown, write_report
 from ternzip.search.result import Score, SearchResult, Visited
 from ternzip.search.run import search
-from ternzip.search.size import Coder, parse_size
+from ternzip.search.size import Coder
 
 __all__ = [
     "Coder",

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import parse_size
 from ternzip.search.compressors.base import Compressor
 from ternzip.search.compressors.methods import method
 from ternzip.search.compressors.rank import RankCompressor
@@ -20,7 +21,7 @@ from ternzip.search.objective import accuracy
 from ternzip.search.problem import Problem
 from ternzip.search.result import Score, SearchResult, Visited
 from ternzip.search.samples import SampleSource, gather, outputs_of, samples_of, split
-from ternzip.search.size import Coder, parse_size
+from ternzip.search.size import Coder
 
 if TYPE_CHECKING:
     from ternzip.search.study import OnTrial, SearchStudy

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ternzip._core.errors import TernzipError
 from ternzip.io.files import save
-
-_UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1000, "m": 1000**2, "mb": 1000**2, "kib": 1024, "mib": 1024**2}
 
 
 @dataclass(frozen=True)
@@ -61,18 +56,3 @@ def _entropy_bytes(tensor: Tensor) -> float:
     if tensor.is_floating_point():
         levels = 4.0 * len(torch.unique(magnitude.amax(1)))
     return min(plain, bits / 8 + levels)
-
-
-def parse_size(text: str | int) -> int:
-    """Bytes from "200KB", "96 KiB", "1.5MB" or a number. Raises TernzipError for anything else."""
-    if isinstance(text, int):
-        size = text
-    else:
-        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
-        unit = match and _UNITS.get(match[2].lower())
-        if match is None or unit is None:
-            raise TernzipError(f"size: expected a number of bytes such as 200KB or 96KiB, found {text!r}")
-        size = math.floor(float(match[1]) * unit)
-    if size < 1:
-        raise TernzipError(f"size: expected at least 1 byte, found {text!r}")
-    return size

@@ -81,7 +81,10 @@ class CollapseWatch:
             self._warn_once(f"layer {name}: all ternary weights are zero")
 
     def _give_up(self, reason: str) -> None:
-        message = f"training has collapsed: {reason}: start with a smaller Delta, or let it grow more slowly"
+        message = (
+            f"training has collapsed: {reason}: start with a smaller Delta, let it grow more slowly, or take the "
+            "quantizer twn, whose threshold follows each layer"
+        )
         if not self.carry_on:
             raise TernzipError(message)
         self._warn_once(message)
