@@ -27,12 +27,12 @@ struct Levels {
   Levels(Input& input, std::size_t n) : width(std::size_t{1} << input.byte() % 4), cols(input.below(300)) {
     const std::uint64_t mask = ~std::uint64_t{0} >> (64 - 8 * width);
     const std::size_t rows = cols == 0 ? 1 : n / cols + 1;
-    const bool lacking = input.byte() % 8 == 1;
+    const bool some_missing = input.byte() % 8 == 1;
     for (std::size_t row = 0; row < rows; ++row) {
       negative.push_back((row * 0x9E3779B97F4A7C15 | 1) & mask);
       positive.push_back(((row + 7) * 0xC2B2AE3D27D4EB4F | 2) & mask & ~std::uint64_t{1});
       if (positive[row] == 0) positive[row] = 2;
-      if (lacking && row % 4 == 3) (row % 8 == 3 ? negative : positive)[row] = 0;
+      if (some_missing && row % 4 == 3) (row % 8 == 3 ? negative : positive)[row] = 0;
     }
   }
   std::size_t row_of(std::size_t element) const { return cols == 0 ? 0 : element / cols; }
@@ -77,13 +77,13 @@ void compare(const Tensor& tensor, const Levels& levels, int device) {
   first = 0;
   for (std::size_t i = 0; i < tensor.sizes.size(); first += tensor.sizes[i++]) {
     std::int64_t counted[3] = {};
-    bool lacking = false;
+    bool level_missing = false;
     for (std::size_t k = first; k < first + tensor.sizes[i]; ++k) {
       const std::size_t row = levels.row_of(k);
       const std::uint64_t level = trits[k] < 0 ? levels.negative[row] : levels.positive[row];
-      lacking = lacking || (accepted[i] && trits[k] != 0 && level == 0);
+      level_missing = level_missing || (accepted[i] && trits[k] != 0 && level == 0);
     }
-    require((found[4 * i + 3] == 0) == (accepted[i] && !lacking), "both accept the same payloads");
+    require((found[4 * i + 3] == 0) == (accepted[i] && !level_missing), "both accept the same payloads");
     if (found[4 * i + 3] != 0) continue;
     for (std::size_t k = first; k < first + tensor.sizes[i]; ++k) {
       const std::size_t row = levels.row_of(k);

@@ -35,7 +35,7 @@ void check(Input& input) {
   }
 
   CheckedTritCounts counts;
-  std::size_t lacking = ElementWriter::kNoRow;
+  std::size_t missing_row = ElementWriter::kNoRow;
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t row = row_size == 0 ? 0 : (first + i) / row_size;
     const std::uint64_t level = trits[i] < 0 ? negative[row] : trits[i] > 0 ? positive[row] : 0;
@@ -47,15 +47,15 @@ void check(Input& input) {
       continue;
     }
     ++(trits[i] < 0 ? counts.negative : trits[i] > 0 ? counts.positive : counts.zero);
-    if (trits[i] != 0 && level == 0) lacking = std::min(lacking, row);
+    if (trits[i] != 0 && level == 0) missing_row = std::min(missing_row, row);
   }
   const CheckedTritCounts& found = writer.counts();
   require(found.negative == counts.negative && found.zero == counts.zero &&
               found.positive == counts.positive && found.invalid == counts.invalid,
           "values are counted as they are");
-  require(writer.missing_level_row() == lacking, "the first row that lacks a level is named");
-  if (lacking != ElementWriter::kNoRow) {
-    const bool no_negative = negative[lacking] == 0;
+  require(writer.missing_level_row() == missing_row, "the first row that lacks a level is named");
+  if (missing_row != ElementWriter::kNoRow) {
+    const bool no_negative = negative[missing_row] == 0;
     require(writer.missing_level_symbol() == (no_negative ? -1 : 1), "so is the symbol");
   }
 }
