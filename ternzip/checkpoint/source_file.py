@@ -63,6 +63,7 @@ class SourceFile:
             )
 
     def close(self) -> None:
+        """Closes the file, or lets go of the bytes."""
         self.stream.close()
 
     def _found(self) -> tuple[int, int]:

@@ -33,6 +33,7 @@ class VerifyReport:
 
     @property
     def equal(self) -> bool:
+        """Whether no difference was found, in what was compared."""
         return not self.differences
 
 

@@ -34,6 +34,7 @@ class Run:
 
     @property
     def width(self) -> int:
+        """Bytes of an element that get a plane each."""
         return self.dtype.plane_width
 
 

@@ -27,6 +27,7 @@ def check_floating(weights: Sequence[Tensor], *, one_device: bool = True) -> Non
 
 
 def check_countable(tensors: Sequence[Tensor]) -> None:
+    """Tensors are strided, of a dtype that has a sign, and on one device."""
     for i, t in enumerate(tensors):
         if t.dtype == torch.bool or t.is_complex() or t.is_quantized:
             raise TypeError(f"tensor {i} has dtype {t.dtype}; symbols are counted in floats and integers")
@@ -37,6 +38,7 @@ def check_countable(tensors: Sequence[Tensor]) -> None:
 
 
 def check_outputs(weights: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
+    """There is an output for each weight, of its shape and device, and of its dtype or int8."""
     if len(outs) != len(weights):
         raise ValueError(f"{len(outs)} outputs for {len(weights)} weights")
     for i, (w, out) in enumerate(zip(weights, outs, strict=True)):

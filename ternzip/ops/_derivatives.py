@@ -24,6 +24,7 @@ def remember(ctx: Any, t: Ternarizer, *tensors: Tensor) -> None:
 
 
 def recall(ctx: Any) -> tuple[Ternarizer, tuple[Tensor, ...]]:
+    """What `remember` kept: the ternarizer and the tensors."""
     lo, hi, neg, pos, *tensors = ctx.saved_tensors
     return Ternarizer(lo, hi, neg, pos, ctx.ste, ctx.bound), tuple(tensors)
 

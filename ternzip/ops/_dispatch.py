@@ -40,6 +40,7 @@ def _changed(tensors: Sequence[Tensor]) -> None:
 
 
 def ternarize(weights: Sequence[Tensor], t: Ternarizer) -> tuple[list[Tensor], Tensor]:
+    """Ternary tensors and their counts, (weights, 4) of int64, without a gradient."""
     if is_plain(weights):
         return _kernels.ternarize(weights, t)
     quantized, counts = _operators.ternarize_many(weights, *t)
@@ -49,6 +50,7 @@ def ternarize(weights: Sequence[Tensor], t: Ternarizer) -> tuple[list[Tensor], T
 def backward(
     grads: Sequence[Tensor], weights: Sequence[Tensor], t: Ternarizer, levels: bool
 ) -> tuple[list[Tensor], Tensor]:
+    """Gradients of the latent weights and, if `levels`, of the two levels of each weight, (weights, 2)."""
     if is_plain([*weights, *grads]):
         return _kernels.backward(grads, weights, t, levels)
     latent, pairs = _operators.ternarize_many_backward(grads, weights, *t, levels)
@@ -58,6 +60,7 @@ def backward(
 def ternarize_into_(
     weights: Sequence[Tensor], outs: Sequence[Tensor], t: Ternarizer, clip: float | None
 ) -> Tensor:
+    """Writes the ternary weights into `outs`, with `clip` after clipping the weights in place; returns the counts."""
     counts: Tensor
     if is_plain([*weights, *outs]):
         counts = _kernels.ternarize_into_(weights, outs, t, clip)
@@ -75,6 +78,7 @@ def ternarize_into_(
 def ste_backward_(
     grads: Sequence[Tensor], weights: Sequence[Tensor], outs: Sequence[Tensor], ste: str, bound: float
 ) -> None:
+    """Writes the latent gradients by the estimator `ste` into `outs`."""
     if is_plain([*grads, *weights, *outs]):
         _kernels.ste_backward_(grads, weights, outs, ste, bound)
         _changed(outs)
@@ -86,6 +90,7 @@ def ste_backward_(
 
 
 def clip_(weights: Sequence[Tensor], bound: float) -> None:
+    """Clips to [-bound, bound] in place."""
     if is_plain(weights):
         _kernels.clip_(weights, bound)
         _changed(weights)
@@ -96,6 +101,7 @@ def clip_(weights: Sequence[Tensor], bound: float) -> None:
 
 
 def count(tensors: Sequence[Tensor]) -> Tensor:
+    """Counts of symbols by sign, (tensors, 4) of int64."""
     if is_plain(tensors):
         return _kernels.count(tensors)
     if _sharded.is_sharded(tensors):

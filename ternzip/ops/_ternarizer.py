@@ -33,6 +33,7 @@ class Ternarizer(NamedTuple):
 
     @property
     def scalars(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(lo, hi, neg, pos)."""
         return self[:4]
 
     def at(self, index: int | Tensor) -> Ternarizer:
@@ -106,5 +107,6 @@ def estimator(ste: str, bound: float, device: torch.device) -> Ternarizer:
 
 
 def check_bound(bound: float) -> None:
+    """ValueError unless the bound is above zero."""
     if not bound > 0:
         raise ValueError(f"the bound must be positive, not {bound}")

@@ -28,6 +28,7 @@ class TernaryLayer:
 
     @property
     def quantizer(self) -> Quantizer:
+        """The ternarizer of this weight alone, with its own thresholds and levels."""
         found = parametrizations(self.module)[self.parameter][0]  # type: ignore[index]
         assert isinstance(found, Quantizer)
         return found

@@ -39,6 +39,7 @@ class Weight:
 
     @property
     def value(self) -> nn.Parameter:
+        """The weight itself, still a plain parameter."""
         found = self.module._parameters[self.parameter]
         assert found is not None
         return found

@@ -31,14 +31,17 @@ class Confirmation:
     def of(
         cls, theta: Sequence[float], expected: float, found: float, standard_error: float, delta: float
     ) -> Confirmation:
+        """What a measurement says of an expectation: it holds within `delta` and some standard errors."""
         held = found <= expected + delta + _STANDARD_ERRORS * standard_error
         return cls(tuple(theta), expected, found, standard_error, held)
 
     def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Confirmation:
+        """What to_dict made."""
         return cls(**{**value, "theta": tuple(value["theta"])})
 
 
@@ -69,10 +72,12 @@ class Certificate:
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Certificate:
+        """What to_dict made."""
         return cls(**{**value, "confirmation": Confirmation.from_dict(value["confirmation"])})
 
 

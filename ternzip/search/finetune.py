@@ -31,6 +31,7 @@ class Held(nn.Module):
         return value + (latent - latent.detach())
 
     def right_inverse(self, weight: Tensor) -> Tensor:
+        """What is assigned becomes the latent weight."""
         return weight
 
 

@@ -49,6 +49,7 @@ class CompressedNetwork:
     layers: dict[str, CompressedLayer]
 
     def metadata(self, extra: dict[str, str] | None = None) -> dict[str, str]:
+        """What the file says of its network, and `extra`."""
         return {METADATA_KEY: self.description.to_json(), **(extra or {})}
 
     def file(self, coder: Coder, extra: dict[str, str] | None = None) -> bytes:
@@ -115,6 +116,7 @@ class Network:
 
     @property
     def names(self) -> list[str]:
+        """Of the layers that may be compressed, in the order of theta."""
         return list(self.views)
 
     def layer(self, name: str, theta: float) -> CompressedLayer:

@@ -107,6 +107,7 @@ class Problem:
 
     @property
     def dimension(self) -> int:
+        """How many numbers make a theta: one a layer."""
         return len(self.names)
 
     def offsets(self, point: Sequence[float]) -> list[float]:

@@ -73,10 +73,12 @@ class SearchResult:
 
     @property
     def model(self) -> nn.Module:
+        """The compressed network, ready to run."""
         return self.network.model
 
     @property
     def bytes(self) -> int:
+        """Size of the file."""
         return len(self.data)
 
     def save(self, path: str | Path) -> None:

@@ -129,11 +129,13 @@ class SearchStudy:
 
     @property
     def certificate(self) -> Certificate | None:
+        """The last certificate, or None."""
         found = self.study.user_attrs.get(CERTIFICATE)
         return None if found is None else Certificate.from_dict(found)
 
     @property
     def confirmations(self) -> list[Confirmation]:
+        """What was measured again, oldest first."""
         return [Confirmation.from_dict(value) for value in self.study.user_attrs.get(CONFIRMATIONS, [])]
 
     def evaluations(self) -> list[tuple[int, tuple[float, ...], Evaluation]]:

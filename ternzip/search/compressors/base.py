@@ -52,6 +52,7 @@ class LayerView:
 
     @property
     def weight(self) -> Tensor:
+        """The layer's weight, without a gradient."""
         found = self.layer.weight
         assert isinstance(found, Tensor)
         return found.detach()
@@ -71,15 +72,18 @@ class LayerView:
 
     @property
     def largest_rank(self) -> int:
+        """The largest rank whose two factors hold no more numbers than the matrix."""
         rows, columns = self.matrix.shape
         return rows * columns // (rows + columns)
 
     def as_matrix(self, weight: Tensor) -> Tensor:
+        """Another weight of the same shape as a matrix, in the way of `matrix`."""
         if isinstance(self.layer, FACTORED_TYPES):
             return as_matrix(self.layer, weight)
         return weight.flatten(1)
 
     def weighting(self, name: str) -> Weighting:
+        """The weighting of that name by the layer's statistics."""
         return weighting(name, self.statistics)
 
     @cached_property

@@ -50,9 +50,11 @@ class Plain:
     """As it is."""
 
     def encode(self, latent: Tensor) -> Encoded:
+        """See Encoding."""
         return Encoded(latent, latent)
 
     def sparser(self, latent: Tensor, share: float) -> Plain:
+        """See Encoding."""
         return self  # whoever stores values as they are wants them all
 
 
@@ -67,6 +69,7 @@ class Half:
     mask: Tensor | None = field(default=None, compare=False)
 
     def encode(self, latent: Tensor) -> Encoded:
+        """See Encoding."""
         latent = latent if self.mask is None else latent * self.mask
         half = latent.half()
         value = half.to(latent.dtype)
@@ -76,6 +79,7 @@ class Half:
         return Encoded(half, value)
 
     def sparser(self, latent: Tensor, share: float) -> Half:
+        """See Encoding."""
         return Half(_sparser_mask(latent, self.mask, share))
 
 
@@ -101,6 +105,7 @@ class Codes:
             raise TernzipError(f"bits of codes: expected 2 to 8, found {self.bits}")
 
     def encode(self, latent: Tensor) -> Encoded:
+        """See Encoding."""
         values = latent.float() if self.mask is None else latent.float() * self.mask
         others = [dim for dim in range(values.dim()) if dim != self.axis]
         largest = values.abs().amax(others, keepdim=True) if others else values.abs()
@@ -121,6 +126,7 @@ class Codes:
         return Encoded(codes.to(torch.int8), value, best_scale)
 
     def sparser(self, latent: Tensor, share: float) -> Codes:
+        """See Encoding."""
         return replace(self, mask=_sparser_mask(latent, self.mask, share))
 
 
@@ -149,12 +155,14 @@ class TernaryLevels:
     per_row: bool = False
 
     def encode(self, latent: Tensor) -> Encoded:
+        """See Encoding."""
         magnitude = latent.abs()
         threshold = min(self.threshold, float(magnitude.max()) * (1 - 1e-6))
         dims = list(range(1 if self.per_row else 0, latent.dim()))
         return _with_mean_levels(latent, magnitude > threshold, dims)
 
     def sparser(self, latent: Tensor, share: float) -> TernaryLevels:
+        """See Encoding."""
         magnitude = latent.abs()
         bound = _quantile(magnitude[magnitude > self.threshold], share)
         return replace(self, threshold=max(self.threshold, bound)) if share else self
@@ -171,12 +179,14 @@ class RowTernary:
     share: float
 
     def encode(self, latent: Tensor) -> Encoded:
+        """See Encoding."""
         dims = list(range(1, latent.dim()))
         magnitude = latent.abs()
         kept = magnitude > self.share * magnitude.mean(dims, keepdim=True)
         return _with_mean_levels(latent, kept, dims)
 
     def sparser(self, latent: Tensor, share: float) -> RowTernary:
+        """See Encoding."""
         relative = latent.abs() / latent.abs().mean(list(range(1, latent.dim())), keepdim=True).clamp_min(
             1e-30
         )

@@ -43,6 +43,7 @@ class Frontier:
     )
 
     def describe(self) -> str:
+        """See Compressor."""
         return f"frontier({'; '.join(c.describe() for c in self.compressors)}; {self.grid})"
 
     def points(self, view: LayerView) -> list[Point]:
@@ -62,6 +63,7 @@ class Frontier:
         return self._known[view]
 
     def compress(self, view: LayerView, theta: float) -> CompressedLayer:
+        """See Compressor."""
         points = self.points(view)
         sizes = [math.log(point.bytes) for point in points]
         wanted = sizes[0] + theta * (sizes[-1] - sizes[0])

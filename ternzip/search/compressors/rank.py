@@ -40,10 +40,12 @@ class RankCompressor:
     spread: float = 0.6  # a last layer of ten outputs stays whole where the large ones keep few components
 
     def describe(self) -> str:
+        """See Compressor."""
         form = "ternary" if self.ternary else f"{self.bits} bits"
         return f"rank({self.weighting}, {form}{', upper' if self.upper else ''})"
 
     def compress(self, view: LayerView, theta: float) -> CompressedLayer:
+        """See Compressor."""
         if not view.factored or theta > DENSE_FROM:
             return kept_whole(view, encoding_of(self.bits), f"whole, {self.bits} bits")
         rank = view.largest_rank ** (theta / DENSE_FROM)

@@ -24,9 +24,11 @@ class TernaryCompressor:
     spread: float = 0.3
 
     def describe(self) -> str:
+        """See Compressor."""
         return f"ternary(per_row={self.per_row}, {self.lowest:g} to {self.highest:g})"
 
     def compress(self, view: LayerView, theta: float) -> CompressedLayer:
+        """See Compressor."""
         share = self.highest * (self.lowest / self.highest) ** theta
         threshold = share * float(view.weight.abs().mean())
         label = f"ternary, threshold {share:.3f} of the mean" + (", levels a row" if self.per_row else "")
@@ -43,9 +45,11 @@ class PruneCompressor:
     spread: float = 0.4
 
     def describe(self) -> str:
+        """See Compressor."""
         return f"prune({self.bits} bits, from {self.least:g})"
 
     def compress(self, view: LayerView, theta: float) -> CompressedLayer:
+        """See Compressor."""
         share = self.least ** (1 - theta)
         magnitude = view.weight.abs().flatten()
         kept = max(1, math.ceil(share * magnitude.numel()))
@@ -65,9 +69,11 @@ class BitsCompressor:
     spread: float = 0.5
 
     def describe(self) -> str:
+        """See Compressor."""
         return f"bits{BITS}"
 
     def compress(self, view: LayerView, theta: float) -> CompressedLayer:
+        """See Compressor."""
         bits = BITS[min(int(theta * len(BITS)), len(BITS) - 1)]
         return kept_whole(view, encoding_of(bits), f"{bits} bits")
 

@@ -55,6 +55,7 @@ class Surrogate:
 
     @property
     def dimension(self) -> int:
+        """How many numbers make a theta."""
         return self.theta.shape[1]
 
     def posterior(self, theta: Tensor) -> tuple[Tensor, Tensor]:
