@@ -245,6 +245,7 @@ def test_entropy_is_near_the_real_size(name: str, theta: float) -> None:
 def test_dense_bytes_count_ties_once() -> None:
     shared = torch.zeros(10)
     assert dense_bytes({"a": shared, "b": shared, "c": torch.zeros(3, dtype=torch.float64)}) == 64
+    assert dense_bytes({"a": shared, "head": shared[:2]}) == 48
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,9 @@ class Coder:
 
 def dense_bytes(tensors: Mapping[str, Tensor]) -> int:
     """Bytes of the elements as they are: a float32 file without its header. Tensors tied together count once."""
-    seen: dict[int, int] = {}
-    for tensor in tensors.values():
-        seen[tensor.data_ptr() or id(tensor)] = tensor.numel() * tensor.element_size()
-    return sum(seen.values())
+    # Views that merely begin at the same place are stored apart.
+    seen = {(t.data_ptr(), t.nbytes) for t in tensors.values()}
+    return sum(nbytes for _, nbytes in seen)
 
 
 def entropy_bytes(tensors: Mapping[str, Tensor]) -> float:
