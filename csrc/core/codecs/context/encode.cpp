@@ -47,7 +47,8 @@ struct Chunk {
   template <class Code>
   std::vector<std::uint8_t> encode(std::uint8_t recipe, const Code& code) const {
     BinaryRansEncoder coder;
-    coder.reserve(geometry().size() + geometry().size() / 2);
+    // Room for all it may be given: while a model holds the coder, nothing is allocated that could fail.
+    coder.reserve(living.most_bits() + 2 * geometry().size());
     code(coder);
     std::vector<std::uint8_t> payload{recipe};
     coder.finish(payload);

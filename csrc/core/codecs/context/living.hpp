@@ -42,6 +42,9 @@ class Living {
     return {tensor.negative, std::max<std::uint64_t>(zeros, 1), tensor.positive};
   }
 
+  // As many bits as `code` takes at most.
+  std::size_t most_bits() const noexcept { return 1 + whole_.rows + whole_.cols; }
+
   // Names the dead, in a decoder those that its payload names.
   template <class Coder>
   void code(Coder& coder) {
