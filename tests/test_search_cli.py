@@ -88,3 +88,15 @@ def test_bad_input(
         run(*arguments)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("*.tnz"))
+
+
+def test_the_command_offers_what_the_library_has() -> None:
+    """The command line starts without torch, so it spells these names itself."""
+    from ternzip.cli.search import Engine, LossName, Method
+    from ternzip.search.compressors import METHODS
+    from ternzip.search.engine.sampler import ENGINES
+    from ternzip.search.objective import LOSSES
+
+    assert [entry.value for entry in Method] == list(METHODS)
+    assert [entry.value for entry in LossName] == list(LOSSES)
+    assert [entry.value for entry in Engine] == list(ENGINES)

@@ -248,6 +248,18 @@ def test_networks_that_are_refused() -> None:
         search(prepared, inputs)
 
 
+def test_views_of_one_memory_are_refused() -> None:
+    """What is written for one of them would be in the other, which has an encoding of its own."""
+    model = network()
+    square = torch.randn(8, 8)
+    model.register_buffer("square", square)
+    model.register_buffer("turned", square.t())
+    with pytest.raises(
+        TernzipError, match=r"^tensor turned: expected memory of its own, found some of square's$"
+    ):
+        Network(model, TernaryCompressor(), smallest=100)
+
+
 def test_without_the_extra_one_line_says_what_to_install() -> None:
     program = """
 import sys

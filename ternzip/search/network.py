@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
+from ternzip.io.tensors import overlapping
 from ternzip.lowrank.statistics import collect_statistics
 from ternzip.lowrank.stored import METADATA_KEY, Description
 from ternzip.search.compressors.base import (
@@ -77,7 +78,7 @@ class Network:
         labels: of the calibration inputs, for "fisher".
 
     Raises TernzipError for a model without a layer to compress, a pattern that matches none, a prepared
-    model, and weights that are not finite.
+    model, weights that are not finite, and tensors that share memory without being tied.
     """
 
     def __init__(
@@ -173,7 +174,9 @@ class Network:
                 if encoded is None:
                     # Tensors tied together stay one tensor, in the file as well.
                     key = value.data_ptr() or id(value)
-                    encoded = kept.setdefault(key, _encoding_of_others(value).encode(value))
+                    if key not in kept:
+                        kept[key] = _encoding_of_others(value).encode(value)
+                    encoded = kept[key]
                 value.copy_(encoded.value)
                 tensors[name] = encoded.stored
                 if encoded.scale is not None:
@@ -216,7 +219,10 @@ def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Mo
             raise TernzipError(
                 f"pattern {pattern!r} matches no layer: the layers are {', '.join(found) or 'none'}"
             )
-    for name, tensor in model.state_dict().items():
+    state = model.state_dict()
+    for name, other in overlapping(state):  # one of them could not change without the other
+        raise TernzipError(f"tensor {name}: expected memory of its own, found some of {other}'s")
+    for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise TernzipError(f"tensor {name}: expected finite values, found NaN or infinity")
     chosen: dict[str, nn.Module] = {
