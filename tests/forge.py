@@ -45,6 +45,7 @@ class Forge:
     tensors: list[Tensor] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
     metadata: list[tuple[bytes, bytes]] = field(default_factory=list)
+    codec_parameters: list[bytes] = field(default_factory=list)
     sizes: list[int] | None = None
     checksums: list[int] | None = None
     flags: int = 0
@@ -68,11 +69,13 @@ class Forge:
                 bytes([self.flags]),
                 varint(len(self.tensors) if self.tensor_count is None else self.tensor_count),
                 varint(len(self.metadata) if self.metadata_count is None else self.metadata_count),
+                varint(len(self.codec_parameters)),
                 bytes(tensor.storage for tensor in self.tensors),
                 bytes(tensor.dtype for tensor in own),
                 bytes(len(tensor.shape) for tensor in own),
                 *(varint(length) for tensor in own for length in tensor.shape),
                 *(varint(tensor.tied) for tensor in self.tensors if tensor.storage == TIED),
+                *(varint(len(string)) for string in self.codec_parameters),
                 *(varint(size) for size in sizes),
                 *(struct.pack("<I", crc) for crc in sums),
                 *(varint(length) for length in lengths),
@@ -86,7 +89,8 @@ class Forge:
     def to_bytes(self) -> bytes:
         """The file, its directory stored as it is."""
         table = self.table()
-        parameters = b"".join(tensor.parameters for tensor in self.tensors) + self.parameters_tail
+        own = b"".join(tensor.parameters for tensor in self.tensors)
+        parameters = b"".join(self.codec_parameters) + own + self.parameters_tail
         return seal(b"".join(self.records), parameters, b"\0" + varint(len(table)) + table) + self.tail
 
 

@@ -21,9 +21,13 @@ DIGITS = bytes([0 + 1 * 3 + 2 * 9 + 1 * 27 + 2 * 81, 2 + 0 * 3 + 1 * 9 + 1 * 27 
 
 STRANGERS = {
     "codec": (LEVELS_AND_COUNTS + b"\x63\0", [b"whatever"], "codec 99 is not known"),
-    "codec with parameters": (LEVELS_AND_COUNTS + b"\x63\3abc", [b"whatever"], "codec 99 is not known"),
-    "codec of signs": (SIGNS + b"\x63\1x", [DIGITS, b"whatever"], "codec 99 is not known"),
-    "parameters": (LEVELS_AND_COUNTS + b"\0\1x", [DIGITS], "packed: expected no parameters, found 1 bytes"),
+    "codec with parameters": (LEVELS_AND_COUNTS + b"\x63\1", [b"whatever"], "codec 99 is not known"),
+    "codec of signs": (SIGNS + b"\x63\1", [DIGITS, b"whatever"], "codec 99 is not known"),
+    "parameters": (
+        LEVELS_AND_COUNTS + b"\0\1",
+        [DIGITS],
+        "packed: expected no parameters, found 65535 bytes",
+    ),
 }
 
 
@@ -35,7 +39,8 @@ def file_with(kind: str) -> bytes:
         Tensor("tied", TIED, tied=1),
         Tensor("after", SOLID, U8, (3,)),
     ]
-    return Forge(tensors, [DIGITS, *records, b"\0\0\x03abc"]).to_bytes()
+    strings = [b"new" * 21_845] if parameters.endswith(b"\1") else []
+    return Forge(tensors, [DIGITS, *records, b"\0\0\x03abc"], codec_parameters=strings).to_bytes()
 
 
 @pytest.mark.parametrize("kind", STRANGERS)

@@ -213,9 +213,10 @@ def read_index(
 ) -> tuple[list[Entry], list[Record], dict[str, str]]:
     cursor = Cursor(table, "directory")
     require(cursor.integer(1) == 0, "directory", "unknown flags")
-    tensor_count, metadata_count = cursor.varint(), cursor.varint()
-    count = tensor_count + metadata_count
-    require(count <= 65536 + directory_size // 4, "directory", f"{count} tensors and metadata entries")
+    tensor_count, metadata_count, string_count = cursor.varint(), cursor.varint(), cursor.varint()
+    count = tensor_count + metadata_count + string_count
+    limit = 65536 + directory_size // 4
+    require(count <= limit, "directory", f"{count} tensors, metadata entries and codec parameters")
     storages = cursor.take(tensor_count)
     for number, storage in enumerate(storages):
         require(storage <= TERNARY, f"tensor {number}", f"unknown storage {storage}")
@@ -243,7 +244,10 @@ def read_index(
             entries.append(Entry(number, storage, TYPES[codes[number]], shapes[number]))
 
     # How many records there are depends on the signs of zeros, so the parameters come in between.
-    read_parameters(parameters, entries)
+    string_lengths = [cursor.varint() for _ in range(string_count)]
+    for length in string_lengths:
+        require(1 <= length <= 65535, "directory", f"codec parameters of {length} bytes")
+    read_parameters(parameters, string_lengths, entries)
     records = list(list_records(entries))
     for record in records:
         record.size = cursor.varint()
@@ -270,14 +274,18 @@ def utf8(text: bytes, place: str) -> str:
         refuse(place, "not UTF-8")
 
 
-def read_parameters(parameters: bytes, entries: Sequence[Entry]) -> None:
-    cursor = Cursor(parameters, "parameters")
+def read_parameters(parameters: bytes, string_lengths: Sequence[int], entries: Sequence[Entry]) -> None:
+    cursor = Cursor(parameters, "codec parameters")
+    strings = [cursor.take(length) for length in string_lengths]
+    require(len(set(strings)) == len(strings), cursor.place, "a string occurs twice")
+    used: list[int] = []  # the numbers in the order of their first use
     for entry in entries:
         if entry.storage == TERNARY:
             cursor.place = f"parameters of tensor {entry.number}"
-            entry.ternary = read_ternary(cursor, entry)
+            entry.ternary = read_ternary(cursor, entry, [b"", *strings], used)
     cursor.place = "parameters"
     cursor.finish()
+    require(len(used) == len(strings), "codec parameters", "a string is not used")
 
 
 # ---------------------------------------------------------------------------------- section 3: element types
@@ -494,7 +502,7 @@ class Ternary:
     sign_chunks: list[Chunk]
 
 
-def read_ternary(cursor: Cursor, entry: Entry) -> Ternary:
+def read_ternary(cursor: Cursor, entry: Entry, strings: Sequence[bytes], used: list[int]) -> Ternary:
     place, kind, n = cursor.place, entry.type, entry.count
     require(n >= 1, place, "a ternary tensor has no elements")
     require(kind.code < 12, place, f"a ternary tensor has the type {kind.name}")
@@ -531,7 +539,7 @@ def read_ternary(cursor: Cursor, entry: Entry) -> Ternary:
     zeros = n - negatives - positives
     require(zeros >= 0, place, f"{negatives} + {positives} symbols in {n} elements")
     counts = Counts(negatives, zeros, positives)
-    codec = read_codec(cursor) if len(counts.alphabet) >= 2 else None
+    codec = read_codec(cursor, strings, used) if len(counts.alphabet) >= 2 else None
 
     require(signs == 0 or kind.code <= 5, place, f"signs of zeros with the type {kind.name}")
     require(signs == 0 or zeros >= 1, place, "signs of zeros without a zero")
@@ -540,7 +548,7 @@ def read_ternary(cursor: Cursor, entry: Entry) -> Ternary:
         minus = cursor.varint()
         require(1 <= minus < zeros, place, f"{minus} zeros of {zeros} are -0.0")
         sign_counts = Counts(minus, 0, zeros - minus)
-        sign_codec = read_codec(cursor)
+        sign_codec = read_codec(cursor, strings, used)
     sign_chunks = cut_chunks((zeros,)) if signs == 2 else []
     chunks = cut_chunks(entry.shape)
     return Ternary(negative, positive, counts, codec, signs, sign_counts, sign_codec, chunks, sign_chunks)
@@ -552,11 +560,13 @@ def negate(level: int, kind: ElementType) -> int:
     return level ^ kind.sign_bit if kind.is_float else (2 * kind.sign_bit - level)
 
 
-def read_codec(cursor: Cursor) -> CodecUse:
-    code = cursor.integer(1)
-    length = cursor.varint()
-    require(length <= 255, cursor.place, f"codec parameters of {length} bytes")
-    return CodecUse(code, cursor.take(length))
+def read_codec(cursor: Cursor, strings: Sequence[bytes], used: list[int]) -> CodecUse:
+    code, number = cursor.integer(1), cursor.varint()
+    require(number < len(strings), cursor.place, f"codec parameters {number} of {len(strings) - 1}")
+    require(number <= len(used) + 1, cursor.place, f"codec parameters {number} used before {number - 1}")
+    if number > len(used):
+        used.append(number)
+    return CodecUse(code, strings[number])
 
 
 def cut_chunks(shape: tuple[int, ...]) -> list[Chunk]:

@@ -34,8 +34,8 @@ class TernaryCodec(Protocol):
     """Turns chunks of trits into bytes and back.
 
     `counts` are those of the whole tensor the chunk belongs to, known to both sides; at least two of the
-    three symbols occur in it. `parameters` are the codec's own bytes in the file, the same for all chunks
-    of a tensor.
+    three symbols occur in it. `parameters` are the codec's own bytes in the file, at most 65,535 of them, the same
+    for all chunks of a tensor, and for all tensors that share them; empty: none.
     """
 
     code: int
@@ -50,6 +50,43 @@ class TernaryCodec(Protocol):
     ) -> None:
         """Fills `out` or raises CorruptPayload. Any payload ends in bounded time and memory."""
         ...
+
+    def parameters_problem(self, parameters: bytes) -> str | None:
+        """Why this version cannot decode what was encoded with `parameters`; None if it can.
+
+        Asked when a tensor is read and not before: parameters of a later version spoil the tensors that use them,
+        and no others.
+        """
+        ...
+
+
+@runtime_checkable
+class ParameterChooser(TernaryCodec, Protocol):
+    """A codec that chooses its parameters for each tensor."""
+
+    def choose_parameters(
+        self, trits: Trits, geometry: Geometry, counts: SymbolCounts, shared: bytes
+    ) -> bytes:
+        """The parameters for a tensor: `shared`, none, or any others.
+
+        Args:
+            trits, geometry: the tensor's first chunk, as for `encode`; nearly always the whole tensor.
+            counts: those of the whole tensor.
+            shared: the parameters that the caller chose for the whole file; empty if none. They are stored once.
+
+        The same arguments give the same bytes, on every machine.
+        """
+        ...
+
+
+class WithoutParameters:
+    """What codecs have in common that take no parameters."""
+
+    name: str
+
+    def parameters_problem(self, parameters: bytes) -> str | None:
+        """See TernaryCodec."""
+        return f"{self.name}: expected no parameters, found {len(parameters)} bytes" if parameters else None
 
 
 class UnknownCodec:
@@ -66,20 +103,12 @@ class UnknownCodec:
     def decode(
         self, payload: memoryview, geometry: Geometry, counts: SymbolCounts, parameters: bytes, out: Trits
     ) -> None:
-        """Never asked for either: `reading_problem` comes first."""
+        """Never asked for either: `parameters_problem` comes first."""
         raise NotImplementedError(self.name)
 
-
-def reading_problem(codec: TernaryCodec, parameters: bytes) -> str | None:
-    """Why this version cannot decode what `codec` wrote with these parameters of its own; None if it can.
-
-    No codec has parameters yet. Those of a later version spoil the tensors that use them, and no others.
-    """
-    if isinstance(codec, UnknownCodec):
-        return f"codec {codec.code} is not known to this version of ternzip: upgrade to read the tensor"
-    if parameters:
-        return f"{codec.name}: expected no parameters, found {len(parameters)} bytes"
-    return None
+    def parameters_problem(self, parameters: bytes) -> str | None:
+        """There always is one."""
+        return f"codec {self.code} is not known to this version of ternzip: upgrade to read the tensor"
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ import numpy as np
 
 from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
-from ternzip.codecs.base import CorruptPayload, DecodeJob, Trits
+from ternzip.codecs.base import CorruptPayload, DecodeJob, Trits, WithoutParameters
 from ternzip.codecs.geometry import Geometry
 
 EFFORTS = (1, 2, 3)
@@ -17,7 +17,7 @@ EFFORTS = (1, 2, 3)
 DEFAULT_EFFORT = 2
 
 
-class ContextCodec:
+class ContextCodec(WithoutParameters):
     """`effort` is how much encoding may cost; every instance decodes all efforts."""
 
     code = 2

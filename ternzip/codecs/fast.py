@@ -6,12 +6,12 @@ import numpy as np
 
 from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
-from ternzip.codecs.base import CorruptPayload, Trits
+from ternzip.codecs.base import CorruptPayload, Trits, WithoutParameters
 from ternzip.codecs.elements import Elements, FillCounts
 from ternzip.codecs.geometry import Geometry
 
 
-class FastCodec:
+class FastCodec(WithoutParameters):
     """Quick to decode, straight into elements. docs/format-fast.md is its specification."""
 
     code = 3

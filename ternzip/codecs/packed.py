@@ -9,7 +9,7 @@ import numpy as np
 
 from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
-from ternzip.codecs.base import CorruptPayload, Trits
+from ternzip.codecs.base import CorruptPayload, Trits, WithoutParameters
 from ternzip.codecs.geometry import Geometry
 
 
@@ -19,7 +19,7 @@ def _pair(counts: SymbolCounts) -> tuple[int, int] | None:
     return (occurring[0], occurring[1]) if len(occurring) == 2 else None
 
 
-class PackedCodec:
+class PackedCodec(WithoutParameters):
     """The codec; docs/FORMAT.md, section 7.1."""
 
     code = 0

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ternzip._core.symbols import SymbolCounts
-from ternzip.codecs.base import CorruptPayload, Trits
+from ternzip.codecs.base import CorruptPayload, Trits, WithoutParameters
 from ternzip.codecs.geometry import Geometry
 
 PRECISION = 24
@@ -64,7 +64,7 @@ def _alphabet_of(counts: SymbolCounts) -> _Alphabet:
     return _alphabet((counts.negative, counts.zero, counts.positive))
 
 
-class StaticCodec:
+class StaticCodec(WithoutParameters):
     """The codec; docs/FORMAT.md, section 7.2."""
 
     code = 1

@@ -17,8 +17,9 @@ from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
 from ternzip._core.tensor import RawTensor
 from ternzip._core.varint import Cursor, encode_varint
-from ternzip.codecs.base import TernaryCodec, Trits, UnknownCodec, reading_problem
+from ternzip.codecs.base import TernaryCodec, Trits, UnknownCodec
 from ternzip.codecs.geometry import Geometry
+from ternzip.codecs.parameters import ParameterTable, StoredParameters
 
 Levels = NDArray[np.uint64]
 
@@ -148,7 +149,7 @@ class Coding:
     def problem(self) -> str | None:
         """Why this version cannot decode the tensor; None if it can."""
         uses = ((self.symbols, self.symbol_parameters), (self.zeros, self.zero_parameters))
-        problems = (reading_problem(codec, parameters) for codec, parameters in uses if codec is not None)
+        problems = (codec.parameters_problem(parameters) for codec, parameters in uses if codec is not None)
         return next((problem for problem in problems if problem), None)
 
 
@@ -166,8 +167,8 @@ def _level_bytes(levels: Levels, dtype: DType) -> bytes:
     return levels.astype(f"<u{dtype.itemsize}").tobytes()
 
 
-def encode_parameters(ternary: Ternary, coding: Coding) -> bytes:
-    """The parameters of one tensor; docs/FORMAT.md, "Ternary parameters"."""
+def encode_parameters(ternary: Ternary, coding: Coding, table: ParameterTable) -> bytes:
+    """The parameters of one tensor; docs/FORMAT.md, "Ternary parameters". Codec parameters go into `table`."""
     dtype = ternary.dtype
     flags = (_NEGATIVE if ternary.negative.any() else 0) | (_POSITIVE if ternary.positive.any() else 0)
     if flags & _NEGATIVE and np.array_equal(_negated(ternary.negative, dtype), ternary.positive):
@@ -190,16 +191,20 @@ def encode_parameters(ternary: Ternary, coding: Coding) -> bytes:
             out += encode_varint(count)
     if coding.symbols is not None:
         out.append(coding.symbols.code)
-        out += encode_varint(len(coding.symbol_parameters)) + coding.symbol_parameters
+        out += encode_varint(table.number(coding.symbol_parameters))
     if coding.zeros is not None:
         out += encode_varint(ternary.negative_zeros)
         out.append(coding.zeros.code)
-        out += encode_varint(len(coding.zero_parameters)) + coding.zero_parameters
+        out += encode_varint(table.number(coding.zero_parameters))
     return bytes(out)
 
 
 def decode_parameters(
-    cursor: Cursor, dtype: DType, shape: tuple[int, ...], codecs: dict[int, TernaryCodec]
+    cursor: Cursor,
+    dtype: DType,
+    shape: tuple[int, ...],
+    codecs: dict[int, TernaryCodec],
+    stored: StoredParameters,
 ) -> tuple[Ternary, Coding]:
     """Reads what encode_parameters wrote; every field is checked against the others."""
     geometry = Geometry.of_shape(shape)
@@ -243,14 +248,14 @@ def decode_parameters(
 
     coding = Coding()
     if occurring(counts) >= 2:
-        symbols, parameters = _read_codec(cursor, codecs)
+        symbols, parameters = _read_codec(cursor, codecs, stored)
         coding = Coding(symbols, parameters)
     n_negative_zeros = counts.zero if signs == _ALL_MINUS else 0
     if signs == _BOTH:
         n_negative_zeros = cursor.varint("count of negative zeros", counts.zero - 1)
         if not n_negative_zeros:
             raise cursor.fail("count of negative zeros: expected at least 1, found 0")
-        zeros, parameters = _read_codec(cursor, codecs)
+        zeros, parameters = _read_codec(cursor, codecs, stored)
         coding = replace(coding, zeros=zeros, zero_parameters=parameters)
     return Ternary(dtype, geometry, per_row, negative, positive, counts, n_negative_zeros), coding
 
@@ -273,8 +278,10 @@ def _read_levels(cursor: Cursor, rows: int, dtype: DType, *, negative: bool) -> 
     return levels
 
 
-def _read_codec(cursor: Cursor, codecs: dict[int, TernaryCodec]) -> tuple[TernaryCodec, bytes]:
+def _read_codec(
+    cursor: Cursor, codecs: dict[int, TernaryCodec], stored: StoredParameters
+) -> tuple[TernaryCodec, bytes]:
     code = cursor.byte("codec")
-    parameters = bytes(cursor.take(cursor.varint("length of codec parameters", 255), "codec parameters"))
+    parameters = stored.read(cursor)
     # Whether they can be decoded is asked when the tensor is: a stranger must not make its whole file unreadable.
     return codecs.get(code) or UnknownCodec(code), parameters

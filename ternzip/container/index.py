@@ -17,6 +17,7 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.varint import Cursor, encode_varint
 from ternzip.codecs import BY_CODE as CODECS
 from ternzip.codecs import CorruptPayload
+from ternzip.codecs.parameters import MAX_CODEC_PARAMETER_BYTES, StoredParameters
 from ternzip.codecs.ternary import decode_parameters
 from ternzip.codecs.zstd import compress_zstd, decompress_zstd
 from ternzip.container.layout import (
@@ -52,9 +53,16 @@ class Index:
 
 
 def encode_directory(
-    entries: Sequence[Entry], records: Sequence[Record], metadata: Mapping[str, str]
+    entries: Sequence[Entry],
+    records: Sequence[Record],
+    metadata: Mapping[str, str],
+    codec_parameters: Sequence[bytes] = (),
 ) -> bytes:
-    """The compressed directory; `records` are those of the whole file in file order."""
+    """The compressed directory.
+
+    `records` are those of the whole file in file order, `codec_parameters` the strings that stand at the head of the
+    parameters section.
+    """
     numbers = {entry.name: number for number, entry in enumerate(entries)}
     names = [entry.name.encode() for entry in entries]
     pairs = [text.encode() for pair in metadata.items() for text in pair]
@@ -63,11 +71,13 @@ def encode_directory(
             b"\0",  # flags, all reserved
             encode_varint(len(entries)),
             encode_varint(len(metadata)),
+            encode_varint(len(codec_parameters)),
             bytes(entry.storage for entry in entries),
             bytes(entry.dtype.code for entry in entries if entry.tied_to is None),
             bytes(len(entry.shape) for entry in entries if entry.tied_to is None),
             *(encode_varint(d) for entry in entries if entry.tied_to is None for d in entry.shape),
             *(encode_varint(numbers[entry.tied_to]) for entry in entries if entry.tied_to is not None),
+            *(encode_varint(len(string)) for string in codec_parameters),
             *(encode_varint(record.size) for record in records),
             *(struct.pack("<I", record.crc) for record in records),
             *(encode_varint(len(text)) for text in (*names, *pairs)),
@@ -76,12 +86,9 @@ def encode_directory(
         )
     )
     compressed = bytes([_ZSTD]) + encode_varint(len(table)) + compress_zstd(table, 19)
-    fits = len(table) <= most_table_bytes(len(compressed))
-    if (
-        fits
-        and len(entries) + len(metadata) <= most_entries(len(compressed))
-        and len(compressed) < len(table)
-    ):
+    listed = len(entries) + len(metadata) + len(codec_parameters)
+    fits = len(table) <= most_table_bytes(len(compressed)) and listed <= most_entries(len(compressed))
+    if fits and len(compressed) < len(table):
         return compressed
     return bytes([_STORED]) + encode_varint(len(table)) + table
 
@@ -110,16 +117,21 @@ def decode_index(parameters: memoryview, directory: memoryview, index_offset: in
         raise table.fail("flags: expected reserved bits of zero")
     count = table.varint("number of tensors", table.remaining)
     metadata_count = table.varint("number of metadata entries", table.remaining)
-    if count + metadata_count > most_entries(len(directory)):
+    string_count = table.varint("number of codec parameters", table.remaining)
+    listed = count + metadata_count + string_count
+    if listed > most_entries(len(directory)):
         raise table.fail(
-            f"expected at most {most_entries(len(directory))} tensors and metadata entries in a directory of "
-            f"{len(directory)} bytes, found {count + metadata_count}"
+            f"expected at most {most_entries(len(directory))} tensors, metadata entries and codec parameters in a "
+            f"directory of {len(directory)} bytes, found {listed}"
         )
     storages = bytes(table.take(count, "storage"))
     if storages and max(storages) > max(Storage):
         raise table.fail(f"storage: expected at most {int(max(Storage))}, found {max(storages)}")
     entries = _read_shapes(table, storages)
-    _read_parameters(Cursor(parameters, "parameters", index_offset), entries)
+    lengths = table.varints(string_count, "length of codec parameters", MAX_CODEC_PARAMETER_BYTES)
+    if 0 in lengths:
+        raise table.fail("length of codec parameters: expected at least 1, found 0")
+    _read_parameters(Cursor(parameters, "codec parameters", index_offset), lengths, entries)
 
     blocks: list[SolidBlock] = []
     _place_records(table, index_offset, entries, blocks)
@@ -172,15 +184,17 @@ def _read_shapes(table: Cursor, storages: bytes) -> list[Entry]:
     return entries
 
 
-def _read_parameters(cursor: Cursor, entries: list[Entry]) -> None:
+def _read_parameters(cursor: Cursor, lengths: list[int], entries: list[Entry]) -> None:
+    stored = StoredParameters([bytes(cursor.take(length, "string")) for length in lengths])
     for number, entry in enumerate(entries):
         if entry.storage is Storage.TERNARY:
             cursor.enter(f"parameters of tensor {number}")
             before = cursor.remaining
-            entry.ternary, entry.coding = decode_parameters(cursor, entry.dtype, entry.shape, CODECS)
+            entry.ternary, entry.coding = decode_parameters(cursor, entry.dtype, entry.shape, CODECS, stored)
             entry.parameters_size = before - cursor.remaining
     cursor.enter("parameters")
     cursor.end()
+    stored.check(cursor)
 
 
 def _place_records(table: Cursor, index_offset: int, entries: list[Entry], blocks: list[SolidBlock]) -> None:

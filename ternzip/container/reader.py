@@ -106,7 +106,8 @@ class Reader:
     def shares(self) -> dict[str, int]:
         """Each tensor's share of the payload in bytes: parameters and records, or its part of a solid block.
 
-        A solid block is shared out in proportion to raw sizes, in whole bytes that add up to the block.
+        A solid block is shared out in proportion to raw sizes, codec parameters evenly among the tensors that use
+        them; both in whole bytes that add up.
         """
         shares: dict[str, int] = {}
         for block in self.blocks:
@@ -118,7 +119,20 @@ class Reader:
         for entry in self.entries.values():
             own = entry.parameters_size + sum(record.stored for record in entry.records)
             shares.setdefault(entry.name, own)
+        for string, users in self._codec_parameter_users().items():
+            for number, name in enumerate(users, 1):
+                shares[name] += number * len(string) // len(users) - (number - 1) * len(string) // len(users)
         return shares
+
+    def _codec_parameter_users(self) -> dict[bytes, list[str]]:
+        """For each string of codec parameters the tensors that use it, a tensor twice that uses it twice."""
+        users: dict[bytes, list[str]] = {}
+        for entry in self.entries.values():
+            if entry.coding is not None:
+                for string in (entry.coding.symbol_parameters, entry.coding.zero_parameters):
+                    if string:
+                        users.setdefault(string, []).append(entry.name)
+        return users
 
     def read(self, name: str, *, threads: int | None = 1) -> RawTensor:
         """One tensor; of the file's records only its own are read, or those of its solid block."""

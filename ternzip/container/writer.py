@@ -5,8 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import IO
 
@@ -15,10 +14,9 @@ import numpy as np
 from ternzip import codecs
 from ternzip._core.errors import TernzipError
 from ternzip._core.streams import write_all
-from ternzip._core.symbols import SymbolCounts
 from ternzip._core.tensor import RawTensor, Tie
-from ternzip.codecs.base import TernaryCodec, Trits
-from ternzip.codecs.geometry import Geometry
+from ternzip.codecs import Candidate
+from ternzip.codecs.parameters import ParameterTable
 from ternzip.codecs.plane import Bytes
 from ternzip.codecs.planes import MAX_BLOCK_BYTES, Run, encode_block
 from ternzip.codecs.ternary import (
@@ -33,6 +31,7 @@ from ternzip.codecs.ternary import (
     zero_signs_of,
 )
 from ternzip.container.almost_ternary import AlmostTernary, almost_ternary
+from ternzip.container.attempts import Attempt, attempts, smallest
 from ternzip.container.index import encode_directory
 from ternzip.container.layout import (
     PREAMBLE,
@@ -53,6 +52,7 @@ from ternzip.container.limits import (
 from ternzip.container.progress import Progress
 from ternzip.container.workers import Workers
 
+_ORDER_0 = codecs.candidates("static")
 _IN_FLIGHT_BYTES = 64 << 20  # tensors whose compression may be under way beside the one being read
 
 
@@ -63,14 +63,21 @@ class Options:
     Attributes:
         codec: one of `ternzip.codecs.CHOICES`.
         effort: 1 to 3, how much time `context` may take for a smaller file.
+        codec_parameters: for each codec by name the parameters that all tensors share: a start state, say. Stored
+            once, where a tensor uses them.
         merge_zeros: store -0.0 of ternary tensors as +0.0; the one option that is not lossless.
         threads: None uses every processor.
     """
 
     codec: str = "auto"
     effort: int = codecs.DEFAULT_EFFORT
+    codec_parameters: Mapping[str, bytes] = field(default_factory=dict)
     merge_zeros: bool = False
     threads: int | None = None
+
+    def candidates(self) -> list[Candidate]:
+        """The codecs to try for each tensor; ValueError for options that are none."""
+        return codecs.candidates(self.codec, self.effort, self.codec_parameters)
 
 
 @dataclass
@@ -101,7 +108,7 @@ def write_container(
     ValueError for unknown options.
     """
     options = options or Options()
-    codecs.candidates(options.codec, options.effort)  # an unknown name fails before anything is written
+    options.candidates()  # an unknown name fails before anything is written
     with Workers(options.threads) as workers:
         writer = _Writer(stream, options, workers, progress, on_almost_ternary)
         for name, tensor in tensors:
@@ -131,11 +138,13 @@ class _Writer:
     ) -> None:
         self._stream = stream
         self._options = options
+        self._candidates = options.candidates()
         self._workers = workers
         self._progress = progress
         self._on_almost_ternary = on_almost_ternary
         self._entries: dict[str, Entry] = {}
-        self._parameters = bytearray()
+        self._parameters = bytearray()  # of the tensors; codec parameters come before them in the file
+        self._codec_parameters = ParameterTable()
         self._records: list[Record] = []
         self._offset = PREAMBLE.size
         self._pending: deque[_Pending] = deque()
@@ -176,7 +185,9 @@ class _Writer:
             entry.storage = Storage.TERNARY
             if self._options.merge_zeros and found.negative_zeros:
                 found = merge_zeros(found)
-            self._queue(_ternary_job(entry, tensor, found, self._options, self._workers))
+            self._queue(
+                _ternary_job(entry, tensor, found, self._candidates, self._codec_parameters, self._workers)
+            )
         elif entry.nbytes < SOLID_LIMIT:
             self._add_small(entry, tensor)
         else:
@@ -194,16 +205,18 @@ class _Writer:
             self._queue(self._block_job())
         self._drain(0)
         entries = list(self._entries.values())
-        directory = encode_directory(entries, self._records, metadata)
-        for part, size in (("parameters", len(self._parameters)), ("directory", len(directory))):
+        strings = self._codec_parameters.strings
+        parameters = b"".join(strings) + self._parameters
+        directory = encode_directory(entries, self._records, metadata, strings)
+        for part, size in (("parameters", len(parameters)), ("directory", len(directory))):
             if size > MAX_SECTION_BYTES:
                 raise TernzipError(
                     f"{part}: expected names, shapes, levels and metadata of at most {MAX_SECTION_BYTES:,} bytes, "
                     f"found {size:,}"
                 )
-        index = bytes(self._parameters) + directory
+        index = parameters + directory
         write_all(self._stream, index)
-        preamble = Preamble(self._offset, len(self._parameters), len(directory), zlib.crc32(index))
+        preamble = Preamble(self._offset, len(parameters), len(directory), zlib.crc32(index))
         self._stream.seek(0)
         write_all(self._stream, preamble.to_bytes())
         return entries
@@ -234,7 +247,7 @@ class _Writer:
             payloads = job.finish()
             if isinstance(job.owner, Entry) and job.owner.ternary is not None:
                 assert job.owner.coding is not None
-                parameters = encode_parameters(job.owner.ternary, job.owner.coding)
+                parameters = encode_parameters(job.owner.ternary, job.owner.coding, self._codec_parameters)
                 job.owner.parameters_size = len(parameters)
                 self._parameters += parameters
             records = [self._write(payload, units) for payload, units in payloads]
@@ -290,65 +303,29 @@ def _planes_job(entry: Entry, tensor: RawTensor, workers: Workers) -> _Pending:
     )
 
 
-@dataclass
-class _Attempt:
-    """One codec's try at a sequence of symbols."""
-
-    codec: TernaryCodec
-    parameters: bytes
-    payloads: list[Future[bytes]]
-
-
-_Candidates = Sequence[tuple[TernaryCodec, bytes]]
-
-
-def _attempts(
-    symbols: Callable[[int, int], Trits],
-    geometry: Geometry,
-    counts: SymbolCounts,
-    candidates: _Candidates,
-    workers: Workers,
-) -> list[_Attempt]:
-    """`symbols` takes the first of a chunk's symbols and their number; workers call it."""
-
-    def encode(codec: TernaryCodec, parameters: bytes, start: int, chunk: Geometry) -> bytes:
-        return codec.encode(symbols(start, chunk.symbols), chunk, counts, parameters)
-
-    return [
-        _Attempt(
-            codec,
-            parameters,
-            [workers.submit(encode, codec, parameters, start, chunk) for start, chunk in geometry.chunks()],
-        )
-        for codec, parameters in candidates
-    ]
-
-
-def _smallest(attempts: list[_Attempt]) -> tuple[_Attempt, list[bytes]]:
-    finished = [(attempt, [future.result() for future in attempt.payloads]) for attempt in attempts]
-    return min(finished, key=lambda one: sum(map(len, one[1])) + len(one[0].parameters))
-
-
 def _ternary_job(
-    entry: Entry, tensor: RawTensor, found: Ternary, options: Options, workers: Workers
+    entry: Entry,
+    tensor: RawTensor,
+    found: Ternary,
+    candidates: Sequence[Candidate],
+    table: ParameterTable,
+    workers: Workers,
 ) -> _Pending:
     entry.ternary = found
     coded = occurring(found.counts) >= 2
-    symbols: list[_Attempt] = []
-    zeros: list[_Attempt] = []
+    symbols: list[Attempt] = []
+    zeros: list[Attempt] = []
     if coded:
-        wanted = codecs.candidates(options.codec, options.effort)
         pieces = partial(trits_of, tensor)
-        symbols = _attempts(pieces, found.geometry, found.counts, wanted, workers)
+        symbols = attempts(pieces, found.geometry, found.counts, candidates, workers)
     if found.has_zero_signs:
         # The signs of zeros are a vector without geometry: order 0 is all there is to have.
-        order0 = codecs.candidates("static")
         signs = zero_signs_of(tensor, found)
-        zeros = _attempts(
+        zeros = attempts(
             lambda start, size: signs[start : start + size],
             found.zero_geometry,
             found.zero_counts,
-            order0,
+            _ORDER_0,
             workers,
         )
 
@@ -356,12 +333,13 @@ def _ternary_job(
         payloads = [b""] * found.geometry.chunk_count
         coding = Coding()
         if symbols:
-            best, payloads = _smallest(symbols)
+            best = smallest(symbols, table)
+            payloads = best.payloads
             coding = Coding(best.codec, best.parameters)
         if zeros:
-            best, zero_payloads = _smallest(zeros)
+            best = smallest(zeros, table)
             coding = replace(coding, zeros=best.codec, zero_parameters=best.parameters)
-            payloads = payloads + zero_payloads
+            payloads = payloads + best.payloads
         entry.coding = coding
         return list(zip(payloads, entry.record_units(), strict=True))
 

@@ -72,10 +72,12 @@ def table(
     records: Sequence[Record] = (),
     metadata: Sequence[tuple[bytes, bytes]] = (),
     *,
+    strings: Sequence[bytes] = (),
     flags: int = 0,
     count: int | None = None,
     tail: bytes = b"",
 ) -> bytes:
+    """The directory's table; `strings` are those of codec parameters."""
     stored = [item for item in items if item.storage != TIED]
     texts = [text for pair in metadata for text in pair]
     return b"".join(
@@ -83,11 +85,13 @@ def table(
             bytes([flags]),
             varint(len(items) if count is None else count),
             varint(len(metadata)),
+            varint(len(strings)),
             bytes(item.storage for item in items),
             bytes(item.dtype for item in stored),
             bytes(len(item.shape) for item in stored),
             *(varint(length) for item in stored for length in item.shape),
             *(varint(item.target) for item in items if item.storage == TIED),
+            *(varint(len(string)) for string in strings),
             *(varint(len(record.payload)) for record in records),
             *(
                 struct.pack("<I", zlib.crc32(record.data) if record.crc is None else record.crc)
@@ -102,13 +106,15 @@ def table(
 
 
 def file(
-    items: Sequence[Item], records: Sequence[Record] = (), metadata: Sequence[tuple[bytes, bytes]] = ()
+    items: Sequence[Item],
+    records: Sequence[Record] = (),
+    metadata: Sequence[tuple[bytes, bytes]] = (),
+    strings: Sequence[bytes] = (),
 ) -> bytes:
-    """A whole file, its directory not compressed."""
-    parameters = b"".join(item.parameters for item in items)
-    return seal(
-        b"".join(record.data for record in records), parameters, directory(table(items, records, metadata))
-    )
+    """A whole file, its directory not compressed; `strings` are those of codec parameters."""
+    parameters = b"".join(strings) + b"".join(item.parameters for item in items)
+    listed = directory(table(items, records, metadata, strings=strings))
+    return seal(b"".join(record.data for record in records), parameters, listed)
 
 
 def frame(data: bytes, *, descriptor: int = 0, header: bytes = b"\x00", checksum: bytes = b"") -> bytes:
@@ -154,9 +160,9 @@ def ternary(
     levels: bytes,
     counts: Sequence[int] = (),
     codec: int | None = 0,
-    codec_parameters: bytes = b"",
+    codec_parameters: int = 0,
     signs: bytes = b"",
 ) -> bytes:
-    """Section 6: the parameters of a ternary tensor."""
-    named = b"" if codec is None else bytes([codec]) + varint(len(codec_parameters)) + codec_parameters
+    """Section 6: the parameters of a ternary tensor; `codec_parameters` is a number."""
+    named = b"" if codec is None else bytes([codec]) + varint(codec_parameters)
     return bytes([flags]) + levels + b"".join(map(varint, counts)) + named + signs

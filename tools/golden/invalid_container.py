@@ -106,13 +106,13 @@ add(
     "varint-2-64",
     "1: a varint below 2^64",
     "directory.*shape: expected at most 18446744073709551615",
-    with_table(b"\0\1\0\1\x0c\1" + b"\x80" * 9 + b"\2"),
+    with_table(b"\0\1\0\0\1\x0c\1" + b"\x80" * 9 + b"\2"),
 )
 add(
     "varint-endless",
     "1: a varint below 2^64",
     "directory.*shape: integer longer than 64 bits",
-    with_table(b"\0\1\0\1\x0c\1" + b"\xff" * 20),
+    with_table(b"\0\1\0\0\1\x0c\1" + b"\xff" * 20),
 )
 add(
     "frame-content-size",
@@ -221,11 +221,11 @@ add(
     "directory table.*number of tensors: expected at most",
     with_table(b.table([BYTES], [BLOCK], count=1 << 40)),
 )
-CROWDED = b"\0" + b.varint(66000) + b"\0" + bytes(66000)
+CROWDED = b"\0" + b.varint(66000) + b"\0\0" + bytes(66000)
 add(
     "table-crowded",
-    "2: at most 65,536 + directory size / 4 tensors and metadata entries",
-    "directory table.*expected at most 65541 tensors and metadata entries .* 22 bytes, found 66000",
+    "2: at most 65,536 + directory size / 4 tensors, metadata entries and codec parameters",
+    "directory table.*expected at most 65541 tensors, .* 23 bytes, found 66000",
     with_directory(b.directory(CROWDED, method=1, body=b.repeated_frame(0, 66000, CROWDED[:-66000]))),
 )
 add(

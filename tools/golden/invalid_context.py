@@ -36,7 +36,7 @@ add(
     "context-parameters",
     "7: no codec has parameters",
     "tensor 'x': context: expected no parameters, found 1 bytes",
-    T(codec=2, codec_parameters=b"\2", payloads=[PLAIN]).file(),
+    T(codec=2, strings=(b"\2",), payloads=[PLAIN]).file(),
 )
 context("empty", "a payload of two symbols or more begins with its recipe", b"")
 context("recipe-244", "recipes are below 244", b"\xf4" + PLAIN[1:])

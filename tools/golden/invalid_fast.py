@@ -44,7 +44,7 @@ add(
     "fast-parameters",
     "7: fast has no parameters",
     "tensor 'x': fast: expected no parameters, found 1 bytes",
-    T(codec=3, codec_parameters=b"\0", payloads=[ONE]).file(),
+    T(codec=3, strings=(b"\0",), payloads=[ONE]).file(),
 )
 
 # --- parts -------------------------------------------------------------------------------------------------

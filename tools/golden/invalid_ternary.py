@@ -28,7 +28,8 @@ class T:
     levels: bytes = LOW
     counts: tuple[int, ...] = (1, 2)
     codec: int | None = 0
-    codec_parameters: bytes = b""
+    strings: tuple[bytes, ...] = ()  # of codec parameters
+    number: int | None = None  # of the string that is used; None: the last
     signs: bytes = b""
     shape: tuple[int, ...] = (2, 3)
     dtype: int = b.FLOAT32
@@ -37,11 +38,11 @@ class T:
     units: tuple[int, ...] = (6, 3)
 
     def file(self) -> bytes:
-        parameters = b.ternary(
-            self.flags, self.levels, self.counts, self.codec, self.codec_parameters, self.signs
-        )
+        number = len(self.strings) if self.number is None else self.number
+        parameters = b.ternary(self.flags, self.levels, self.counts, self.codec, number, self.signs)
         item = b.Item(b"x", b.TERNARY, self.dtype, self.shape, parameters + self.tail)
-        return b.file([item], [b.Record(p, u) for p, u in zip(self.payloads, self.units, strict=False)])
+        records = [b.Record(p, u) for p, u in zip(self.payloads, self.units, strict=False)]
+        return b.file([item], records, strings=self.strings)
 
 
 def ternary(name: str, rule: str, error: str, tensor: T) -> None:
@@ -216,10 +217,52 @@ ternary(
 )
 ternary("codec", "a codec that is known", "tensor 'x': codec 255 is not known", T(codec=255))
 ternary(
-    "codec-parameters-256",
-    "codec parameters of at most 255 bytes",
-    P + "length of codec parameters: expected at most 255, found 256",
-    T(codec_parameters=bytes(256)),
+    "codec-parameters-number",
+    "codec parameters that there are",
+    P + "number of codec parameters: expected at most 0, found 1",
+    T(number=1),
+)
+ternary(
+    "codec-parameters-order",
+    "codec parameters numbered in the order of their first use",
+    P + "number of codec parameters: expected at most 1, found 2",
+    T(strings=(b"a", b"b"), number=2),
+)
+ternary(
+    "codec-parameters-unused",
+    "all codec parameters are used",
+    "codec parameters: expected each of 2 strings used, found 1",
+    T(strings=(b"a", b"b"), number=1),
+)
+ternary(
+    "codec-parameters-equal",
+    "codec parameters differ",
+    "codec parameters: expected each string once",
+    T(flags=7 | 32, strings=(b"a", b"a"), number=1, signs=b"\1\0\2", payloads=[b.pack(SIX), b"\6"]),
+)
+ternary(
+    "codec-parameters-empty",
+    "codec parameters are not empty",
+    "directory table.*length of codec parameters: expected at least 1, found 0",
+    T(strings=(b"",), number=1),
+)
+ternary(
+    "codec-parameters-65536",
+    "codec parameters of at most 65,535 bytes",
+    "directory table.*length of codec parameters: expected at most 65535, found 65536",
+    T(strings=(bytes(65536),), number=1),
+)
+add(
+    "codec-parameters-end",
+    "2: codec parameters as long as the directory says",
+    "codec parameters, file offset 34: string: expected 99 bytes, found 9",
+    b.seal(
+        b.pack(SIX),
+        b.ternary(7, LOW, (1, 2)),
+        b.directory(
+            b.table([b.Item(b"x", b.TERNARY, shape=(2, 3))], [b.Record(b.pack(SIX), 6)], strings=[bytes(99)])
+        ),
+    ),
 )
 ternary(
     "minus-zeros-0",
@@ -302,7 +345,7 @@ packed(
     "parameters",
     "no parameters",
     "tensor 'x': packed: expected no parameters, found 1 bytes",
-    T(codec_parameters=b"\0"),
+    T(strings=(b"\0",)),
 )
 packed(
     "243",
@@ -342,7 +385,7 @@ static(
     "parameters",
     "no parameters",
     "tensor 'x': static: expected no parameters, found 1 bytes",
-    T(codec_parameters=b"\0", payloads=[STATIC]),
+    T(strings=(b"\0",), payloads=[STATIC]),
 )
 static(
     "zero-byte",
