@@ -20,7 +20,7 @@ from ternzip.training import plotting
 from ternzip.training.latents import latent_layers
 from ternzip.training.network import build_ternary
 from ternzip.training.recipe import Recipe
-from ternzip.training.runs import ACCURACY_KEY, RECIPE_KEY, RunRecord, read_run_folder
+from ternzip.training.runs import ACCURACY_KEY, EPOCHS_KEY, RECIPE_KEY, RunRecord, read_run_folder
 
 # matplotlib's own use of pyparsing.
 pytestmark = [
@@ -30,28 +30,22 @@ pytestmark = [
 
 
 def write_run(folder: Path, recipe: Recipe, accuracies: list[float]) -> Path:
-    """What a run leaves of itself, as far as figures need it; the second half in the log of a resumed run."""
+    """What a run leaves of itself, as far as figures need it."""
     folder.mkdir()
     torch.manual_seed(0)
     state = {f"model.{name}": tensor for name, tensor in build_ternary(recipe).state_dict().items()}
-    half = len(accuracies) // 2
+    figures = [
+        {"accuracy": accuracy, "sparsity": (epoch + 1) / 10, "entropy": 1 + epoch / 10, "loss_step": 0.5}
+        for epoch, accuracy in enumerate(accuracies)
+    ]
     checkpoint = {
         RECIPE_KEY: dataclasses.asdict(recipe),
         ACCURACY_KEY: accuracies[-1],
+        EPOCHS_KEY: dict(enumerate(figures, 1)),
         "epoch": len(accuracies) - 1,
         "state_dict": state,
     }
     torch.save(checkpoint, folder / "last.ckpt")
-    for version, first in ((0, 0), (1, 0), (2, half)):
-        log = folder / "csv" / f"version_{version}" / "metrics.csv"
-        log.parent.mkdir(parents=True)
-        lines = ["epoch,accuracy,sparsity,entropy,loss_step"]
-        last = {0: 9, 1: half + 1, 2: len(accuracies)}[version]
-        for epoch in range(first, last):
-            # A longer run before this one wrote the first log. The second goes one epoch further than what was resumed.
-            accuracy = accuracies[epoch] if version == 2 or (version == 1 and epoch < half) else 0.99
-            lines += [f"{epoch},,,,0.5", f"{epoch},{accuracy},0.{epoch + 1},1.{epoch},"]
-        log.write_text("\n".join(lines) + "\n")
     return folder
 
 
@@ -75,7 +69,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunRecord]:
     ]
 
 
-def test_a_resumed_run_is_one_run(runs: list[RunRecord]) -> None:
+def test_a_run_read_from_its_folder(runs: list[RunRecord]) -> None:
     assert runs[0].series("accuracy") == ([1, 2, 3, 4], [0.3, 0.5, 0.45, 0.4])
     assert runs[0].peak == (2, 0.5)
     assert runs[0].at(2, "sparsity") == 0.2
@@ -194,12 +188,3 @@ def test_mistakes_are_named(runs: list[RunRecord], tmp_path: Path) -> None:
         plotting.draw(runs[:1], tmp_path, "2")
     with pytest.raises(TernzipError, match=r"not a run: expected the last\.ckpt"):
         read_run_folder(tmp_path)
-    log = tmp_path / "1" / "csv" / "version_1" / "metrics.csv"
-    log.write_text("epoch,accuracy\n1,high\n")
-    with pytest.raises(TernzipError, match=r"metrics\.csv: damaged log"):
-        read_run_folder(tmp_path / "1")
-    log.write_text("epoch,accuracy\n")
-    for other in ("version_0", "version_2"):
-        (tmp_path / "1" / "csv" / other / "metrics.csv").unlink()
-    with pytest.raises(TernzipError, match="no finished epoch"):
-        read_run_folder(tmp_path / "1")

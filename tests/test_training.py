@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ pytest.importorskip("lightning")
 
 import ternzip
 from ternzip import TernzipError
+from ternzip.training import fast
 from ternzip.training import trainer as training
 from ternzip.training.batches import IMAGENET_MEAN
 from ternzip.training.callbacks import LiveBar
@@ -27,7 +29,7 @@ from ternzip.training.images import Dataset, Split
 from ternzip.training.learner import Learner, lr_factor
 from ternzip.training.network import frozen_modules
 from ternzip.training.recipe import Recipe
-from ternzip.training.runs import ACCURACY_KEY, RECIPE_KEY, read_run_checkpoint, read_run_folder
+from ternzip.training.runs import ACCURACY_KEY, EPOCHS_KEY, RECIPE_KEY, read_run_checkpoint, read_run_folder
 from ternzip.training.sizes import project, stored_sizes
 
 pytestmark = [
@@ -135,12 +137,12 @@ def test_a_terminal_gets_a_live_bar(recipe: Recipe, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("quick", [False, True])
 def test_resuming_gives_the_numbers_of_the_whole_run(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool
 ) -> None:
-    recipe = recipe.with_options(
-        {"epochs": 3, "lr_schedule": "plateau", "early_stopping": 9, "delta_updates": "iteration"}
-    )
+    options = {"epochs": 3, "lr_schedule": "plateau", "early_stopping": 9, "delta_updates": "iteration"}
+    recipe = recipe.with_options({**options, "fast": quick, "train_images": 90})  # the last batch is smaller
     training.train(recipe, tmp_path / "whole")
 
     # Killed in the middle of the third epoch.
@@ -155,12 +157,48 @@ def test_resuming_gives_the_numbers_of_the_whole_run(
     with pytest.raises(RuntimeError, match="killed"):
         training.train(recipe, tmp_path / "parts")
     monkeypatch.setattr(Learner, "training_step", step)
+    torch.compiler.reset()  # the second process compiles anew
     result = training.train(recipe, tmp_path / "parts", resume=True)
     assert result is not None
     assert result.last.epoch == 3
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    assert read_run_folder(tmp_path / "whole").epochs == read_run_folder(tmp_path / "parts").epochs
+    first, second = (read_run_folder(tmp_path / name).epochs for name in ("whole", "parts"))
+    for epoch in (1, 2, 3):
+        assert {**first[epoch], "seconds": 0} == {**second[epoch], "seconds": 0}
+
+
+@pytest.mark.slow
+def test_a_fast_run_learns_what_the_exact_one_does(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiled network is the same network: without dropout and in float32, the loss differs in rounding only."""
+    exact = recipe.with_options({"epochs": 1, "dropout": 0.0, "precision": "32"})
+    training.train(exact, tmp_path / "exact")
+    training.train(exact.with_options({"fast": True}), tmp_path / "fast")
+    first, second = (read_run_folder(tmp_path / name).epochs[1] for name in ("exact", "fast"))
+    assert second["loss_epoch"] == pytest.approx(first["loss_epoch"], abs=1e-4)
+
+
+def test_fast_needs_no_compiler(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(*args: object) -> None:
+        raise RuntimeError("no C++ compiler found")
+
+    torch.compiler.reset()
+    compiled = functools.partial(torch.compile, backend=no_compiler)
+    monkeypatch.setattr(torch, "compile", compiled)
+    with pytest.warns(UserWarning, match="--fast: not compiled, so training is slower: .*no C"):
+        training.train(recipe.with_options({"fast": True}), tmp_path / "fast")
+    monkeypatch.setattr(fast, "computes_in_bfloat16", lambda accelerator: True)
+    assert [
+        fast.precision_of(r) for r in (Recipe(), Recipe(fast=True), Recipe(fast=True, precision="64"))
+    ] == [
+        "32",
+        "bf16-mixed",
+        "64",
+    ]
+    monkeypatch.setattr(fast, "computes_in_bfloat16", lambda accelerator: False)
+    assert fast.precision_of(Recipe(fast=True)) == "32"
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:
@@ -172,7 +210,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(recipe: Recipe, tmp_path: 
 def test_resume_needs_the_same_recipe(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(TernzipError, match="nothing to resume"):
         training.train(recipe, tmp_path, resume=True)
-    kept = {"state_dict": {}, "epoch": 0, ACCURACY_KEY: 0.5}
+    kept = {"state_dict": {}, "epoch": 0, ACCURACY_KEY: 0.5, EPOCHS_KEY: {}}
     torch.save({RECIPE_KEY: dataclasses.asdict(recipe), **kept}, tmp_path / "last.ckpt")
     other = recipe.with_options({"delta": 0.03, "seed": 4})
     with pytest.raises(
@@ -319,8 +357,8 @@ def test_width_is_for_the_papers_network_only() -> None:
 
 
 def test_colour_images_are_normalized_as_asked() -> None:
-    assert learner(Recipe()).mean == IMAGENET_MEAN
-    assert learner(Recipe(statistics="dataset")).mean == DATASETS["cifar10"].mean
+    assert learner(Recipe()).mean.tolist() == pytest.approx(IMAGENET_MEAN)
+    assert learner(Recipe(statistics="dataset")).mean.tolist() == pytest.approx(DATASETS["cifar10"].mean)
 
 
 def test_evaluate_refuses_what_does_not_fit(recipe: Recipe, tmp_path: Path) -> None:
@@ -361,14 +399,34 @@ def test_a_forced_run_that_breaks_off_leaves_no_result_of_the_old_one(
     assert {path.name for path in tmp_path.iterdir()} == {"csv", "tensorboard", "notes.txt"}
 
 
-def test_epochs_after_the_checkpoint_do_not_count(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_run_is_read_from_its_checkpoint_alone(recipe: Recipe, tmp_path: Path) -> None:
+    """Logs are flushed now and then, and say more or less than what the weights have come to."""
     training.train(recipe, tmp_path)
-    log = tmp_path / "csv" / "version_0" / "metrics.csv"
-    rows = log.read_text().splitlines()
-    columns = rows[0].split(",")
-    late = ["2" if name == "epoch" else "0.5" for name in columns]
-    log.write_text("\n".join([*rows, ",".join(late)]) + "\n")
-    assert sorted(read_run_folder(tmp_path).epochs) == [1, 2]
+    before = read_run_folder(tmp_path).epochs
+    assert before[2]["seconds"] > 0
+    shutil.rmtree(tmp_path / "csv")
+    assert read_run_folder(tmp_path).epochs == before
+
+
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.train(recipe.with_options({"epochs": 1}), tmp_path)
+    before = (tmp_path / "last.ckpt").read_bytes()
+
+    def killed(checkpoint: object, path: Path) -> None:
+        assert Path(path).parent == tmp_path  # from another disk it would have to be copied
+        Path(path).write_bytes(before[:100])
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            training.train(recipe, tmp_path, resume=True)
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+    result = training.train(recipe, tmp_path, resume=True)
+    assert result is not None
+    assert result.last.epoch == 2
 
 
 def test_resume_needs_as_many_epochs_as_are_done(recipe: Recipe, tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
-"""What ternarizing costs of a whole training step, and what one pass instead of two would save; writes JSON.
+"""What one step of `ternzip train` takes, with and without --fast, and what ternarizing costs of it; writes JSON.
 
     python tools/bench_training_step.py --json docs/benchmarks/training_step.json
+
+A step is what `ternzip train` does: a batch augmented and normalized, forward, backward, the watch for collapse, Adam,
+clipping. All settings run in turns in one process, and the least of each one's times counts, so that other work on the
+machine falls on all alike.
 
 `prepare` ternarizes in the forward and `clip_latent_` clips after the optimizer's step. The operators also have both in
 one pass, with the forward only attaching the estimator; `one_pass` measures them bare, without any check that the
@@ -10,29 +14,85 @@ prepared values are still those of the weights, so it is the most that such a sc
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import statistics
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from machine import provenance
-from torch.nn import functional as F
 
 from ternzip import ops, prepare
-from ternzip.models import resnet20
-from ternzip.quantization import clip_latent_, count_layers, ternary_layers
+from ternzip.quantization import TernaryLayer, clip_latent_, count_layers, ternary_layers
+from ternzip.training.batches import ImageBatches
+from ternzip.training.catalog import DATASETS
+from ternzip.training.collapse import CollapseWatch
+from ternzip.training.fast import precision_of
+from ternzip.training.images import Dataset, Split
+from ternzip.training.learner import Learner
+from ternzip.training.recipe import Recipe
+
+SETTINGS = {
+    "float32": {"precision": "32"},
+    "bfloat16": {"precision": "bf16-mixed"},
+    "compiled": {"precision": "32", "fast": True},
+    "fast": {"fast": True},
+}
 
 
-def seconds(call: Callable[[], object], repeats: int) -> float:
-    """Median time of a call, after two to warm up."""
-    times = []
-    for _ in range(repeats + 2):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[2:])
+def least_seconds(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The least time of each call over `rounds` rounds, all calls in turns, after two rounds to warm up."""
+    least = dict.fromkeys(calls, float("inf"))
+    for i in range(rounds + 2):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if i >= 2:
+                least[name] = min(least[name], time.perf_counter() - start)
+    return least
+
+
+def training_step(recipe: Recipe) -> tuple[Learner, Callable[[], None]]:
+    """A fresh network, and one step of its training on images of noise."""
+    count = 2 * recipe.batch_size
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
+    split = Split(images, torch.randint(0, 10, (count,))).resident(torch.device("cpu"))
+    learner = Learner(recipe, Dataset(DATASETS["cifar10"], split, split))
+    optimizer = learner.configure_optimizers()["optimizer"]
+    watch = CollapseWatch(learner, carry_on=True)
+    batches = itertools.cycle(
+        ImageBatches(split, recipe.batch_size, shuffle=True, padding=4, mirror=True, epoch=epoch)
+        for epoch in range(8)
+    )
+    stream = itertools.chain.from_iterable(batches)
+    mixed = precision_of(recipe) == "bf16-mixed"
+    learner.on_train_epoch_start()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = learner.training_step(next(stream), 0)
+        loss.backward()  # type: ignore[no-untyped-call]
+        watch.after_backward()
+        optimizer.step()
+        clip_latent_(learner)
+
+    return learner, step
+
+
+class WeightsAlone(torch.nn.Module):
+    """The same ternary layers, asked for their weights and for nothing more."""
+
+    def __init__(self, layers: list[TernaryLayer]) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Conv2d(1, 1, 1) for _ in layers)
+        for own, layer in zip(self.layers, layers, strict=True):
+            own.weight = torch.nn.Parameter(layer.latent.detach().clone())
+
+    def forward(self) -> list[torch.Tensor]:
+        return [torch.as_tensor(layer.weight) for layer in self.layers]
 
 
 def main() -> None:
@@ -41,52 +101,31 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, default=Path("training_step.json"))
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    warnings.filterwarnings("ignore", ".*without a `Trainer`|.*self.log|.*trainer")
 
-    torch.manual_seed(0)
-    network = resnet20()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model = prepare(network, "delta")
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
-    images = torch.randn(arguments.batch_size, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(0, 10, (arguments.batch_size,))
+    base = Recipe(batch_size=arguments.batch_size)
+    runs = {name: training_step(base.with_options(options)) for name, options in SETTINGS.items()}
+    steps = least_seconds({name: step for name, (_, step) in runs.items()}, arguments.rounds)
 
-    def step() -> None:
-        optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        clip_latent_(model)
-
-    def ternarizing() -> None:
-        """What `prepare` and the loop add: forward, backward, clipping, and counting, which a loop does less often."""
-        model_with_nothing_else(None)
-        clip_latent_(model)
-        count_layers(model)
-
-    class Nothing(torch.nn.Module):
-        """The same layers, asked for their weights and for nothing more."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = torch.nn.ModuleList(torch.nn.Conv2d(1, 1, 1) for _ in ternary_layers(model))
-            for own, layer in zip(self.layers, ternary_layers(model), strict=True):
-                own.weight = torch.nn.Parameter(layer.latent.detach().clone())
-
-        def forward(self, _: None) -> list[torch.Tensor]:
-            return [torch.as_tensor(layer.weight) for layer in self.layers]
-
-    bare = prepare(Nothing(), "delta")
+    layers = ternary_layers(runs["fast"][0])
+    bare = prepare(WeightsAlone(layers), "delta")
     upstream = [torch.randn_like(layer.latent) for layer in ternary_layers(bare)]
-
-    def model_with_nothing_else(_: None) -> None:
-        bare.zero_grad()
-        torch.autograd.backward(bare(None), upstream)
-
     latents = [layer.latent for layer in ternary_layers(bare)]
     ternary = [torch.empty_like(latent) for latent in latents]
+
+    def ternarizing() -> None:
+        """What `prepare` and the loop add to a step: forward, backward and clipping."""
+        bare.zero_grad()
+        torch.autograd.backward(bare(), upstream)
+        clip_latent_(bare)
+
+    def counting() -> None:
+        """What they add to an epoch."""
+        count_layers(bare)
 
     def two_passes() -> None:
         bare.zero_grad()
@@ -99,24 +138,26 @@ def main() -> None:
         ops.clip_ternarize_count_(latents, ternary, -0.1, 0.1)
 
     one_pass()
-    whole, part = seconds(step, arguments.repeats), seconds(ternarizing, 20 * arguments.repeats)
-    two, one = (seconds(call, 40 * arguments.repeats) for call in (two_passes, one_pass))
+    parts = least_seconds(
+        {call.__name__: call for call in (ternarizing, counting, two_passes, one_pass)}, 20 * arguments.rounds
+    )
     record = {
         **provenance(),
         "threads": arguments.threads,
         "batch_size": arguments.batch_size,
-        "weights": sum(layer.latent.numel() for layer in ternary_layers(model)),
-        "step_seconds": whole,
-        "ternarizing_seconds": part,
-        "share": part / whole,
-        "two_passes_seconds": two,
-        "one_pass_seconds": one,
-        "one_pass_saves_share": (two - one) / whole,
+        "weights": sum(latent.numel() for latent in latents),
+        "precision_of_fast": precision_of(base.with_options(SETTINGS["fast"])),
+        "step_seconds": steps,
+        "of_float32": {name: least / steps["float32"] for name, least in steps.items()},
+        "parts_seconds": parts,
+        "ternarizing_share_of_fast": parts["ternarizing"] / steps["fast"],
+        "one_pass_saves_of_fast": (parts["two_passes"] - parts["one_pass"]) / steps["fast"],
     }
     arguments.json.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"step {whole:.3f} s, ternarizing {1e3 * part:.2f} ms, share {part / whole:.2%}")
+    for name, least in steps.items():
+        print(f"{name:>9}: {least:.3f} s a step, {least / steps['float32']:.2f} of float32")
     print(
-        f"operators alone: {1e3 * two:.2f} ms in two passes, {1e3 * one:.2f} ms in one: {(two - one) / whole:.4%}"
+        f"ternarizing {1e3 * parts['ternarizing']:.2f} ms, {record['ternarizing_share_of_fast']:.2%} of a fast step"
     )
 
 

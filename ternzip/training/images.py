@@ -38,6 +38,11 @@ class Split:
         """The first `count` images, all of them for None."""
         return self if count is None else Split(self.images[:count], self.labels[:count])
 
+    def resident(self, device: torch.device) -> Split:
+        """The same images on a device, laid out channels last: so augmentation and convolutions are quick."""
+        images = self.images.to(device).contiguous(memory_format=torch.channels_last)
+        return Split(images, self.labels.to(device))
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,11 @@ from torch.nn import functional as F
 from ternzip._core.errors import TernzipError
 from ternzip.quantization import DeltaSchedule, Quantizer, parameter_groups
 from ternzip.training.batches import ImageBatches, augment, normalize
+from ternzip.training.fast import CompiledForward
 from ternzip.training.images import Dataset, Split
 from ternzip.training.network import NORMS, build_ternary, frozen_modules, normalization
 from ternzip.training.recipe import Recipe
-from ternzip.training.runs import ACCURACY_KEY, RECIPE_KEY
+from ternzip.training.runs import ACCURACY_KEY, EPOCHS_KEY, RECIPE_KEY
 
 # (first epoch, share of the first rate), the latest first.
 PAPER_LR = (
@@ -40,6 +42,8 @@ class Learner(lightning.LightningModule):
 
     correct: Tensor
     seen: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
         super().__init__()
@@ -53,7 +57,11 @@ class Learner(lightning.LightningModule):
                 self.model, recipe.delta, recipe.growth, recipe.multiplier, recipe.max_delta
             )
         self.frozen = frozen_modules(self.model, recipe.freeze)
-        self.mean, self.std = normalization(recipe)
+        mean, std = normalization(recipe)
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
+        self.compiled = CompiledForward(self.model) if recipe.fast else None
+        self.epochs: dict[int, dict[str, float]] = {}  # figures of each finished epoch, from 1
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self.register_buffer("correct", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64), persistent=False)
@@ -61,8 +69,18 @@ class Learner(lightning.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Scores (batch, num_classes) of uint8 images."""
         inputs = normalize(images, self.mean, self.std).to(next(self.model.parameters()).dtype)
-        scores: Tensor = self.model(inputs.contiguous(memory_format=torch.channels_last))
+        # Without a copy: the images are laid out so.
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if self.training and self.compiled is not None:
+            return self.compiled(inputs)
+        scores: Tensor = self.model(inputs)
         return scores
+
+    def setup(self, stage: str) -> None:
+        """Bring the images to the device, for good."""
+        device = self.trainer.strategy.root_device
+        splits = (self.dataset.train.resident(device), self.dataset.test.resident(device))
+        self.dataset = Dataset(self.dataset.info, *splits)
 
     def _batches(self, split: Split, training: bool) -> ImageBatches:
         augmented = training and self.recipe.augment
@@ -95,6 +113,7 @@ class Learner(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch, freeze what is to be frozen in it."""
+        self._epoch_start = time.monotonic()
         # Every epoch starts from a seed of its own, so that a resumed run draws what the whole run drew.
         torch.manual_seed((self.recipe.seed << 20) + self.current_epoch)
         # The first loss that is not finite. No buffers, as those are sent from the first process to all others.
@@ -189,15 +208,22 @@ class Learner(lightning.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
+    def on_train_epoch_end(self) -> None:
+        """Keep what was logged of the epoch, before its checkpoints are written."""
+        figures = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        self.epochs[self.current_epoch + 1] = {**figures, "seconds": time.monotonic() - self._epoch_start}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `ternzip.training.runs` reads."""
         checkpoint[RECIPE_KEY] = dataclasses.asdict(self.recipe)
+        checkpoint[EPOCHS_KEY] = self.epochs
         checkpoint[ACCURACY_KEY] = float(self.trainer.callback_metrics["accuracy"])
         if self.plateau is not None:
             checkpoint["ternzip_plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what `on_save_checkpoint` added."""
+        self.epochs = checkpoint[EPOCHS_KEY]
         if self.plateau is not None and "ternzip_plateau" in checkpoint:
             self.plateau.load_state_dict(checkpoint["ternzip_plateau"])
 

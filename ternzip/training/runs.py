@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ternzip._core.errors import TernzipError
 from ternzip.training.recipe import Recipe
 
 # What ternzip adds to a Lightning checkpoint.
-RECIPE_KEY, ACCURACY_KEY = "ternzip_recipe", "ternzip_accuracy"
+RECIPE_KEY, ACCURACY_KEY, EPOCHS_KEY = "ternzip_recipe", "ternzip_accuracy", "ternzip_epochs"
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,14 @@ class RunCheckpoint:
         state: the state_dict of its `Learner`.
         epoch: the last finished epoch, from 1.
         accuracy: on the test images after that epoch.
+        epochs: figures of each finished epoch, from 1, by the names they were logged under, and its "seconds".
     """
 
     recipe: Recipe
     state: dict[str, Tensor]
     epoch: int
     accuracy: float
+    epochs: dict[int, dict[str, float]]
 
 
 def read_run_checkpoint(path: str | Path) -> RunCheckpoint:
@@ -48,14 +49,19 @@ def read_run_checkpoint(path: str | Path) -> RunCheckpoint:
         raise TernzipError(f"{path}: not a checkpoint of ternzip train")
     recipe = Recipe().with_options(loaded[RECIPE_KEY], source=str(path))
     try:
-        return RunCheckpoint(recipe, loaded["state_dict"], loaded["epoch"] + 1, loaded[ACCURACY_KEY])
+        state, epoch, epochs = loaded["state_dict"], loaded["epoch"] + 1, loaded[EPOCHS_KEY]
+        return RunCheckpoint(recipe, state, epoch, loaded[ACCURACY_KEY], epochs)
     except KeyError as error:
         raise TernzipError(f"{path}: not a whole checkpoint of ternzip train: no {error} in it") from None
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run: `epochs` holds the figures of each epoch, from 1, by the names they were logged under."""
+    """One run: `epochs` holds the figures of each epoch, from 1, by the names they were logged under.
+
+    They come from the run's last checkpoint, which a run that is killed leaves whole: its weights and its figures are
+    of the same epochs, which its logs are not.
+    """
 
     folder: Path
     recipe: Recipe
@@ -95,27 +101,7 @@ def read_run_folder(folder: str | Path) -> RunRecord:
     if not last.is_file():
         raise TernzipError(f"{folder}: not a run: expected the last.ckpt that ternzip train writes")
     checkpoint = read_run_checkpoint(last)
-    epochs: dict[int, dict[str, float]] = {}
-    # Every start of a run, also of one before it in this folder, has a log of its own: for each epoch the last holds.
-    for log in sorted(folder.glob("csv/version_*/metrics.csv"), key=lambda path: int(path.parent.name[8:])):
-        epochs |= _read_log(log)
-    # What was logged after the checkpoint was lost with the weights, or is of a longer run before this one.
-    finished = {e: f for e, f in epochs.items() if "accuracy" in f and e <= checkpoint.epoch}
-    if not finished:
-        raise TernzipError(f"{folder}: no finished epoch in its logs")
-    return RunRecord(folder, checkpoint.recipe, finished)
-
-
-def _read_log(path: Path) -> dict[int, dict[str, float]]:
-    epochs: dict[int, dict[str, float]] = {}
-    try:
-        with path.open(newline="") as stream:
-            for row in csv.DictReader(stream):
-                figures = {name: float(value) for name, value in row.items() if value and name != "epoch"}
-                epochs.setdefault(int(row["epoch"]) + 1, {}).update(figures)
-    except (KeyError, TypeError, ValueError) as error:
-        raise TernzipError(f"{path}: damaged log: {error}") from error
-    return epochs
+    return RunRecord(folder, checkpoint.recipe, checkpoint.epochs)
 
 
 def hyperparameters(recipe: Recipe) -> dict[str, Any]:

@@ -19,12 +19,14 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ternzip._core.errors import TernzipError
-from ternzip.io.atomic import atomic_file
+from ternzip.io.atomic import atomic_file, atomic_path
 from ternzip.io.files import save_file
 from ternzip.quantization import ternary_state
 from ternzip.training.callbacks import ArmedEarlyStopping, EpochLine, LiveBar, TernaryCallback
+from ternzip.training.fast import precision_of
 from ternzip.training.images import open_dataset
 from ternzip.training.learner import Learner
 from ternzip.training.network import restore
@@ -80,6 +82,20 @@ class Result:
     last: Stored
 
 
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or not there: a run killed while it writes one goes on from the one before.
+
+    Lightning's own writes to the system's folder for temporary files, from where a checkpoint is copied if the run's
+    folder lies on another disk.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write the checkpoint beside `path`, then give it that name."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+
 def train(recipe: Recipe, out: str | Path, *, resume: bool = False, force: bool = False) -> Result | None:
     """Train by a recipe; `out` then holds best.ckpt, last.ckpt, best.tnz, last.tnz, result.json and the logs.
 
@@ -104,8 +120,7 @@ def train(recipe: Recipe, out: str | Path, *, resume: bool = False, force: bool 
             f"{out}: holds a run already: --resume it, --force to start anew, or choose another --out"
         )
     with torch.random.fork_rng(devices=[]), _quiet_lightning():
-        dataset = open_dataset(recipe.dataset, recipe.data, download=recipe.download)
-        learner = Learner(recipe, dataset)
+        learner = Learner(recipe, open_dataset(recipe.dataset, recipe.data, download=recipe.download))
         trainer = make_trainer(recipe, out, learner)
         if trainer.is_global_zero and not resume:
             for name in RUN_FILES:
@@ -160,10 +175,11 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
             devices=recipe.devices,
             num_nodes=recipe.num_nodes,
             strategy=recipe.strategy,
-            precision=recipe.precision,  # type: ignore[arg-type]
+            precision=precision_of(recipe),  # type: ignore[arg-type]
             max_epochs=recipe.epochs,
             logger=loggers,
             callbacks=callbacks,
+            plugins=[AtomicCheckpoints()],
             default_root_dir=out,
             log_every_n_steps=10,
             num_sanity_val_steps=0,
@@ -175,7 +191,7 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         asked = f"--accelerator {recipe.accelerator} --devices {recipe.devices} --strategy {recipe.strategy}"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TernzipError(f"{asked} --precision {recipe.precision}: {reason}") from error
+        raise TernzipError(f"{asked} --precision {precision_of(recipe)}: {reason}") from error
 
 
 def check_resume(recipe: Recipe, last: Path) -> None:

@@ -1,0 +1,64 @@
+"""What `--fast` turns on: arithmetic in bfloat16 where the device has it, and a compiled network.
+
+On one machine a fast run gives the same numbers every time, and so does one that is resumed. Another processor or
+another torch rounds in other ways.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from ternzip.training.recipe import Recipe
+
+
+def precision_of(recipe: Recipe) -> str:
+    """Lightning's name of the arithmetic that a recipe asks for; `--fast` alone takes what this machine is quick in."""
+    if recipe.precision is not None:
+        return recipe.precision
+    return "bf16-mixed" if recipe.fast and computes_in_bfloat16(recipe.accelerator) else "32"
+
+
+def computes_in_bfloat16(accelerator: str) -> bool:
+    """Whether the device that Lightning will take for `accelerator` has instructions for bfloat16.
+
+    Without them bfloat16 is emulated, more slowly than float32.
+    """
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.cuda.get_device_capability() >= (8, 0)
+    if accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available()):
+        check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public function says it
+        return check is not None and bool(check())
+    return False
+
+
+class CompiledForward:
+    """Calls a network through torch.compile for batches of the first one's size, and as it is for all others.
+
+    The last batch of an epoch is smaller: compiled for any size, all of them would be slower. Where compiling
+    fails (on a CPU it needs a C++ compiler, on a GPU Triton), the network is called as it is from then on, and a
+    warning says so.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._compiled = torch.compile(network, dynamic=False)
+        self._size: int | None = None
+        self._works = True
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The network's scores."""
+        if self._size is None:
+            self._size = len(inputs)  # the first batch of an epoch is a whole one
+        if self._works and len(inputs) == self._size:
+            try:
+                scores: Tensor = self._compiled(inputs)
+                return scores
+            except torch._dynamo.exc.TorchDynamoException as error:
+                self._works = False
+                reason = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
+                warnings.warn(f"--fast: not compiled, so training is slower: {reason}", stacklevel=2)
+        plain: Tensor = self._network(inputs)
+        return plain
