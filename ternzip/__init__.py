@@ -13,7 +13,7 @@ from ternzip._core.lazy import lazy_names
 from ternzip._version import __version__
 
 if TYPE_CHECKING:
-    from ternzip import lowrank, models, ops, quantization, search
+    from ternzip import hf, lowrank, models, ops, quantization, search
     from ternzip._core.symbols import SymbolCounts
     from ternzip.checkpoint.compress import compress
     from ternzip.checkpoint.decompress import decompress
@@ -42,6 +42,7 @@ _HOMES = {
     "count_layers": "quantization",
     "count_symbols": "ops",
     "decompress": "checkpoint.decompress",
+    "hf": "hf",
     "load": "io.files",
     "load_file": "io.files",
     "load_model": "io.models",
@@ -73,6 +74,7 @@ __all__ = [
     "count_layers",
     "count_symbols",
     "decompress",
+    "hf",
     "load",
     "load_file",
     "load_model",

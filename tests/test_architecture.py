@@ -30,10 +30,11 @@ ALLOWED: dict[str, set[str]] = {
     "lowrank": TENSORS,
     "search": TENSORS | {"_version", "lowrank"},
     "training": TENSORS | {"quantization", "checkpoint", "models"},
+    "hf": TENSORS | {"quantization", "checkpoint", "training"},
     "cli": TENSORS | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "search"},
     "__main__": {"cli"},
     "__init__": TENSORS
-    | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "search"},
+    | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "search", "hf"},
 }
 WITHOUT_TORCH = ["_version", "_core", "codecs", "container"]
 

@@ -20,9 +20,9 @@ pytest.importorskip("matplotlib")
 
 import ternzip
 from ternzip import TernzipError
+from ternzip._core.extras import require
 from ternzip.cli import app, main
 from ternzip.training import demo
-from ternzip.training.extras import require
 from ternzip.training.recipe import Recipe
 
 pytestmark = [

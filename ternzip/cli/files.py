@@ -15,12 +15,14 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.text import parse_size
 from ternzip.cli.app import app
 from ternzip.cli.console import plural, progress_bar, say
+from ternzip.cli.folders import compress_whole, decompress_whole, is_folder
 from ternzip.cli.reports import (
     compress_json,
     failure_json,
     print_json,
     report_compressed,
     report_not_compared,
+    report_not_restored,
     summary,
     tell,
     tensors_json,
@@ -80,7 +82,13 @@ Threads = Annotated[
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace DST if it exists; never SRC.")]
 Output = Annotated[
     str | None,
-    typer.Option("--output", "-o", metavar="DST", help="The file to write, of one SRC; - is stdout."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DST",
+        help="The file to write, of one SRC; - is stdout. Of a folder, one without a file's ending is a folder to "
+        "make: weights are converted, all other files copied.",
+    ),
 ]
 MaxSize = Annotated[
     int | None,
@@ -180,9 +188,22 @@ def compress(
         raise typer.BadParameter("twn finds its own threshold", param_hint="--delta")
     pairs = pairs_of(paths, output, (".tnz",), ".tnz")
 
+    options: dict[str, Any] = {
+        "codec": codec.value,
+        "effort": effort,
+        "threads": threads,
+        "merge_zeros": merge_zeros,
+        "ternarize": None if not ternarize else "twn" if is_twn else DELTA if delta is None else delta,
+        "scale": scale,
+        "skip": skip or (),
+        "float_dtype": None if float_dtype is None else float_dtype.value,
+    }
+
     def compress_one(src: str, dst: str) -> dict[str, Any]:
         from ternzip.checkpoint import compress as checkpoint
 
+        if is_folder(src, dst, (".tnz",)):
+            return compress_whole(src, dst, options, quiet=as_json)
         _check_target(src, dst, force)
         with (
             closing(_open_checkpoint(src)) as opened,
@@ -191,16 +212,9 @@ def compress(
             report = checkpoint.compress(
                 opened,
                 sys.stdout.buffer if dst == STDIO else dst,
-                codec=codec.value,
-                effort=effort,
-                threads=threads,
                 overwrite=force,
-                merge_zeros=merge_zeros,
-                ternarize=None if not ternarize else "twn" if is_twn else DELTA if delta is None else delta,
-                scale=scale,
-                skip=skip or (),
-                float_dtype=None if float_dtype is None else float_dtype.value,
                 progress=progress,
+                **options,
             )
         report_compressed(report, merge_zeros)
         if not as_json:
@@ -228,8 +242,8 @@ def decompress(
     """Restore the checkpoints in .tnz files, bit for bit."""
     suffixes = (".pt", ".pth", ".safetensors")
     pairs = pairs_of(paths, output, suffixes, ".safetensors")
-    for _, dst in pairs:
-        if dst != STDIO and Path(dst).suffix not in suffixes:
+    for src, dst in pairs:
+        if dst != STDIO and not is_folder(src, dst, suffixes) and Path(dst).suffix not in suffixes:
             raise typer.BadParameter(
                 f"{dst}: expected a name ending in .pt, .pth or .safetensors", param_hint="DST"
             )
@@ -237,6 +251,9 @@ def decompress(
     def decompress_one(src: str, dst: str) -> dict[str, Any]:
         from ternzip.checkpoint import decompress as checkpoint
 
+        if is_folder(src, dst, suffixes):
+            decompress_whole(src, dst, {"threads": threads, "max_bytes": max_size})
+            return {}
         _check_target(src, dst, force)
         with _open_tnz(src, max_size) as reader:
             total = sum(entry.nbytes for entry in reader.entries.values())
@@ -245,8 +262,7 @@ def decompress(
                 report = checkpoint.decompress(
                     reader, target, threads=threads, overwrite=force, progress=progress
                 )
-        if report.not_stored:
-            say(f"ternzip: note: {dst}: not stored: {'; '.join(report.not_stored)}")
+        report_not_restored(dst, report)
         tell(f"{src} -> {dst}: {plural(report.tensors, 'tensor')} restored", to_stderr=dst == STDIO)
         return {}
 

@@ -15,6 +15,7 @@ from ternzip.cli.console import one_line, plural, say, told
 
 if TYPE_CHECKING:
     from ternzip.checkpoint.compress import CompressReport
+    from ternzip.checkpoint.decompress import DecompressReport
     from ternzip.checkpoint.rounding import Rounding
     from ternzip.checkpoint.ternarize import PostTrainingTernarization
     from ternzip.checkpoint.verify import VerifyReport
@@ -77,6 +78,12 @@ def report_not_compared(report: VerifyReport) -> None:
     """What the checkpoint holds and a .tnz file cannot: a line."""
     if report.not_compared:
         say(f"ternzip: note: {report.against}: not compared: {'; '.join(report.not_compared)}")
+
+
+def report_not_restored(dst: str, report: DecompressReport) -> None:
+    """What a .tnz file holds and the checkpoint's format does not keep: a line."""
+    if report.not_stored:
+        say(f"ternzip: note: {dst}: not stored: {'; '.join(report.not_stored)}")
 
 
 def report_ternarization(done: PostTrainingTernarization) -> None:

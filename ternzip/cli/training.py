@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.extras import require
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import say
 from ternzip.cli.recipe_options import recipe_options
 from ternzip.cli.reports import print_json
-from ternzip.training.extras import require
 from ternzip.training.options import flag, read_toml
 from ternzip.training.recipe import PRESETS, Recipe, preset
 

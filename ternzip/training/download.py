@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.extras import require
 from ternzip.training.catalog import DatasetInfo
-from ternzip.training.extras import require
 
 
 def fetch(info: DatasetInfo, folder: Path) -> None:

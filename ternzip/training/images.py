@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.extras import require
 from ternzip.training.catalog import DATASETS, DatasetInfo
-from ternzip.training.extras import require
 
 CIFAR10_RECORD = 1 + 3 * 32 * 32  # a label byte, then the red, green and blue planes
 

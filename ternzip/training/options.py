@@ -103,7 +103,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
-        from ternzip.training.extras import require
+        from ternzip._core.extras import require
 
         require("reading TOML", "train", "tomli")
         import tomli as tomllib

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.extras import require
 from ternzip.io.atomic import atomic_path
-from ternzip.training.extras import require
 from ternzip.training.latents import LatentLayer, latent_layers
 from ternzip.training.network import restore
 from ternzip.training.runs import RunRecord, read_run_checkpoint

@@ -1,0 +1,74 @@
+"""A mixin that gives any network of one's own `from_pretrained`, `save_pretrained` and `push_to_hub`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from torch import nn
+
+from ternzip._core.errors import TernzipError
+from ternzip.io.files import load_file
+from ternzip.io.models import check_fit, save_model
+
+FILE = "model.tnz"
+
+
+class TernzipHubMixin(ModelHubMixin, library_name="ternzip", tags=["ternzip"]):
+    """For classes that are also nn.Module: folders and repositories with config.json and model.tnz.
+
+        class Net(nn.Module, TernzipHubMixin):
+            def __init__(self, width: int = 16) -> None: ...
+
+        Net(width=32).save_pretrained("folder")
+        net = Net.from_pretrained("folder")          # width 32
+
+    The arguments of the constructor go into config.json, as huggingface_hub does it. Of a prepared model the ternary
+    weights are stored, and `from_pretrained` gives a plain model with them.
+    """
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        assert isinstance(self, nn.Module)
+        save_model(self, save_directory / FILE)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        map_location: str | torch.device = "cpu",
+        max_bytes: int | None = None,
+        **model_kwargs: Any,
+    ) -> Any:
+        """Load model.tnz into a new model; TernzipError where it is missing, damaged or does not fit."""
+        if os.path.isdir(model_id):
+            path = os.path.join(model_id, FILE)
+        else:
+            try:
+                path = hf_hub_download(
+                    model_id,
+                    FILE,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    token=token,
+                    local_files_only=local_files_only,
+                )
+            except EntryNotFoundError as error:
+                raise TernzipError(
+                    f"{model_id}: expected a file {FILE} in the repository, found none"
+                ) from error
+        tensors = load_file(path, max_bytes=max_bytes)
+        model: Any = cls(**model_kwargs)
+        check_fit(model, tensors, path, dtypes=True)
+        model.load_state_dict(tensors)
+        return model.to(map_location)

@@ -1,0 +1,165 @@
+"""Models of transformers in folders of .tnz files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ternzip._core.errors import TernzipError
+from ternzip._core.extras import require
+from ternzip.checkpoint.folder import CompressFolderReport, compress_folder
+from ternzip.hf.hub import local_folder
+from ternzip.hf.lazy import LazyTensors
+from ternzip.quantization import ternary_layers, ternary_state
+
+_HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+
+
+def from_pretrained(
+    folder_or_repo: str | os.PathLike[str],
+    model_class: Any = None,
+    *,
+    config: Any = None,
+    max_bytes: int | None = None,
+    threads: int | None = 1,
+    **options: Any,
+) -> Any:
+    """A model of transformers from a folder with config.json and .tnz files; see `save_pretrained`.
+
+    Tensors are decoded one by one as transformers asks for them, in its own threads, so memory stays near that of
+    the model. Quantizers that the configuration names (BitNet's packed uint8 weights) apply as ever.
+
+    Args:
+        folder_or_repo: a folder, or a repository of the Hub as `owner/name`.
+        model_class: a class of transformers with `from_pretrained`, such as AutoModelForCausalLM; None: the
+            architecture that the configuration names.
+        config: the configuration; None: the folder's.
+        max_bytes: the most bytes of memory that all tensors may take; None: no limit. Files of strangers need one.
+        threads: how many threads decode one tensor, transformers asking for four at a time; None: all processors.
+        options: those of the class's `from_pretrained` (dtype, device_map, output_loading_info, ...), and for the
+            Hub: revision, token, cache_dir, local_files_only, force_download.
+
+    Raises:
+        TernzipError: no such folder or repository, no .tnz file in it, one that is damaged, hostile or beyond
+            `max_bytes`, a configuration that names no architecture, tensors that are missing in the files.
+    """
+    require("from_pretrained", "hf", "transformers")
+    import transformers
+
+    hub = {key: options.pop(key) for key in _HUB_OPTIONS if key in options}
+    folder = local_folder(folder_or_repo, **hub)
+    trust = {key: options[key] for key in ("trust_remote_code",) if key in options}
+    if config is None:
+        try:
+            config = transformers.AutoConfig.from_pretrained(folder, **trust)
+        except (OSError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise TernzipError(
+                f"{folder}: expected a config.json that transformers can read: {reason}"
+            ) from error
+    chosen = _architecture(transformers, config, str(folder)) if model_class is None else model_class
+    if not issubclass(chosen, transformers.PreTrainedModel):
+        with torch.device(
+            "meta"
+        ):  # an AutoModel class cannot be loaded from a state, only the one it stands for
+            chosen = type(chosen.from_config(config, **trust))
+    told = bool(options.pop("output_loading_info", False))
+    with LazyTensors(folder, max_bytes=max_bytes, threads=threads) as tensors:
+        model, report = chosen.from_pretrained(
+            None, config=config, state_dict=dict(tensors), output_loading_info=True, **options
+        )
+    missing = sorted(report["missing_keys"])
+    if missing and not told:  # transformers gives them random values, with a warning only
+        raise TernzipError(
+            f"{folder}: {len(missing)} tensors of {type(model).__name__} are missing, first {missing[0]} "
+            "(output_loading_info=True loads what is there)"
+        )
+    model.name_or_path = config.name_or_path = os.fspath(folder_or_repo)
+    if (folder / "generation_config.json").is_file() and model.can_generate():
+        model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
+    return (model, report) if told else model
+
+
+def _architecture(transformers: Any, config: Any, folder: str) -> Any:
+    names = list(getattr(config, "architectures", None) or [])
+    found = getattr(transformers, names[0], None) if names else None
+    if found is None:
+        said = f"found {names[0]}, which transformers lacks" if names else "found none"
+        raise TernzipError(
+            f"{folder}: expected the configuration to name an architecture, {said}: give model_class"
+        )
+    return found
+
+
+def save_pretrained(
+    model: Any, folder: str | os.PathLike[str], *, max_shard_size: int | str = "5GB", **options: Any
+) -> CompressFolderReport:
+    """Write a model of transformers as a folder: its configuration, and its tensors in .tnz files.
+
+    transformers itself decides on names, shards and configuration, so every program that reads such folders finds
+    what it expects after `ternzip decompress`. Of a prepared model the ternary weights are stored, under their plain
+    names, as `ternzip.save_model` does; the model stays as it is.
+
+    Args:
+        model: with `save_pretrained`, prepared, converted or plain.
+        folder: the folder to make; it appears when it is complete, and must not exist or be empty.
+        max_shard_size: the most bytes of tensors in one file, as transformers has it.
+        options: those of `ternzip.compress`: codec, effort, threads, progress.
+
+    Raises TernzipError as `ternzip.checkpoint.folder.compress_folder`.
+    """
+    target = Path(os.path.realpath(folder))
+    if not target.parent.is_dir():
+        raise TernzipError(f"{os.fspath(folder)}: cannot write: no folder {target.parent}")
+    # Beside the target, as a model may be larger than the system's place for temporary files.
+    with tempfile.TemporaryDirectory(prefix=f".{target.name[:32]}.", dir=target.parent) as plain:
+        _write_plain(model, plain, max_shard_size)
+        report = compress_folder(plain, folder, **options)
+    return CompressFolderReport(type(model).__name__, report.target, report.files, report.carried)
+
+
+def _write_plain(model: Any, folder: str, max_shard_size: int | str) -> None:
+    if not isinstance(model, nn.Module) or not hasattr(model, "save_pretrained"):
+        raise TypeError(f"expected a model with save_pretrained, got {type(model).__name__}")
+    if not ternary_layers(model):
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        return
+    # transformers writes the name of the model's class, which torch's parametrizations change for a root.
+    model.save_pretrained(folder, max_shard_size=max_shard_size, state_dict=dict(ternary_state(model)))
+
+
+def push_to_hub(
+    model: Any,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    commit_message: str | None = None,
+    **options: Any,
+) -> Any:
+    """Write a model as `save_pretrained` does, and upload the folder to a repository of the Hub, made if need be.
+
+    Args:
+        model: as for `save_pretrained`.
+        repo_id: `owner/name`.
+        private, token, commit_message: as huggingface_hub has them.
+        options: those of `save_pretrained`.
+
+    Returns:
+        What `HfApi.upload_folder` returns.
+    """
+    require("push_to_hub", "hf", "huggingface_hub")
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "model")
+        save_pretrained(model, folder, **options)
+        repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        message = commit_message or "Upload model in .tnz files"
+        return api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message)
