@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +125,13 @@ def save_pretrained(
 
 
 def _write_plain(model: Any, folder: str, max_shard_size: int | str) -> None:
-    if not isinstance(model, nn.Module) or not hasattr(model, "save_pretrained"):
+    write: Callable[..., None] | None = getattr(model, "save_pretrained", None)
+    if not isinstance(model, nn.Module) or write is None:
         raise TypeError(f"expected a model with save_pretrained, got {type(model).__name__}")
-    if not ternary_layers(model):
-        model.save_pretrained(folder, max_shard_size=max_shard_size)
-        return
-    # transformers writes the name of the model's class, which torch's parametrizations change for a root.
-    model.save_pretrained(folder, max_shard_size=max_shard_size, state_dict=dict(ternary_state(model)))
+    if ternary_layers(model):
+        write(folder, max_shard_size=max_shard_size, state_dict=dict(ternary_state(model)))
+    else:
+        write(folder, max_shard_size=max_shard_size)
 
 
 def push_to_hub(
