@@ -46,6 +46,7 @@ class Forge:
     records: list[bytes] = field(default_factory=list)
     metadata: list[tuple[bytes, bytes]] = field(default_factory=list)
     codec_parameters: list[bytes] = field(default_factory=list)
+    extensions: list[tuple[bytes, bytes]] = field(default_factory=list)
     sizes: list[int] | None = None
     checksums: list[int] | None = None
     flags: int = 0
@@ -61,8 +62,10 @@ class Forge:
         own = [tensor for tensor in self.tensors if tensor.storage != TIED]
         names = [t.name if isinstance(t.name, bytes) else t.name.encode() for t in self.tensors]
         pairs = [text for pair in self.metadata for text in pair]
-        sizes = [len(record) for record in self.records] if self.sizes is None else self.sizes
-        sums = [zlib.crc32(record) for record in self.records] if self.checksums is None else self.checksums
+        extensions = [name for name, _ in self.extensions]
+        records = [*self.records, *(content for _, content in self.extensions)]
+        sizes = [len(record) for record in records] if self.sizes is None else self.sizes
+        sums = [zlib.crc32(record) for record in records] if self.checksums is None else self.checksums
         lengths = [len(name) for name in names] if self.name_lengths is None else self.name_lengths
         return b"".join(
             (
@@ -70,6 +73,7 @@ class Forge:
                 varint(len(self.tensors) if self.tensor_count is None else self.tensor_count),
                 varint(len(self.metadata) if self.metadata_count is None else self.metadata_count),
                 varint(len(self.codec_parameters)),
+                varint(len(self.extensions)),
                 bytes(tensor.storage for tensor in self.tensors),
                 bytes(tensor.dtype for tensor in own),
                 bytes(len(tensor.shape) for tensor in own),
@@ -79,9 +83,10 @@ class Forge:
                 *(varint(size) for size in sizes),
                 *(struct.pack("<I", crc) for crc in sums),
                 *(varint(length) for length in lengths),
-                *(varint(len(text)) for text in pairs),
+                *(varint(len(text)) for text in [*pairs, *extensions]),
                 *names,
                 *pairs,
+                *extensions,
                 self.table_tail,
             )
         )
@@ -91,7 +96,8 @@ class Forge:
         table = self.table()
         own = b"".join(tensor.parameters for tensor in self.tensors)
         parameters = b"".join(self.codec_parameters) + own + self.parameters_tail
-        return seal(b"".join(self.records), parameters, b"\0" + varint(len(table)) + table) + self.tail
+        records = b"".join([*self.records, *(content for _, content in self.extensions)])
+        return seal(records, parameters, b"\0" + varint(len(table)) + table) + self.tail
 
 
 def preamble(offset: int, parameters: int, directory: int, index_crc: int, magic: bytes = MAGIC) -> bytes:

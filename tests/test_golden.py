@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def sha256(data: Any) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def hashes(extensions: Mapping[str, bytes]) -> list[tuple[str, int, str]]:
+    return [(name, len(data), sha256(data)) for name, data in extensions.items()]
+
+
+def stated_hashes(stated: dict[str, Any]) -> list[tuple[str, int, str]]:
+    return [(name, one["bytes"], one["sha256"]) for name, one in stated.get("extensions", {}).items()]
+
+
 def test_files_are_those_of_the_list() -> None:
     assert set(FILES) == set(VALID)
     assert {path.stem for path in (GOLDEN / "valid").glob("*.json")} == set(FILES)
@@ -51,6 +60,7 @@ def test_ternzip_reads_valid(name: str, threads: int) -> None:
     stated = expected(name)
     with Reader.open(path_of(name)) as reader:
         assert list(reader.metadata.items()) == list(stated["metadata"].items())
+        assert hashes(reader.extensions) == stated_hashes(stated)
         found = list(reader.read_all(threads=threads))
         assert [tensor for tensor, _ in found] == [tensor["name"] for tensor in stated["tensors"]]
         for (_, raw), tensor in zip(found, stated["tensors"], strict=True):
@@ -87,6 +97,7 @@ def test_reference_decoder_reads_valid(name: str) -> None:
     stated = expected(name)
     content = reference_decoder.decode(path_of(name).read_bytes())
     assert list(content.metadata.items()) == list(stated["metadata"].items())
+    assert hashes(content.extensions) == stated_hashes(stated)
     assert [
         {"name": name, "dtype": kind, "shape": list(shape), "sha256": sha256(data)}
         for name, kind, shape, data in content.tensors

@@ -51,6 +51,7 @@ class Content(NamedTuple):
     tensors: list[Tensor]
     ties: dict[str, str]  # the name of a tied tensor -> that of the tensor whose elements it shares
     metadata: dict[str, str]
+    extensions: dict[str, bytes]
 
 
 # ------------------------------------------------------------------------------------ section 1: conventions
@@ -210,10 +211,12 @@ class Entry:
 
 def read_index(
     parameters: bytes, table: bytes, directory_size: int
-) -> tuple[list[Entry], list[Record], dict[str, str]]:
+) -> tuple[list[Entry], list[Record], dict[str, str], list[str]]:
     cursor = Cursor(table, "directory")
     require(cursor.integer(1) == 0, "directory", "unknown flags")
     tensor_count, metadata_count, string_count = cursor.varint(), cursor.varint(), cursor.varint()
+    extension_count = cursor.varint()
+    require(extension_count <= 256, "directory", f"{extension_count} extensions")
     count = tensor_count + metadata_count + string_count
     limit = 65536 + directory_size // 4
     require(count <= limit, "directory", f"{count} tensors, metadata entries and codec parameters")
@@ -249,6 +252,7 @@ def read_index(
         require(1 <= length <= 65535, "directory", f"codec parameters of {length} bytes")
     read_parameters(parameters, string_lengths, entries)
     records = list(list_records(entries))
+    records += [Record(f"extension {number}", 0) for number in range(extension_count)]
     for record in records:
         record.size = cursor.varint()
     for record in records:
@@ -256,15 +260,20 @@ def read_index(
 
     lengths = [cursor.varint() for _ in range(tensor_count)]
     metadata_lengths = [cursor.varint() for _ in range(2 * metadata_count)]
+    extension_lengths = [cursor.varint() for _ in range(extension_count)]
     for entry, length in zip(entries, lengths, strict=True):
         require(length <= 65536, entry.place, f"a name of {length} bytes")
         entry.name = utf8(cursor.take(length), f"name of tensor {entry.number}")
     require(len({entry.name for entry in entries}) == len(entries), "directory", "two tensors have one name")
     texts = [utf8(cursor.take(length), "metadata") for length in metadata_lengths]
+    for length in extension_lengths:
+        require(1 <= length <= 255, "directory", f"an extension's name of {length} bytes")
+    extensions = [utf8(cursor.take(length), "name of an extension") for length in extension_lengths]
+    require(len(set(extensions)) == extension_count, "directory", "two extensions have one name")
     cursor.finish()
     metadata = dict(zip(texts[::2], texts[1::2], strict=True))
     require(len(metadata) == metadata_count, "directory", "a metadata key occurs twice")
-    return entries, records, metadata
+    return entries, records, metadata, extensions
 
 
 def utf8(text: bytes, place: str) -> str:
@@ -356,6 +365,8 @@ class Record:
 
     @property
     def place(self) -> str:
+        if not self.members:  # an extension
+            return self.label
         first = self.members[0]
         return self.label if first.storage == SOLID else f"{first.place}, {self.label}"
 
@@ -721,8 +732,13 @@ CODECS: Mapping[int, Codec] = {
 def decode(data: bytes, names: Sequence[str] | None = None) -> Content:
     """Decode a file, given as its bytes: the tensors of these names, or all of them."""
     region, parameters, directory = split_file(data)
-    entries, records, metadata = read_index(parameters, table_of_directory(directory), len(directory))
+    entries, records, metadata, extensions = read_index(
+        parameters, table_of_directory(directory), len(directory)
+    )
     cut_records(region, records)
+    first_extension = len(records) - len(extensions)
+    contents = [record.data for record in records[first_extension:]]
+    records = records[:first_extension]
     wanted = [entry for entry in entries if names is None or entry.name in names]
     sources = {entry.number if entry.target is None else entry.target for entry in wanted}
     elements: dict[int, bytes] = {}
@@ -744,7 +760,7 @@ def decode(data: bytes, names: Sequence[str] | None = None) -> Content:
         tensors.append(Tensor(entry.name, entry.type.name, entry.shape, elements[source]))
         if entry.target is not None:
             ties[entry.name] = entries[entry.target].name
-    return Content(tensors, ties, metadata)
+    return Content(tensors, ties, metadata, dict(zip(extensions, contents, strict=True)))
 
 
 def main() -> int:
@@ -761,6 +777,8 @@ def main() -> int:
         print(f"{name} {kind} {'x'.join(map(str, shape)) or 'scalar'} {zlib.crc32(data):08x}{tie}")
     for key, value in content.metadata.items():
         print(f"{key}: {value}")
+    for name, extension in content.extensions.items():
+        print(f"extension {name} {len(extension)} bytes {zlib.crc32(extension):08x}")
     return 0
 
 

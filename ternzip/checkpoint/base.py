@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -48,6 +48,7 @@ class Checkpoint:
         sizes: bytes in memory of each tensor by name, known without reading it.
         ties: names that share all elements with an earlier one, and that one's name.
         metadata: strings the file carries beside its tensors.
+        extensions: bytes by name, of a .tnz file.
         not_stored: what the file holds and a .tnz file of these tensors does not, a few words each.
         faithful: whether order and ties are those the model had; .safetensors keeps neither.
         files: the paths it is read from; none of them may be written to.
@@ -60,6 +61,7 @@ class Checkpoint:
     sizes: dict[str, int]
     ties: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, bytes] = field(default_factory=dict)
     not_stored: list[str] = field(default_factory=list)
     faithful: bool = True
     files: list[str] = field(default_factory=list)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.streams import ByteStream, write_all
+from ternzip._core.text import listed
 from ternzip.checkpoint.base import Checkpoint, Source, named
 from ternzip.checkpoint.load import as_checkpoint
 from ternzip.checkpoint.targets import check_target, default_target
@@ -82,6 +83,8 @@ def compress(
 ) -> CompressReport:
     """Compresses a checkpoint into a .tnz file that restores every bit of its tensors.
 
+    Extensions of a .tnz source are kept, unless an option changes tensors.
+
         report = ternzip.compress("model.pt")        # -> model.tnz
         print(report.ratio, report.not_stored)
 
@@ -121,6 +124,11 @@ def compress(
         converted = checkpoint
         for conversion in (ternarized, rounded):
             converted = converted if conversion is None else conversion.applied_to(converted)
+        not_stored = list(checkpoint.not_stored)
+        if checkpoint.extensions and (converted is not checkpoint or merge_zeros):
+            # What they say of the tensors as they were may be wrong of others.
+            converted = replace(converted, extensions={})
+            not_stored.append(f"extensions ({listed(list(checkpoint.extensions))}): tensors are changed")
         almost: dict[str, str] = {}
         info = _write(converted, place, options, overwrite, progress, almost)
     return CompressReport(
@@ -129,7 +137,7 @@ def compress(
         tensor_bytes=checkpoint.tensor_bytes,
         target=named(place),
         file=info,
-        not_stored=list(checkpoint.not_stored),
+        not_stored=not_stored,
         almost_ternary=almost,
         latent=checkpoint.latent if ternarize is None else [],
         ternarized=ternarized,
@@ -189,11 +197,12 @@ def _write(
                 checkpoint.tensors(),
                 options=options,
                 metadata=checkpoint.metadata,
+                extensions=checkpoint.extensions,
                 progress=_in_source_bytes(progress, checkpoint.sizes),
                 on_almost_ternary=notice,
             )
         except TernzipError as error:
-            if str(error).startswith(("tensor ", "metadata ")):  # what the format cannot hold
+            if str(error).startswith(("tensor ", "metadata ", "extension")):  # what the format cannot hold
                 raise TernzipError(f"{checkpoint.name}: {error}") from None
             raise
 

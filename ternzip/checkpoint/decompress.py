@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from ternzip._core.streams import ByteStream
+from ternzip._core.text import listed
 from ternzip.checkpoint.base import Source, named
 from ternzip.checkpoint.load import as_reader
 from ternzip.checkpoint.store import check_suffix, write_checkpoint
@@ -67,4 +68,8 @@ def decompress(
             check_target(place, sources=[reader.name], overwrite=overwrite)
         tensors = dict(reader.read_all(threads=threads, progress=progress))
         lost = write_checkpoint(tensors, place, metadata=reader.metadata, overwrite=overwrite)
+        if reader.extensions:
+            lost.append(
+                f"extensions ({listed(list(reader.extensions))}): only a .tnz file has a place for them"
+            )
     return DecompressReport(reader.name, named(place), len(tensors), lost)

@@ -145,6 +145,7 @@ def _from_tnz(file: SourceFile, content: str | bytes) -> Checkpoint:
         {entry.name: entry.nbytes for entry in reader.entries.values()},
         ties={entry.name: entry.tied_to for entry in reader.entries.values() if entry.tied_to is not None},
         metadata=reader.metadata,
+        extensions=reader.extensions,
         files=[] if file.path is None else [file.path],
         file_bytes=file.size,
         close=close,

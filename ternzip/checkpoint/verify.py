@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,8 +70,13 @@ def verify(
 
 
 def check_all(reader: Reader, threads: int | None = None) -> int:
-    """Decodes every tensor, checksums, counts and all; the number of tensors, or TernzipError."""
+    """Decodes every tensor, checksums, counts and all, and reads every extension.
+
+    Returns the number of tensors, or raises TernzipError.
+    """
     for _ in reader.read_all(threads=threads):
+        pass
+    for _ in reader.extensions.values():
         pass
     return len(reader.entries)
 
@@ -79,8 +84,8 @@ def check_all(reader: Reader, threads: int | None = None) -> int:
 def differences(reader: Reader, checkpoint: Checkpoint, threads: int | None = None) -> Iterator[str]:
     """What differs between a file and a checkpoint, one line each; nothing where they are equal bit for bit.
 
-    Names, types, shapes, elements; order and ties where the checkpoint's format keeps them; metadata where the
-    checkpoint has some.
+    Names, types, shapes, elements; order and ties where the checkpoint's format keeps them; metadata and extensions
+    where the checkpoint has some.
     """
     stored = list(reader.entries)
     for name in stored:
@@ -106,6 +111,8 @@ def differences(reader: Reader, checkpoint: Checkpoint, threads: int | None = No
                 yield f"tensor {name!r}: {problem}"
     if checkpoint.metadata:
         yield from _metadata_differences(reader.metadata, checkpoint)
+    if checkpoint.extensions:
+        yield from _extension_differences(reader.extensions, checkpoint)
 
 
 def _metadata_differences(found: dict[str, str], checkpoint: Checkpoint) -> Iterator[str]:
@@ -113,6 +120,16 @@ def _metadata_differences(found: dict[str, str], checkpoint: Checkpoint) -> Iter
         expected, value = (_quoted(side.get(key)) for side in (checkpoint.metadata, found))
         if checkpoint.metadata.get(key) != found.get(key):
             yield f"metadata {key!r}: expected {expected}, found {value} in the file"
+
+
+def _extension_differences(found: Mapping[str, bytes], checkpoint: Checkpoint) -> Iterator[str]:
+    for name in {**dict.fromkeys(checkpoint.extensions), **dict.fromkeys(found)}:
+        if name not in found:
+            yield f"extension {name!r}: in {checkpoint.name}, not in the file"
+        elif name not in checkpoint.extensions:
+            yield f"extension {name!r}: in the file, not in {checkpoint.name}"
+        elif found[name] != checkpoint.extensions[name]:
+            yield f"extension {name!r}: its bytes differ"
 
 
 def _quoted(text: str | None, longest: int = 60) -> str:

@@ -282,7 +282,8 @@ def inspect(
         reader.check_limit()
         info = describe_file(reader)
     if as_json:
-        print_json({"tensors": tensors_json(info), "total": total_json(info), "metadata": info.metadata})
+        about = {"metadata": info.metadata, "extensions": info.extensions}
+        print_json({"tensors": tensors_json(info), "total": total_json(info), **about})
     else:
         from ternzip.cli.tables import print_file
 

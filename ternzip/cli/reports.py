@@ -179,13 +179,15 @@ def tensors_json(info: FileInfo) -> list[dict[str, Any]]:
 def total_json(info: FileInfo) -> dict[str, Any]:
     """The totals of `inspect --json` and `compress --json`: bytes, symbols, bits per symbol."""
     weights = info.counts.total
+    extensions = sum(info.extensions.values())
     return {
         "bytes": info.bytes,
         "overhead_bytes": info.overhead,
         "tensors": len(info.tensors),
         "ternary_weights": weights,
         "ternary_bytes": info.ternary_bytes,
-        "other_bytes": info.bytes - info.overhead - info.ternary_bytes,
+        "other_bytes": info.bytes - info.overhead - info.ternary_bytes - extensions,
+        "extension_bytes": extensions,
         "negative": info.counts.negative,
         "zero": info.counts.zero,
         "positive": info.counts.positive,

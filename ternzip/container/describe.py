@@ -57,6 +57,7 @@ class FileInfo:
     Attributes:
         tensors: all of them, in order.
         metadata: the file's own.
+        extensions: bytes of each extension by name.
         bytes: its size.
         overhead: what of it is preamble, directory and checksums.
         counts: symbols over all counted tensors.
@@ -65,6 +66,7 @@ class FileInfo:
 
     tensors: list[TensorInfo]
     metadata: dict[str, str]
+    extensions: dict[str, int]
     bytes: int
     overhead: int
     counts: SymbolCounts
@@ -125,11 +127,13 @@ def describe_file(reader: Reader) -> FileInfo:
     """Every tensor and the totals."""
     infos = [_describe(entry, reader.entries, reader.shares[entry.name]) for entry in reader.entries.values()]
     counted = [info for info in infos if info.counted and info.tied_to is None]
+    extensions = reader.extensions.sizes
     return FileInfo(
         infos,
         dict(reader.metadata),
+        extensions,
         reader.size,
-        reader.size - sum(reader.shares.values()),
+        reader.size - sum(reader.shares.values()) - sum(extensions.values()),
         sum((info.counts for info in counted if info.counts), SymbolCounts()),
         sum(info.bytes for info in counted),
     )

@@ -32,6 +32,8 @@ from ternzip.container.layout import (
 from ternzip.container.limits import (
     MAX_DIMENSIONS,
     MAX_EXPANSION,
+    MAX_EXTENSION_NAME_BYTES,
+    MAX_EXTENSIONS,
     MAX_NAME_BYTES,
     SOLID_LIMIT,
     most_entries,
@@ -45,11 +47,12 @@ _STORAGES = tuple(Storage)  # by number; calling the enumeration takes ten times
 
 @dataclass
 class Index:
-    """Every tensor in order, the solid blocks, and the metadata."""
+    """Every tensor in order, the solid blocks, the metadata, and the records of extensions by name."""
 
     entries: list[Entry]
     blocks: list[SolidBlock]
     metadata: dict[str, str]
+    extensions: dict[str, Record]
 
 
 def encode_directory(
@@ -57,21 +60,24 @@ def encode_directory(
     records: Sequence[Record],
     metadata: Mapping[str, str],
     codec_parameters: Sequence[bytes] = (),
+    extensions: Sequence[str] = (),
 ) -> bytes:
     """The compressed directory.
 
-    `records` are those of the whole file in file order, `codec_parameters` the strings that stand at the head of the
-    parameters section.
+    `records` are those of the whole file in file order, the last of them those of `extensions`; `codec_parameters` are
+    the strings that stand at the head of the parameters section.
     """
     numbers = {entry.name: number for number, entry in enumerate(entries)}
     names = [entry.name.encode() for entry in entries]
     pairs = [text.encode() for pair in metadata.items() for text in pair]
+    texts = [*names, *pairs, *(name.encode() for name in extensions)]
     table = b"".join(
         (
             b"\0",  # flags, all reserved
             encode_varint(len(entries)),
             encode_varint(len(metadata)),
             encode_varint(len(codec_parameters)),
+            encode_varint(len(extensions)),
             bytes(entry.storage for entry in entries),
             bytes(entry.dtype.code for entry in entries if entry.tied_to is None),
             bytes(len(entry.shape) for entry in entries if entry.tied_to is None),
@@ -80,9 +86,8 @@ def encode_directory(
             *(encode_varint(len(string)) for string in codec_parameters),
             *(encode_varint(record.size) for record in records),
             *(struct.pack("<I", record.crc) for record in records),
-            *(encode_varint(len(text)) for text in (*names, *pairs)),
-            *names,
-            *pairs,
+            *(encode_varint(len(text)) for text in texts),
+            *texts,
         )
     )
     compressed = bytes([_ZSTD]) + encode_varint(len(table)) + compress_zstd(table, 19)
@@ -113,11 +118,15 @@ def _decompress_directory(data: memoryview, offset: int) -> bytes:
 def decode_index(parameters: memoryview, directory: memoryview, index_offset: int) -> Index:
     """Reads and checks the whole index. Offsets in messages are those of the file."""
     table = Cursor(_decompress_directory(directory, index_offset + len(parameters)), "directory table")
-    if table.byte("flags"):
-        raise table.fail("flags: expected reserved bits of zero")
+    flags = table.byte("flags")
+    if flags:
+        raise table.fail(
+            f"flags: expected 0, found {flags:#04x}: features that this ternzip does not know: upgrade it"
+        )
     count = table.varint("number of tensors", table.remaining)
     metadata_count = table.varint("number of metadata entries", table.remaining)
     string_count = table.varint("number of codec parameters", table.remaining)
+    extension_count = table.varint("number of extensions", MAX_EXTENSIONS)
     listed = count + metadata_count + string_count
     if listed > most_entries(len(directory)):
         raise table.fail(
@@ -134,16 +143,29 @@ def decode_index(parameters: memoryview, directory: memoryview, index_offset: in
     _read_parameters(Cursor(parameters, "codec parameters", index_offset), lengths, entries)
 
     blocks: list[SolidBlock] = []
-    _place_records(table, index_offset, entries, blocks)
+    extensions = _place_records(table, index_offset, entries, blocks, extension_count)
     lengths = table.varints(count, "length of a name", MAX_NAME_BYTES)
     lengths += table.varints(2 * metadata_count, "length of metadata", table.remaining)
+    extension_lengths = table.varints(
+        extension_count, "length of an extension's name", MAX_EXTENSION_NAME_BYTES
+    )
+    if 0 in extension_lengths:
+        raise table.fail("length of an extension's name: expected at least 1, found 0")
     texts = _read_texts(table, lengths)
+    extension_names = _read_texts(table, extension_lengths)
     _name_entries(table, entries, texts[:count])
     keys, values = texts[count::2], texts[count + 1 :: 2]
     table.end()
     if len(set(keys)) != len(keys):
         raise table.fail("metadata: expected each key once")
-    return Index(entries, blocks, dict(zip(keys, values, strict=True)))
+    if len(set(extension_names)) != len(extension_names):
+        raise table.fail("extensions: expected each name once")
+    return Index(
+        entries,
+        blocks,
+        dict(zip(keys, values, strict=True)),
+        dict(zip(extension_names, extensions, strict=True)),
+    )
 
 
 def _read_shapes(table: Cursor, storages: bytes) -> list[Entry]:
@@ -197,8 +219,13 @@ def _read_parameters(cursor: Cursor, lengths: list[int], entries: list[Entry]) -
     stored.check(cursor)
 
 
-def _place_records(table: Cursor, index_offset: int, entries: list[Entry], blocks: list[SolidBlock]) -> None:
-    """Reads sizes and checksums of all records and lays them end to end between preamble and index."""
+def _place_records(
+    table: Cursor, index_offset: int, entries: list[Entry], blocks: list[SolidBlock], extension_count: int
+) -> list[Record]:
+    """Reads sizes and checksums of all records and lays them end to end between preamble and index.
+
+    Entries and blocks are given theirs; those of extensions, which come last, are returned.
+    """
     # Each record takes a byte at least, which bounds their number before the first is looked at.
     space = index_offset - PREAMBLE.size
     owners: list[tuple[Entry | SolidBlock, int]] = []
@@ -213,7 +240,7 @@ def _place_records(table: Cursor, index_offset: int, entries: list[Entry], block
                 f"records: expected more than the {index_offset - PREAMBLE.size} bytes there are in the file"
             )
         owners.append((owner, count))
-    total = sum(count for _, count in owners)
+    total = sum(count for _, count in owners) + extension_count
     sizes = table.varints(total, "size of a record", index_offset)
     checksums = struct.unpack(f"<{total}I", table.take(4 * total, "checksums"))
     stream: Iterator[tuple[int, int]] = iter(zip(sizes, checksums, strict=True))
@@ -229,6 +256,10 @@ def _place_records(table: Cursor, index_offset: int, entries: list[Entry], block
                 owner.records.append(record)
             else:
                 owner.record = record
+    extensions = []
+    for size, crc in stream:
+        extensions.append(Record(offset, size, size, size, crc))
+        offset += size
     if offset != index_offset:
         raise table.fail(f"records: expected their end at offset {index_offset}, found {offset}")
     for block in blocks:
@@ -236,6 +267,7 @@ def _place_records(table: Cursor, index_offset: int, entries: list[Entry], block
         for entry in block.ordered():
             entry.block_offset = position
             position += entry.nbytes
+    return extensions
 
 
 def _bytes_of(owner: Entry | SolidBlock) -> int:

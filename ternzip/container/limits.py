@@ -19,6 +19,12 @@ MAX_TENSOR_BYTES = (1 << 63) - 1
 MAX_NAME_BYTES = 1 << 16
 """Bytes of a tensor's name in UTF-8."""
 
+MAX_EXTENSIONS = 256
+"""Extensions of a file."""
+
+MAX_EXTENSION_NAME_BYTES = 255
+"""Bytes of an extension's name in UTF-8; it has one at least."""
+
 MAX_SECTION_BYTES = (1 << 32) - 1
 """Bytes of the parameters, and of the directory as it is stored: the preamble states both in 32 bits."""
 

@@ -18,6 +18,7 @@ from ternzip._core.tensor import RawTensor, Tie
 from ternzip.codecs.plane import Bytes
 from ternzip.codecs.planes import Run, decode_block
 from ternzip.container.batches import Batches
+from ternzip.container.extensions import Extensions
 from ternzip.container.index import Index, decode_index
 from ternzip.container.layout import PREAMBLE, Entry, Preamble, Record, SolidBlock, Storage
 from ternzip.container.located import Located
@@ -40,6 +41,7 @@ class Reader:
         entries: every tensor by name, in the file's order.
         blocks: the solid blocks that small tensors share.
         metadata: the file's metadata.
+        extensions: the file's extensions by name, read when they are asked for.
         size: bytes of the file.
         max_bytes: no call decodes tensors of more bytes in memory than this, tied ones counted once; None: no limit.
 
@@ -67,6 +69,7 @@ class Reader:
         self._cached_block: tuple[int, Bytes] | None = None
         self.entries: dict[str, Entry] = {entry.name: entry for entry in index.entries}
         self.metadata = index.metadata
+        self.extensions = Extensions(index.extensions, self._read_extension)
 
     @classmethod
     def open(
@@ -179,6 +182,13 @@ class Reader:
                     yield self._finish(*waiting.popleft(), progress)
             while waiting:
                 yield self._finish(*waiting.popleft(), progress)
+
+    def _read_extension(self, name: str, record: Record) -> bytes:
+        self._check(record.size, f"extension {name!r}: expected")
+        try:
+            return bytes(self._payload(record))
+        except TernzipError as error:
+            raise TernzipError(f"{self.name}: extension {name!r}: offset {record.offset}: {error}") from None
 
     @property
     def decoded_bytes(self) -> int:

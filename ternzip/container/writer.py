@@ -32,6 +32,7 @@ from ternzip.codecs.ternary import (
 )
 from ternzip.container.almost_ternary import AlmostTernary, almost_ternary
 from ternzip.container.attempts import Attempt, attempts, smallest
+from ternzip.container.extensions import check_extensions
 from ternzip.container.index import encode_directory
 from ternzip.container.layout import (
     PREAMBLE,
@@ -95,25 +96,29 @@ def write_container(
     *,
     options: Options | None = None,
     metadata: Mapping[str, str] | None = None,
+    extensions: Mapping[str, bytes] | None = None,
     progress: Progress | None = None,
     on_almost_ternary: Callable[[str, AlmostTernary], None] | None = None,
 ) -> list[Entry]:
     """Writes a whole file to `stream`, which must be seekable and empty; returns the index entries.
 
     `tensors` is consumed one by one, so memory stays near the largest tensor. What it gives must not change before
-    this function returns. `on_almost_ternary` is told of weights that are not ternary although nearly all of their
-    elements are (container/almost_ternary.py).
+    this function returns. `extensions` are bytes by name, stored after all tensors, one by one.
+    `on_almost_ternary` is told of weights that are not ternary although nearly all of their elements are
+    (container/almost_ternary.py).
 
     Raises TernzipError for whatever the format cannot hold (container/limits.py) and for a name that comes twice;
     ValueError for unknown options.
     """
     options = options or Options()
     options.candidates()  # an unknown name fails before anything is written
+    extensions = extensions or {}
+    check_extensions(list(extensions))
     with Workers(options.threads) as workers:
         writer = _Writer(stream, options, workers, progress, on_almost_ternary)
         for name, tensor in tensors:
             writer.add(name, tensor)
-        return writer.close(_checked_metadata(metadata or {}))
+        return writer.close(_checked_metadata(metadata or {}), extensions)
 
 
 def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -200,14 +205,19 @@ class _Writer:
             if almost is not None:
                 self._on_almost_ternary(name, almost)
 
-    def close(self, metadata: dict[str, str]) -> list[Entry]:
+    def close(self, metadata: dict[str, str], extensions: Mapping[str, bytes]) -> list[Entry]:
         if self._block.members:
             self._queue(self._block_job())
         self._drain(0)
+        for name, content in extensions.items():
+            if not isinstance(content, bytes | bytearray | memoryview):
+                raise TernzipError(f"extension {name!r}: expected bytes, found {type(content).__name__}")
+            data = bytes(content)
+            self._write(data, len(data))
         entries = list(self._entries.values())
         strings = self._codec_parameters.strings
         parameters = b"".join(strings) + self._parameters
-        directory = encode_directory(entries, self._records, metadata, strings)
+        directory = encode_directory(entries, self._records, metadata, strings, list(extensions))
         for part, size in (("parameters", len(parameters)), ("directory", len(directory))):
             if size > MAX_SECTION_BYTES:
                 raise TernzipError(

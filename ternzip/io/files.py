@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ternzip._core.errors import TernzipError
 from ternzip.container.describe import TensorInfo, describe
 from ternzip.container.progress import Progress
 from ternzip.container.reader import Reader
@@ -29,6 +30,7 @@ def save_file(
     threads: int | None = None,
     progress: Progress | None = None,
     merge_zeros: bool = False,
+    extensions: Mapping[str, bytes] | None = None,
 ) -> None:
     """Writes `tensors` to a .tnz file that restores them bit for bit.
 
@@ -45,16 +47,26 @@ def save_file(
         progress: called with a tensor's name and bytes as each is written, tied ones too: in all, the bytes of all
             values of `tensors`. What it raises passes unchanged, and no file is left.
         merge_zeros: store -0.0 in ternary tensors as +0.0, giving up their signs.
+        extensions: bytes by name, stored beside the tensors for readers that know them; all others pass over them.
+            At most 256, with names of 1 to 255 bytes.
 
     Raises:
-        TernzipError: a tensor, a name or metadata the format cannot hold (named), or a path that cannot be written.
+        TernzipError: a tensor, a name, metadata or extensions the format cannot hold (named), or a path that cannot be
+            written.
         ValueError: an unknown codec or effort, or threads below 1.
     """
     from ternzip.io.tensors import with_ties
 
     options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
     with atomic_file(path) as stream:
-        write_container(stream, with_ties(tensors), options=options, metadata=metadata, progress=progress)
+        write_container(
+            stream,
+            with_ties(tensors),
+            options=options,
+            metadata=metadata,
+            extensions=extensions,
+            progress=progress,
+        )
 
 
 def save(
@@ -66,13 +78,21 @@ def save(
     threads: int | None = None,
     progress: Progress | None = None,
     merge_zeros: bool = False,
+    extensions: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """The bytes that save_file would write."""
     from ternzip.io.tensors import with_ties
 
     options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
     stream = io.BytesIO()
-    write_container(stream, with_ties(tensors), options=options, metadata=metadata, progress=progress)
+    write_container(
+        stream,
+        with_ties(tensors),
+        options=options,
+        metadata=metadata,
+        extensions=extensions,
+        progress=progress,
+    )
     return stream.getvalue()
 
 
@@ -150,7 +170,7 @@ class safe_open:  # noqa: N801 - the verb of safetensors
         framework: "pt", the only one; for those who come from safetensors.
         device: where get_tensor puts tensors.
         threads: how many threads decode one tensor; None: all processors.
-        max_bytes: the most bytes of memory that one tensor may take; None: no limit. See load_file.
+        max_bytes: the most bytes of memory that one tensor or extension may take; None: no limit. See load_file.
 
     Raises:
         TernzipError: on opening, if the file's index is missing, damaged or hostile.
@@ -191,6 +211,17 @@ class safe_open:  # noqa: N801 - the verb of safetensors
     def metadata(self) -> dict[str, str]:
         """The strings that the file holds beside its tensors; empty where there are none."""
         return dict(self._reader.metadata)
+
+    def extensions(self) -> list[str]:
+        """Names of the extensions, bytes that the file holds beside its tensors; empty where there are none."""
+        return list(self._reader.extensions)
+
+    def extension(self, name: str) -> bytes:
+        """The bytes of an extension, read and checked now; TernzipError for an unknown one, and beyond max_bytes."""
+        found = self._reader.extensions
+        if name not in found:
+            raise TernzipError(f"{self._reader.name}: no extension {name!r} among {len(found)}")
+        return found[name]
 
     def info(self, name: str) -> TensorInfo:
         """What the index says of a tensor: shape, dtype, codec, levels, counts, bytes. Decodes nothing."""

@@ -73,11 +73,12 @@ def table(
     metadata: Sequence[tuple[bytes, bytes]] = (),
     *,
     strings: Sequence[bytes] = (),
+    extensions: Sequence[bytes] = (),
     flags: int = 0,
     count: int | None = None,
     tail: bytes = b"",
 ) -> bytes:
-    """The directory's table; `strings` are those of codec parameters."""
+    """The directory's table; `strings` of codec parameters, names of `extensions`, whose records are the last."""
     stored = [item for item in items if item.storage != TIED]
     texts = [text for pair in metadata for text in pair]
     return b"".join(
@@ -86,6 +87,7 @@ def table(
             varint(len(items) if count is None else count),
             varint(len(metadata)),
             varint(len(strings)),
+            varint(len(extensions)),
             bytes(item.storage for item in items),
             bytes(item.dtype for item in stored),
             bytes(len(item.shape) for item in stored),
@@ -97,9 +99,10 @@ def table(
                 struct.pack("<I", zlib.crc32(record.data) if record.crc is None else record.crc)
                 for record in records
             ),
-            *(varint(len(text)) for text in [*(item.name for item in items), *texts]),
+            *(varint(len(text)) for text in [*(item.name for item in items), *texts, *extensions]),
             *(item.name for item in items),
             *texts,
+            *extensions,
             tail,
         ]
     )
@@ -110,10 +113,14 @@ def file(
     records: Sequence[Record] = (),
     metadata: Sequence[tuple[bytes, bytes]] = (),
     strings: Sequence[bytes] = (),
+    extensions: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """A whole file, its directory not compressed; `strings` are those of codec parameters."""
+    """A whole file, its directory not compressed; `strings` of codec parameters, `extensions` as (name, content)."""
+    records = [*records, *(Record(content, 0) for _, content in extensions)]
     parameters = b"".join(strings) + b"".join(item.parameters for item in items)
-    listed = directory(table(items, records, metadata, strings=strings))
+    listed = directory(
+        table(items, records, metadata, strings=strings, extensions=[name for name, _ in extensions])
+    )
     return seal(b"".join(record.data for record in records), parameters, listed)
 
 

@@ -106,13 +106,13 @@ add(
     "varint-2-64",
     "1: a varint below 2^64",
     "directory.*shape: expected at most 18446744073709551615",
-    with_table(b"\0\1\0\0\1\x0c\1" + b"\x80" * 9 + b"\2"),
+    with_table(b"\0\1\0\0\0\1\x0c\1" + b"\x80" * 9 + b"\2"),
 )
 add(
     "varint-endless",
     "1: a varint below 2^64",
     "directory.*shape: integer longer than 64 bits",
-    with_table(b"\0\1\0\0\1\x0c\1" + b"\xff" * 20),
+    with_table(b"\0\1\0\0\0\1\x0c\1" + b"\xff" * 20),
 )
 add(
     "frame-content-size",
@@ -221,11 +221,11 @@ add(
     "directory table.*number of tensors: expected at most",
     with_table(b.table([BYTES], [BLOCK], count=1 << 40)),
 )
-CROWDED = b"\0" + b.varint(66000) + b"\0\0" + bytes(66000)
+CROWDED = b"\0" + b.varint(66000) + b"\0\0\0" + bytes(66000)
 add(
     "table-crowded",
     "2: at most 65,536 + directory size / 4 tensors, metadata entries and codec parameters",
-    "directory table.*expected at most 65541 tensors, .* 23 bytes, found 66000",
+    "directory table.*expected at most 65542 tensors, .* 24 bytes, found 66000",
     with_directory(b.directory(CROWDED, method=1, body=b.repeated_frame(0, 66000, CROWDED[:-66000]))),
 )
 add(
@@ -312,6 +312,52 @@ add(
     "2: unique metadata keys",
     "directory table.*metadata: expected each key once",
     tensors(BYTES, records=[BLOCK], metadata=[(b"key", b"a"), (b"key", b"b")]),
+)
+
+
+def extended(*extensions: tuple[bytes, bytes]) -> bytes:
+    return b.file([BYTES], [BLOCK], extensions=extensions)
+
+
+add(
+    "extension-name-empty",
+    "2: an extension's name has 1 to 255 bytes",
+    "directory table.*length of an extension's name: expected at least 1, found 0",
+    extended((b"", b"content")),
+)
+add(
+    "extension-name-long",
+    "2: an extension's name has 1 to 255 bytes",
+    "directory table.*length of an extension's name: expected at most 255, found 256",
+    extended((b"n" * 256, b"content")),
+)
+add(
+    "extension-name-utf8",
+    "2: names of extensions are UTF-8",
+    "directory table.*text: expected UTF-8",
+    extended((b"\xff", b"content")),
+)
+add(
+    "extensions-equal",
+    "2: unique names of extensions",
+    "directory table.*extensions: expected each name once",
+    extended((b"same", b"content"), (b"same", b"content")),
+)
+add(
+    "extensions-257",
+    "2: at most 256 extensions",
+    "directory table.*number of extensions: expected at most 256, found 257",
+    extended(*((b"%d" % number, b"") for number in range(257))),
+)
+add(
+    "extension-short",
+    "4: records, those of extensions last, end at the index",
+    "directory table.*records: expected their end at offset",
+    b.seal(
+        BLOCK.data,
+        b"",
+        b.directory(b.table([BYTES], [BLOCK, b.Record(b"gone", 0)], extensions=[b"name"])),
+    ),
 )
 
 # --- section 4: records -------------------------------------------------------------------------------------

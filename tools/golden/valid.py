@@ -8,6 +8,7 @@ import math
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ class Golden(NamedTuple):
     tensors: list[Expected]
     metadata: dict[str, str]
     data: bytes
+    extensions: Mapping[str, bytes] = MappingProxyType({})
 
 
 def noise(seed: str, size: int) -> bytes:
@@ -79,6 +81,7 @@ def saved(
     metadata: Mapping[str, str] | None = None,
     options: Options = STATIC,
     storage: Mapping[str, Storage] | None = None,
+    extensions: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Golden:
     """A file as ternzip writes it; `storage` is what the names must have been stored as."""
 
@@ -90,11 +93,11 @@ def saved(
                 yield name, RawTensor(BY_NAME[dtype], shape, np.frombuffer(data, np.uint8))
 
     stream = io.BytesIO()
-    entries = write_container(stream, raws(), options=options, metadata=metadata)
+    entries = write_container(stream, raws(), options=options, metadata=metadata, extensions=extensions)
     for entry in entries:
         if storage is not None and entry.storage is not storage[entry.name]:
             raise AssertionError(f"{entry.name} is stored as {entry.storage.name}")
-    return Golden(description, tensors, dict(metadata or {}), stream.getvalue())
+    return Golden(description, tensors, dict(metadata or {}), stream.getvalue(), extensions)
 
 
 def built(
@@ -255,6 +258,20 @@ def ties() -> Golden:
     return saved("ties to a ternary and to a solid tensor", tensors, {"ties": "three"})
 
 
+def extensions() -> Golden:
+    """After a solid block, and with a name as long as may be."""
+    contents = {
+        "example.note": b"for readers that know it",
+        "empty": b"",
+        "\u00e9" * 127: noise("long name", 300),
+    }
+    return saved("extensions", [dense("a", "uint8", (5,))], {"key": "value"}, extensions=contents)
+
+
+def extensions_alone() -> Golden:
+    return saved("an extension, and nothing else", [], extensions={"x": b"y"})
+
+
 # --- section 6 ----------------------------------------------------------------------------------------------
 
 F32 = BY_NAME["float32"]
@@ -353,6 +370,14 @@ def level_bits() -> Golden:
 
 def expectation(golden: Golden) -> dict[str, object]:
     """What the JSON beside a valid file says."""
+    extensions = {
+        name: {
+            "bytes": len(data),
+            "crc32": f"{zlib.crc32(data):08x}",
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+        for name, data in golden.extensions.items()
+    }
     return {
         "description": golden.description,
         "metadata": golden.metadata,
@@ -368,6 +393,7 @@ def expectation(golden: Golden) -> dict[str, object]:
             }
             for name, dtype, shape, data, tied_to in golden.tensors
         ],
+        **({"extensions": extensions} if extensions else {}),
     }
 
 
@@ -385,6 +411,8 @@ CASES: dict[str, Callable[[], Golden]] = {
     "zstd-frames": frames,
     "directory-frame": directory_frame,
     "ties": ties,
+    "extensions": extensions,
+    "extensions-alone": extensions_alone,
     "levels-per-row": rows_without_levels,
     "level-bits": level_bits,
     "constants": constants,

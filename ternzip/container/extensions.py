@@ -1,0 +1,54 @@
+"""Extensions: named bytes beside the tensors, which readers that do not know them pass over.
+
+docs/FORMAT.md says what may be one. ternzip itself knows none: it stores, lists, checks and keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from ternzip._core.errors import TernzipError
+from ternzip.container.layout import Record
+from ternzip.container.limits import MAX_EXTENSION_NAME_BYTES, MAX_EXTENSIONS, text_problem
+
+
+class Extensions(Mapping[str, bytes]):
+    """The extensions of an open file by name, in its order; each is read, and its checksum checked, when asked for."""
+
+    def __init__(self, records: Mapping[str, Record], read: Callable[[str, Record], bytes]) -> None:
+        self._records = dict(records)
+        self._read = read
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each by name, known without reading it."""
+        return {name: record.size for name, record in self._records.items()}
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._read(name, self._records[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+def check_extensions(names: list[str]) -> None:
+    """TernzipError for names, or a number of them, that the format cannot hold."""
+    if len(names) > MAX_EXTENSIONS:
+        raise TernzipError(f"extensions: expected at most {MAX_EXTENSIONS}, found {len(names)}")
+    for name in names:
+        if not isinstance(name, str):
+            raise TernzipError(
+                f"extension {name!r}: expected a name of type str, found {type(name).__name__}"
+            )
+        shown = repr(name) if len(name) <= 60 else f"{name[:40]!r}..."
+        problem = text_problem(name)
+        if problem:
+            raise TernzipError(f"extension {shown}: {problem}")
+        if not 1 <= len(name.encode()) <= MAX_EXTENSION_NAME_BYTES:
+            raise TernzipError(
+                f"extension {shown}: expected a name of 1 to {MAX_EXTENSION_NAME_BYTES} bytes, "
+                f"found {len(name.encode())}"
+            )
