@@ -16,6 +16,11 @@ def listed(names: list[str], most: int = 3) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
+def quoted(name: str) -> str:
+    """A name in a message of one line: escaped, and cut where it is long; one may have 65,536 bytes."""
+    return repr(name) if len(name) <= 60 else f"{name[:40]!r}..."
+
+
 def parse_size(text: str | int) -> int:
     """Bytes, at least 1, of "2GB", "96 KiB", "1.5m" or a number; TernzipError for anything else."""
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?I?)B?\s*", str(text).upper())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ternzip._core.dtypes import DType, Kind
 from ternzip._core.errors import TernzipError
 from ternzip._core.symbols import SymbolCounts
+from ternzip._core.text import quoted
 from ternzip.codecs.ternary import Levels, is_weight
 from ternzip.container.layout import Entry
 from ternzip.container.reader import Reader
@@ -119,7 +120,7 @@ def _pair(negative: Levels, positive: Levels, dtype: DType) -> tuple[float | Non
 def describe(reader: Reader, name: str) -> TensorInfo:
     """One tensor; an unknown name raises TernzipError."""
     if name not in reader.entries:
-        raise TernzipError(f"{reader.name}: no tensor {name!r} among {len(reader.entries)}")
+        raise TernzipError(f"{reader.name}: no tensor {quoted(name)} among {len(reader.entries)}")
     return _describe(reader.entries[name], reader.entries, reader.shares[name])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import quoted
 from ternzip.container.layout import Record
 from ternzip.container.limits import MAX_EXTENSION_NAME_BYTES, MAX_EXTENSIONS, text_problem
 
@@ -43,12 +44,11 @@ def check_extensions(names: list[str]) -> None:
             raise TernzipError(
                 f"extension {name!r}: expected a name of type str, found {type(name).__name__}"
             )
-        shown = repr(name) if len(name) <= 60 else f"{name[:40]!r}..."
         problem = text_problem(name)
         if problem:
-            raise TernzipError(f"extension {shown}: {problem}")
+            raise TernzipError(f"extension {quoted(name)}: {problem}")
         if not 1 <= len(name.encode()) <= MAX_EXTENSION_NAME_BYTES:
             raise TernzipError(
-                f"extension {shown}: expected a name of 1 to {MAX_EXTENSION_NAME_BYTES} bytes, "
+                f"extension {quoted(name)}: expected a name of 1 to {MAX_EXTENSION_NAME_BYTES} bytes, "
                 f"found {len(name.encode())}"
             )

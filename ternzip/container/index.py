@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ternzip._core.dtypes import BY_CODE as DTYPES
 from ternzip._core.dtypes import DType
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import quoted
 from ternzip._core.varint import Cursor, encode_varint
 from ternzip.codecs import BY_CODE as CODECS
 from ternzip.codecs import CorruptPayload
@@ -288,7 +289,7 @@ def _name_entries(table: Cursor, entries: list[Entry], names: list[str]) -> None
     seen: set[str] = set()
     for entry, name in zip(entries, names, strict=True):
         if name in seen:
-            raise TernzipError(f"{table.where()}: duplicate tensor name {name!r}")
+            raise TernzipError(f"{table.where()}: duplicate tensor name {quoted(name)}")
         seen.add(name)
         entry.name = name
         if entry.tied_to is not None:

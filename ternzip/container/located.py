@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import quoted
 from ternzip.codecs.base import CorruptPayload
 from ternzip.container.layout import Entry, Record, SolidBlock
 
@@ -27,10 +28,10 @@ class Located:
             return
         where = [self._name]
         if isinstance(self._owner, Entry):
-            where.append(f"tensor {self._owner.name!r}")
+            where.append(f"tensor {quoted(self._owner.name)}")
         else:
             names = [entry.name for entry in self._owner.members]
-            where.append(f"solid block of {len(names)} tensors from {names[0]!r} on")
+            where.append(f"solid block of {len(names)} tensors from {quoted(names[0])} on")
         if self._record is not None:
             where.append(f"offset {self._record.offset}")
         raise TernzipError(f"{': '.join(where)}: {error}") from None

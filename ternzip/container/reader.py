@@ -15,6 +15,7 @@ import numpy as np
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.tensor import RawTensor, Tie
+from ternzip._core.text import quoted
 from ternzip.codecs.plane import Bytes
 from ternzip.codecs.planes import Run, decode_block
 from ternzip.container.batches import Batches
@@ -148,10 +149,10 @@ class Reader:
     ) -> RawTensor | Offloaded:
         """As `read`, decoding with `offload` what it takes."""
         if name not in self.entries:
-            raise TernzipError(f"{self._source.name}: no tensor {name!r} among {len(self.entries)}")
+            raise TernzipError(f"{self._source.name}: no tensor {quoted(name)} among {len(self.entries)}")
         entry = self.entries[name]
         stored = entry if entry.tied_to is None else self.entries[entry.tied_to]
-        self._check(stored.nbytes, f"tensor {name!r}: expected")
+        self._check(stored.nbytes, f"tensor {quoted(name)}: expected")
         with Workers(threads) as workers:
             tensor = self._start(stored, workers, Batches(workers), offload)()
             assert not isinstance(tensor, Tie)
@@ -184,11 +185,13 @@ class Reader:
                 yield self._finish(*waiting.popleft(), progress)
 
     def _read_extension(self, name: str, record: Record) -> bytes:
-        self._check(record.size, f"extension {name!r}: expected")
+        self._check(record.size, f"extension {quoted(name)}: expected")
         try:
             return bytes(self._payload(record))
         except TernzipError as error:
-            raise TernzipError(f"{self.name}: extension {name!r}: offset {record.offset}: {error}") from None
+            raise TernzipError(
+                f"{self.name}: extension {quoted(name)}: offset {record.offset}: {error}"
+            ) from None
 
     @property
     def decoded_bytes(self) -> int:
@@ -252,7 +255,7 @@ class Reader:
         return finish
 
     def _refuse(self, entry: Entry, problem: str) -> NoReturn:
-        raise TernzipError(f"{self.name}: tensor {entry.name!r}: {problem}")
+        raise TernzipError(f"{self.name}: tensor {quoted(entry.name)}: {problem}")
 
     @staticmethod
     def _offloaded(finish: Callable[[], object | None]) -> Offloaded | None:

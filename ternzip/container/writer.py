@@ -15,6 +15,7 @@ from ternzip import codecs
 from ternzip._core.errors import TernzipError
 from ternzip._core.streams import write_all
 from ternzip._core.tensor import RawTensor, Tie
+from ternzip._core.text import quoted
 from ternzip.codecs import Candidate
 from ternzip.codecs.parameters import ParameterTable
 from ternzip.codecs.plane import Bytes
@@ -128,7 +129,7 @@ def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
                 raise TernzipError(f"metadata {key!r}: expected str to str, found {type(text).__name__}")
         problem = text_problem(key) or text_problem(value)
         if problem:
-            raise TernzipError(f"metadata {_short(key)}: {problem}")
+            raise TernzipError(f"metadata {quoted(key)}: {problem}")
     return dict(metadata)
 
 
@@ -161,11 +162,11 @@ class _Writer:
     def add(self, name: str, tensor: RawTensor | Tie) -> None:
         problem = text_problem(name)
         if problem:
-            raise TernzipError(f"tensor name {_short(name)}: {problem}")
+            raise TernzipError(f"tensor name {quoted(name)}: {problem}")
         if name in self._entries:
-            raise TernzipError(f"tensor {_short(name)}: duplicate name")
+            raise TernzipError(f"tensor {quoted(name)}: duplicate name")
         if len(name.encode()) > MAX_NAME_BYTES:
-            raise TernzipError(f"tensor {_short(name)}: expected a name of at most {MAX_NAME_BYTES} bytes")
+            raise TernzipError(f"tensor {quoted(name)}: expected a name of at most {MAX_NAME_BYTES} bytes")
         if isinstance(tensor, Tie):
             source = self._entries.get(tensor.target)
             if source is None or source.tied_to is not None:
@@ -180,7 +181,7 @@ class _Writer:
             return
         problem = shape_problem(tensor.shape, tensor.dtype)
         if problem:
-            raise TernzipError(f"tensor {_short(name)}: {problem}")
+            raise TernzipError(f"tensor {quoted(name)}: {problem}")
         entry = Entry(name, Storage.SOLID, tensor.dtype, tensor.shape, tensor.size)
         self._entries[name] = entry
         found = detect(tensor, self._workers.threads)
@@ -211,7 +212,9 @@ class _Writer:
         self._drain(0)
         for name, content in extensions.items():
             if not isinstance(content, bytes | bytearray | memoryview):
-                raise TernzipError(f"extension {name!r}: expected bytes, found {type(content).__name__}")
+                raise TernzipError(
+                    f"extension {quoted(name)}: expected bytes, found {type(content).__name__}"
+                )
             data = bytes(content)
             self._write(data, len(data))
         entries = list(self._entries.values())
@@ -277,11 +280,6 @@ class _Writer:
         self._records.append(record)
         self._offset += stored
         return record
-
-
-def _short(name: str) -> str:
-    """A name in a message of one line."""
-    return repr(name) if len(name) <= 60 else f"{name[:40]!r}..."
 
 
 def _worth_a_codec(entry: Entry, found: Ternary) -> bool:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import quoted
 from ternzip.container.describe import TensorInfo, describe
 from ternzip.container.progress import Progress
 from ternzip.container.reader import Reader
@@ -220,7 +221,7 @@ class safe_open:  # noqa: N801 - the verb of safetensors
         """The bytes of an extension, read and checked now; TernzipError for an unknown one, and beyond max_bytes."""
         found = self._reader.extensions
         if name not in found:
-            raise TernzipError(f"{self._reader.name}: no extension {name!r} among {len(found)}")
+            raise TernzipError(f"{self._reader.name}: no extension {quoted(name)} among {len(found)}")
         return found[name]
 
     def info(self, name: str) -> TensorInfo:
