@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ternzip._core.errors import TernzipError
 
+MAX_VARINT = (1 << 64) - 1
+"""The largest integer that has a form."""
+
 
 def encode_varint(value: int) -> bytes:
     """The shortest LEB128 form of ``0 <= value < 2**64``."""
@@ -61,7 +64,7 @@ class Cursor:
         """The next byte as an integer."""
         return self.take(1, field)[0]
 
-    def varint(self, field: str, maximum: int = (1 << 64) - 1) -> int:
+    def varint(self, field: str, maximum: int = MAX_VARINT) -> int:
         """The next integer; it is in its shortest form and at most `maximum`."""
         value = 0
         for shift in range(0, 70, 7):
@@ -75,7 +78,7 @@ class Cursor:
                 return value
         raise self.fail(f"{field}: integer longer than 64 bits")
 
-    def varints(self, count: int, field: str, maximum: int = (1 << 64) - 1) -> list[int]:
+    def varints(self, count: int, field: str, maximum: int = MAX_VARINT) -> list[int]:
         """`count` integers one after another; most are of one byte, which is quicker to see from here."""
         values: list[int] = []
         data, position, end = self._data, self._position, len(self._data)

@@ -6,7 +6,9 @@ import zstandard
 
 from ternzip.codecs.base import CorruptPayload
 
-_MAX_WINDOW = 1 << 23
+MAX_WINDOW_BYTES = 1 << 23
+"""How far back a frame may refer, which is what decompressing it costs in memory."""
+
 _STATED = 0b11100011  # of a frame header's descriptor: content size, single segment, dictionary ID
 
 
@@ -24,7 +26,7 @@ def decompress_zstd(data: bytes | memoryview, size: int) -> bytes:
     if bytes(data[:4]) != zstandard.FRAME_HEADER or (len(data) > 4 and data[4] & _STATED):
         raise CorruptPayload("zstd: expected a frame without content size and dictionary")
     try:
-        decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
         out = decompressor.decompress(data, max_output_size=max(size, 1), allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise CorruptPayload(f"zstd: {error}") from None

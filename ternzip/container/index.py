@@ -18,7 +18,7 @@ from ternzip._core.text import quoted
 from ternzip._core.varint import Cursor, encode_varint
 from ternzip.codecs import BY_CODE as CODECS
 from ternzip.codecs import CorruptPayload
-from ternzip.codecs.parameters import MAX_CODEC_PARAMETER_BYTES, StoredParameters
+from ternzip.codecs.parameters import StoredParameters
 from ternzip.codecs.ternary import decode_parameters
 from ternzip.codecs.zstd import compress_zstd, decompress_zstd
 from ternzip.container.layout import (
@@ -31,6 +31,7 @@ from ternzip.container.layout import (
     stored_size,
 )
 from ternzip.container.limits import (
+    MAX_CODEC_PARAMETER_BYTES,
     MAX_DIMENSIONS,
     MAX_EXPANSION,
     MAX_EXTENSION_NAME_BYTES,

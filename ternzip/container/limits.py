@@ -1,6 +1,6 @@
 """The limits of the format: what the reader refuses beyond them, and the writer never writes.
 
-docs/FORMAT.md states each of them. Where a check takes more than a comparison, both sides call the same function.
+docs/FORMAT.md lists them, section 10. Where a check takes more than a comparison, both sides call the same function.
 """
 
 from __future__ import annotations
@@ -9,6 +9,36 @@ import math
 from collections.abc import Sequence
 
 from ternzip._core.dtypes import DType
+from ternzip._core.varint import MAX_VARINT
+from ternzip.codecs.geometry import MAX_CHUNK_SYMBOLS
+from ternzip.codecs.parameters import MAX_CODEC_PARAMETER_BYTES
+from ternzip.codecs.planes import MAX_BLOCK_BYTES
+from ternzip.codecs.zstd import MAX_WINDOW_BYTES
+
+__all__ = [
+    "DIRECTORY_RATIO",
+    "DIRECTORY_SLACK",
+    "ENTRY_BYTES",
+    "ENTRY_SLACK",
+    "MAX_BLOCK_BYTES",
+    "MAX_CHUNK_SYMBOLS",
+    "MAX_CODEC_PARAMETER_BYTES",
+    "MAX_DIMENSIONS",
+    "MAX_EXPANSION",
+    "MAX_EXTENSIONS",
+    "MAX_EXTENSION_NAME_BYTES",
+    "MAX_NAME_BYTES",
+    "MAX_SECTION_BYTES",
+    "MAX_TENSOR_BYTES",
+    "MAX_VARINT",
+    "MAX_WINDOW_BYTES",
+    "SOLID_BLOCK_BYTES",
+    "SOLID_LIMIT",
+    "most_entries",
+    "most_table_bytes",
+    "shape_problem",
+    "text_problem",
+]
 
 MAX_DIMENSIONS = 64
 """Dimensions of a tensor; torch can do little with more."""

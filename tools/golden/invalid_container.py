@@ -427,6 +427,33 @@ add(
     ),
 )
 
+SEVENTEEN = [b.Item(b"%d" % number, b.SOLID, b.UINT8, (65535,)) for number in range(17)]
+add(
+    "solid-block-large",
+    "4: the members of a solid block have at most 2^20 bytes together",
+    "directory table.*",
+    tensors(*SEVENTEEN, records=[b.Record(b"\0" + b.plane(b"\7", method=3), 17 * 65535)]),
+)
+add(
+    "planes-large",
+    "4: a block of planes has at most 2^22 bytes",
+    "directory table.*size of a record: expected at most 41, found",
+    tensors(
+        b.Item(b"x", b.PLANES, b.UINT8, ((1 << 22) + 1,)),
+        records=[b.Record(b"\0" + b.plane(b"\7", method=3), (1 << 22) + 1)],
+    ),
+)
+LARGE = (1 << 22) + 1
+add(
+    "chunk-large",
+    "6: a chunk has at most 2^22 symbols",
+    "directory table.*",
+    tensors(
+        b.Item(b"x", b.TERNARY, b.INT8, (LARGE,), b.ternary(2, b"\5", (LARGE,), None)),
+        records=[b.Record(b"", LARGE)],
+    ),
+)
+
 # --- section 5: blocks --------------------------------------------------------------------------------------
 
 
