@@ -183,18 +183,21 @@ def test_make_golden_keeps_valid_files(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(make_golden, "VALID", kept)
     monkeypatch.setattr("sys.argv", ["make_golden.py", "--folder", str(folder)])
     assert make_golden.main() == 0
+    assert (folder / "vectors.json").read_bytes() == (GOLDEN / "vectors.json").read_bytes()
     for kind in ("valid", "invalid"):
         for path in (folder / kind).iterdir():
             assert path.read_bytes() == (GOLDEN / kind / path.name).read_bytes(), path.name
     file = folder / "valid" / "empty.tnz"
     new = file.read_bytes()
     file.write_bytes(b"old")
+    (folder / "vectors.json").write_bytes(b"old")
     shutil.copy(file, folder / "invalid" / "forgotten.tnz")
     (folder / "invalid" / "magic.tnz").write_bytes(b"old")
     assert make_golden.main() == 1
-    assert file.read_bytes() == b"old"
+    assert file.read_bytes() == (folder / "vectors.json").read_bytes() == b"old"
     assert not (folder / "invalid" / "forgotten.tnz").exists()
     assert (folder / "invalid" / "magic.tnz").read_bytes() != b"old"
     monkeypatch.setattr("sys.argv", ["make_golden.py", "--folder", str(folder), "--force"])
     assert make_golden.main() == 0
     assert file.read_bytes() == new
+    assert (folder / "vectors.json").read_bytes() == (GOLDEN / "vectors.json").read_bytes()

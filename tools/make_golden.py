@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Write the golden files of tests/golden: valid ones that every later release must read, and invalid ones.
+"""Write the golden files of tests/golden: valid ones that every later release must read, invalid ones, test vectors.
 
-A valid file that exists is never changed without --force: bytes that differ are another version of the
+A valid file, or vector, that exists is never changed without --force: bytes that differ are another version of the
 format, or another version of the zstd library, and then the old file is worth more than the new one.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from golden.catalog import INVALID, VALID
 from golden.valid import expectation
+from golden.vectors import vectors
 
 FOLDER = Path(__file__).parents[1] / "tests" / "golden"
 
@@ -36,6 +37,16 @@ def write_valid(folder: Path, *, force: bool) -> list[str]:
     return kept
 
 
+def write_vectors(path: Path, *, force: bool) -> list[str]:
+    """Write the test vectors of the codecs, one a line; return the file's name if it exists and would change."""
+    lines = ",\n".join(json.dumps(vector) for vector in vectors())
+    content = f"[\n{lines}\n]\n".encode()
+    if path.exists() and path.read_bytes() != content and not force:
+        return [path.name]
+    path.write_bytes(content)
+    return []
+
+
 def write_invalid(folder: Path) -> None:
     """Write all invalid files anew, and remove those that are no longer made."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,10 +62,11 @@ def write_invalid(folder: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Write the golden files of tests/golden.")
-    parser.add_argument("--force", action="store_true", help="change valid files that exist")
+    parser.add_argument("--force", action="store_true", help="change valid files and vectors that exist")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="default: tests/golden")
     arguments = parser.parse_args()
     kept = write_valid(arguments.folder / "valid", force=arguments.force)
+    kept += write_vectors(arguments.folder / "vectors.json", force=arguments.force)
     write_invalid(arguments.folder / "invalid")
     for name in kept:
         print(f"{name}: exists and would change; left as it is (--force changes it)", file=sys.stderr)
