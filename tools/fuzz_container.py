@@ -2,8 +2,9 @@
 
     python tools/fuzz_container.py [--runs N | --seconds S] [--seed N] [--findings DIR]
 
-Mutations know the format: they change records, parameters, or the decompressed directory table, and then put
-sizes, offsets and checksums right, so that most inputs get past them. Some are left wrong on purpose. Findings
+Mutations know the format: they change records (those of extensions too), parameters, or the decompressed directory
+table, and then put sizes, offsets and checksums right, so that most inputs get past them. Some are left wrong on
+purpose. A codec that exists here alone takes codec parameters. Whatever is opened is described too. Findings
 (another exception, a warning, more than 5 s, or 1 GiB of memory) are written to DIR. Prints a JSON summary.
 tools/fuzz_container_atheris.py lets coverage guide the same mutations.
 """
@@ -24,6 +25,7 @@ import traceback
 import warnings
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +34,53 @@ import zstandard
 
 from ternzip._core.dtypes import BY_NAME as DTYPES
 from ternzip._core.errors import TernzipError
+from ternzip._core.symbols import SymbolCounts
 from ternzip._core.tensor import RawTensor, Tie
-from ternzip.codecs import BY_NAME
+from ternzip.codecs import BY_CODE, BY_NAME, Candidate
+from ternzip.codecs.base import Trits
+from ternzip.codecs.geometry import Geometry
+from ternzip.codecs.packed import PackedCodec
+from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
 from ternzip.container.writer import Options, write_container
 
 SLOW_SECONDS = 5.0
 LARGE_KIBIBYTES = 1 << 20
 INTERESTING = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 129, 191, 192, 242, 243, 254, 255)
+
+
+class Masked(PackedCodec):
+    """`packed`, its bytes masked by the codec parameters, of which there are one or two kinds in a file."""
+
+    code = 250
+    name = "masked"
+
+    def choose_parameters(
+        self, trits: Trits, geometry: Geometry, counts: SymbolCounts, shared: bytes
+    ) -> bytes:
+        return shared if geometry.rows % 2 else b"rows %d" % geometry.rows
+
+    def encode(self, trits: Trits, geometry: Geometry, counts: SymbolCounts, parameters: bytes) -> bytes:
+        mask = zlib.crc32(parameters) & 255
+        return bytes(byte ^ mask for byte in super().encode(trits, geometry, counts, b""))
+
+    def decode(
+        self, payload: memoryview, geometry: Geometry, counts: SymbolCounts, parameters: bytes, out: Trits
+    ) -> None:
+        mask = zlib.crc32(parameters) & 255
+        super().decode(memoryview(bytes(byte ^ mask for byte in payload)), geometry, counts, b"", out)
+
+    def parameters_problem(self, parameters: bytes) -> str | None:
+        return "masked: expected at most 99 bytes of parameters" if len(parameters) > 99 else None
+
+
+@dataclass(frozen=True)
+class MaskedOptions(Options):
+    """Has every ternary tensor coded by `Masked`."""
+
+    def candidates(self) -> list[Candidate]:
+        codec = Masked()
+        return [Candidate(codec, b"for the whole file", codec)]
 
 
 def seed_tensors(
@@ -70,13 +111,20 @@ def seed_tensors(
 
 
 def seed_files() -> list[bytes]:
+    BY_CODE[Masked.code] = Masked()
     files = []
-    for number, codec in enumerate((*BY_NAME, "auto")):
+    extensions = {"example.note": b"words", "empty": b""}
+    for number, codec in enumerate((*BY_NAME, "auto", "masked")):
         for signed_zeros in (False, True):
             stream = io.BytesIO()
             tensors = seed_tensors(np.random.default_rng(number), signed_zeros, planes=codec == "packed")
+            options = MaskedOptions(threads=1) if codec == "masked" else Options(codec=codec, threads=1)
             write_container(
-                stream, tensors, options=Options(codec=codec, threads=1), metadata={"key": "value"}
+                stream,
+                tensors,
+                options=options,
+                metadata={"key": "value"},
+                extensions=extensions if signed_zeros else {},
             )
             files.append(stream.getvalue())
     return files
@@ -116,6 +164,7 @@ class Parts:
         with Reader.open(data) as reader:
             found = [record for entry in reader.entries.values() for record in entry.records]
             found += [block.record for block in reader.blocks if block.record is not None]
+            found += reader.extensions.records.values()
         return sorted((record.offset - 32, record.offset - 32 + record.stored) for record in found)
 
     def copy(self) -> Parts:
@@ -205,6 +254,9 @@ def check(data: bytes) -> str:
     """'read' or 'refused'; anything else raises."""
     try:
         with Reader.open(data) as reader:
+            describe_file(reader)
+            for _ in reader.extensions.values():
+                pass
             for _ in reader.read_all(threads=1):
                 pass
     except TernzipError as error:

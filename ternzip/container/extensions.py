@@ -14,25 +14,29 @@ from ternzip.container.limits import MAX_EXTENSION_NAME_BYTES, MAX_EXTENSIONS, t
 
 
 class Extensions(Mapping[str, bytes]):
-    """The extensions of an open file by name, in its order; each is read, and its checksum checked, when asked for."""
+    """The extensions of an open file by name, in its order; each is read, and its checksum checked, when asked for.
+
+    Attributes:
+        records: where each lies, by name.
+    """
 
     def __init__(self, records: Mapping[str, Record], read: Callable[[str, Record], bytes]) -> None:
-        self._records = dict(records)
+        self.records = dict(records)
         self._read = read
 
     @property
     def sizes(self) -> dict[str, int]:
         """Bytes of each by name, known without reading it."""
-        return {name: record.size for name, record in self._records.items()}
+        return {name: record.size for name, record in self.records.items()}
 
     def __getitem__(self, name: str) -> bytes:
-        return self._read(name, self._records[name])
+        return self._read(name, self.records[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._records)
+        return iter(self.records)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
 
 def check_extensions(names: list[str]) -> None:

@@ -12,6 +12,7 @@ from golden import (
     invalid_ternary,
     valid,
     valid_codecs,
+    valid_files,
     valid_huffman,
 )
 from golden.cases import INVALID
@@ -29,6 +30,7 @@ __all__ = [
 
 VALID: dict[str, Callable[[], valid.Golden]] = {
     **valid.CASES,
+    **valid_files.CASES,
     **valid_codecs.CASES,
     **valid_huffman.CASES,
     "fast-choices": fast_choices,

@@ -258,20 +258,6 @@ def ties() -> Golden:
     return saved("ties to a ternary and to a solid tensor", tensors, {"ties": "three"})
 
 
-def extensions() -> Golden:
-    """After a solid block, and with a name as long as may be."""
-    contents = {
-        "example.note": b"for readers that know it",
-        "empty": b"",
-        "\u00e9" * 127: noise("long name", 300),
-    }
-    return saved("extensions", [dense("a", "uint8", (5,))], {"key": "value"}, extensions=contents)
-
-
-def extensions_alone() -> Golden:
-    return saved("an extension, and nothing else", [], extensions={"x": b"y"})
-
-
 # --- section 6 ----------------------------------------------------------------------------------------------
 
 F32 = BY_NAME["float32"]
@@ -411,8 +397,6 @@ CASES: dict[str, Callable[[], Golden]] = {
     "zstd-frames": frames,
     "directory-frame": directory_frame,
     "ties": ties,
-    "extensions": extensions,
-    "extensions-alone": extensions_alone,
     "levels-per-row": rows_without_levels,
     "level-bits": level_bits,
     "constants": constants,
