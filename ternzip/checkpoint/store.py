@@ -11,7 +11,7 @@ from typing import IO
 from ternzip._core.errors import TernzipError
 from ternzip._core.streams import ByteStream, write_all
 from ternzip._core.tensor import RawTensor, Tie
-from ternzip._core.text import listed
+from ternzip._core.text import listed, quoted
 from ternzip.io.atomic import atomic_file
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -111,14 +111,16 @@ def _check_fit(raws: Mapping[str, RawTensor], ties: Mapping[str, str], name: str
     copied = 0
     for key, raw in raws.items():
         if key == "__metadata__":
-            raise TernzipError(f"{name}: tensor {key!r}: .safetensors reserves the name: decompress to .pt")
+            raise TernzipError(
+                f"{name}: tensor {quoted(key)}: .safetensors reserves the name: decompress to .pt"
+            )
         if raw.dtype.safetensors is None or (raw.dtype.safetensors == "F4" and not raw.shape):
             raise TernzipError(
-                f"{name}: tensor {key!r}: .safetensors has no {raw.dtype.name}: decompress to .pt"
+                f"{name}: tensor {quoted(key)}: .safetensors has no {raw.dtype.name}: decompress to .pt"
             )
         copied += raw.data.nbytes if key in ties else 0
         if copied > _MAX_COPIES:
             raise TernzipError(
-                f"{name}: tensor {key!r}: tied to {ties[key]!r}: expected at most {_MAX_COPIES:,} bytes of copies "
-                f"in a .safetensors file, found {copied:,} so far: decompress to .pt, which keeps ties"
+                f"{name}: tensor {quoted(key)}: tied to {quoted(ties[key])}: expected at most {_MAX_COPIES:,} bytes "
+                f"of copies in a .safetensors file, found {copied:,} so far: decompress to .pt, which keeps ties"
             )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ternzip._core.tensor import RawTensor, Tie
+from ternzip._core.text import quoted
 from ternzip.checkpoint.base import Checkpoint, Source
 from ternzip.checkpoint.load import as_checkpoint, as_reader
 from ternzip.container.reader import Reader
@@ -90,10 +91,10 @@ def differences(reader: Reader, checkpoint: Checkpoint, threads: int | None = No
     stored = list(reader.entries)
     for name in stored:
         if name not in checkpoint.sizes:
-            yield f"tensor {name!r}: in the file, not in {checkpoint.name}"
+            yield f"tensor {quoted(name)}: in the file, not in {checkpoint.name}"
     for name in checkpoint.sizes:
         if name not in reader.entries:
-            yield f"tensor {name!r}: in {checkpoint.name}, not in the file"
+            yield f"tensor {quoted(name)}: in {checkpoint.name}, not in the file"
     if checkpoint.faithful and set(stored) == set(checkpoint.sizes) and stored != list(checkpoint.sizes):
         first = next(a for a, b in zip(stored, checkpoint.sizes, strict=True) if a != b)
         yield f"tensor {first!r}: the order of tensors differs from here on"
@@ -103,12 +104,14 @@ def differences(reader: Reader, checkpoint: Checkpoint, threads: int | None = No
         tied_to = reader.entries[name].tied_to
         expected = tensor.target if isinstance(tensor, Tie) else None
         if checkpoint.faithful and tied_to != expected:
-            yield (f"tensor {name!r}: in the file {_tie(tied_to)}, in {checkpoint.name} {_tie(expected)}")
+            yield (
+                f"tensor {quoted(name)}: in the file {_tie(tied_to)}, in {checkpoint.name} {_tie(expected)}"
+            )
         if isinstance(tensor, RawTensor):
             found = reader.read(name, threads=threads)
             problem = _difference(found, tensor)
             if problem:
-                yield f"tensor {name!r}: {problem}"
+                yield f"tensor {quoted(name)}: {problem}"
     if checkpoint.metadata:
         yield from _metadata_differences(reader.metadata, checkpoint)
     if checkpoint.extensions:
@@ -125,11 +128,11 @@ def _metadata_differences(found: dict[str, str], checkpoint: Checkpoint) -> Iter
 def _extension_differences(found: Mapping[str, bytes], checkpoint: Checkpoint) -> Iterator[str]:
     for name in {**dict.fromkeys(checkpoint.extensions), **dict.fromkeys(found)}:
         if name not in found:
-            yield f"extension {name!r}: in {checkpoint.name}, not in the file"
+            yield f"extension {quoted(name)}: in {checkpoint.name}, not in the file"
         elif name not in checkpoint.extensions:
-            yield f"extension {name!r}: in the file, not in {checkpoint.name}"
+            yield f"extension {quoted(name)}: in the file, not in {checkpoint.name}"
         elif found[name] != checkpoint.extensions[name]:
-            yield f"extension {name!r}: its bytes differ"
+            yield f"extension {quoted(name)}: its bytes differ"
 
 
 def _quoted(text: str | None, longest: int = 60) -> str:
