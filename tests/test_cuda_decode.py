@@ -109,6 +109,9 @@ def test_round_trip(
             counts = (counts[0] + 1, counts[1] + 1, counts[2])
         payload = encode(symbols, counts, **options)
         decoded, found = there(place_of(native, patch), [payload], [n], counts, width=width, offset=offset)
+        if payload[0] & 0x80:  # short payloads are left to the CPU
+            assert decoded is None
+            return
         assert decoded is not None
         assert np.array_equal(decoded, symbols)
         assert found == [[*count(symbols), 0]]
@@ -139,6 +142,9 @@ def test_damaged_payloads_are_refused_as_on_the_cpu(
     expected = on_cpu(bytes(damaged), n, counts)
     with pytest.MonkeyPatch.context() as patch:
         decoded, _ = there(place_of(native, patch), [bytes(damaged)], [n], counts)
+    if damaged and damaged[0] & 0x80:  # left to the CPU
+        assert decoded is None
+        return
     assert (decoded is None) == (expected is None)
     if expected is not None:
         assert decoded is not None
@@ -195,20 +201,20 @@ def per_row(rows: int, cols: int) -> torch.Tensor:
 
 def samples() -> dict[str, torch.Tensor]:
     plain = {
-        f"plain-{dtype}": trits(40, 31, seed=i).to(dtype)
+        f"plain-{dtype}": trits(80, 131, seed=i).to(dtype)
         for i, dtype in enumerate(TERNARY_DTYPES)
         if dtype.itemsize > 1 or not dtype.is_floating_point
     }
-    both = alpha_sign_mask(64, 70)
+    both = alpha_sign_mask(64, 270)
     return {
         **plain,
         "signs": both,
         "signs-bf16": both.to(torch.bfloat16),
         "minus": torch.where(both == 0, -0.0, both),
-        "signs-rows": per_row(8, 33) * torch.where(torch.arange(33) % 3 == 0, -1.0, 1.0),
-        "rows": per_row(9, 401),
+        "signs-rows": per_row(8, 1033) * torch.where(torch.arange(1033) % 3 == 0, -1.0, 1.0),
+        "rows": per_row(9, 1401),
         "rows-vector": per_row(5, 3).to(torch.float16),
-        "vector": trits(1000, seed=3).half(),
+        "vector": trits(20_000, seed=3).half(),
         "tied": both,
         "constant": torch.ones(50, 3),
         "other": torch.randn(30, 2),
@@ -247,7 +253,8 @@ def test_files_come_back_bit_for_bit(place: Place, tmp_path: Path, decoded: list
     assert all(t.device.type == place.device.type for t in found.values())
     assert_same({name: t.cpu() for name, t in found.items()}, tensors)
     assert found["tied"] is found["signs"]
-    assert set(decoded) == {n for n in tensors if n not in ("tied", "constant", "other", "empty")}
+    on_cpu = ("tied", "constant", "other", "empty", "rows-vector")  # the last is a short payload
+    assert set(decoded) == {n for n in tensors if n not in on_cpu}
     with ternzip.safe_open(path, device=place.device) as f:
         assert_same(
             {n: f.get_tensor(n).cpu() for n in ("rows", "tied")}, {n: tensors[n] for n in ("rows", "tied")}

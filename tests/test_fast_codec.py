@@ -36,6 +36,11 @@ def load_reference() -> ModuleType:
 reference = load_reference()
 
 
+def is_short(payload: bytes) -> bool:
+    """Whether it is of the form without blocks."""
+    return bool(payload and payload[0] & 0x80)
+
+
 def count(trits: Trits) -> Counts:
     return int((trits == -1).sum()), int((trits == 0).sum()), int((trits == 1).sum())
 
@@ -105,7 +110,9 @@ def test_chunk_of_a_larger_tensor(trits: list[int], extra: Counts) -> None:
         ([], None, {}, ""),
         ([0] * 5, None, {}, ""),
         ([1], (0, 0, 7), {}, ""),
-        ([0, 1, -1, 0, 0, 0, 1, 0, 0, -1], None, {}, "000c 07ff 1100 0000 0002 0000 ff3e da8d"),
+        ([-1, 1], None, {}, "81 0040"),
+        ([0, 1, -1, 0, 0, 0, 1, 0, 0, -1], None, {}, "81 d665 0e02"),
+        ([0, 1, -1, 0, 0, 0, 1, 0, 0, -1], None, {"lanes": 1}, "000c 07ff 1100 0000 0002 0000 ff3e da8d"),
         (
             [1, 0, -1] * 40 + [0] * 9,
             (200, 1000, 150),
@@ -172,6 +179,32 @@ def test_instruction_sets_agree(isa: str) -> None:
 def test_size_is_near_the_entropy(n: int, zero: float) -> None:
     trits = random_trits(5, n, (1 - zero) / 2, zero)
     assert len(encode(trits)) <= 1.005 * entropy_bytes(count(trits)) + 64
+
+
+@pytest.mark.parametrize("zero", [0.0, 0.33, 0.5, 0.9, 0.98, 0.995])
+@pytest.mark.parametrize("n", [50, 500, 2000, 10_000, 60_000])
+def test_a_small_tensor_costs_little_beside_its_entropy(n: int, zero: float) -> None:
+    trits = random_trits(n, n, (1 - zero) / 2, zero)
+    payload = encode(trits)
+    assert len(payload) <= 1.006 * entropy_bytes(count(trits)) + (5 if is_short(payload) else 45)
+
+
+def test_small_sparse_tensors_come_near_order_0() -> None:
+    """As many weights as the layers of a small network, 98 % zeros."""
+    layers = [random_trits(i, n, 0.01, 0.98) for i, n in enumerate([2304] * 4 + [9216] * 6 + [18_432] * 6)]
+    order0 = sum(entropy_bytes(count(trits)) for trits in layers)
+    assert sum(len(encode(trits)) for trits in layers) <= 1.03 * order0
+
+
+def test_clustered_small_tensors_get_factors() -> None:
+    trits = np.repeat(random_trits(3, 6000, 0.02, 0.96), 4)
+    payload = encode(trits)
+    assert is_short(payload)
+    assert payload[0] & 0x10
+    assert len(payload) < 0.92 * entropy_bytes(count(trits))
+    decoded = decode(payload, trits.size, count(trits))
+    assert decoded is not None
+    assert np.array_equal(decoded, trits)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +313,7 @@ def refuses(payload: bytes, n: int, counts: Counts) -> bool:
 
 
 def test_every_truncation_is_refused() -> None:
-    for options in ({}, {"lanes": 1}, {"lanes": 32, "block_bits": 10}):
+    for options in ({"lanes": 1}, {"lanes": 32, "block_bits": 10}):
         trits = random_trits(3, 1500, 0.2, 0.6)
         payload = encode(trits, **options)
         assert all(refuses(payload[:i], trits.size, count(trits)) for i in range(len(payload)))
@@ -290,8 +323,18 @@ def test_every_truncation_is_refused() -> None:
         assert refuses(payload, trits.size, (0, 5, 0))
 
 
+def test_truncated_short_payloads_end_as_the_reference_says() -> None:
+    """Their state holds no redundancy: a file's checksum tells what is missing."""
+    trits = random_trits(3, 1500, 0.2, 0.6)
+    payload = encode(trits)
+    assert is_short(payload)
+    for i in range(len(payload)):
+        refuses(payload[:i], trits.size, count(trits))
+    assert refuses(payload + b"\0\0", trits.size, count(trits))
+
+
 @pytest.mark.parametrize(
-    "options", [{"lanes": 1}, {"lanes": 4}, {"lanes": 8}, {"lanes": 16, "precision": 16}]
+    "options", [{}, {"lanes": 1}, {"lanes": 4}, {"lanes": 8}, {"lanes": 16, "precision": 16}]
 )
 def test_flipped_bytes_end_as_the_reference_says(options: dict[str, int]) -> None:
     trits = random_trits(4, 300, 0.2, 0.6)
@@ -309,7 +352,7 @@ def test_flipped_bytes_end_as_the_reference_says(options: dict[str, int]) -> Non
 )
 def test_header_fields_out_of_range_are_refused(at: int, value: int) -> None:
     trits = random_trits(6, 200, 0.2, 0.6)
-    payload = bytearray(encode(trits))
+    payload = bytearray(encode(trits, lanes=2))
     payload[at] = value
     assert refuses(bytes(payload), trits.size, count(trits))
 
@@ -322,6 +365,28 @@ def test_block_with_a_foreign_word_count_is_refused() -> None:
             if payload[at] != value:
                 changed = payload[:at] + bytes([value]) + payload[at + 1 :]
                 assert refuses(changed, trits.size, count(trits))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    first=st.integers(0x80, 0x97),
+    body=st.binary(max_size=200),
+    n=st.integers(1, 2000),
+    counts=st.tuples(*[st.sampled_from([0, 1, 50, 10**6, 2**63])] * 3),
+)
+def test_short_garbage_ends_as_the_reference_says(first: int, body: bytes, n: int, counts: Counts) -> None:
+    refuses(bytes([first]) + body, n, counts)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 100, 5000])
+def test_symbols_that_cost_nothing(n: int) -> None:
+    """The first symbol leaves a state of 0 as it is: no byte of the stream is needed, at whatever length."""
+    assert encode(np.full(n, -1, np.int8), (n, 0, 0)) == b""
+    for header in (0x81, 0x84, 0x87):
+        found = decode(bytes([header]), n, (5, 7, 9))
+        assert found is not None
+        assert found.tolist() == reference.decode(bytes([header]), n, (5, 7, 9))
+        assert refuses(bytes([header, 0]), n, (5, 7, 9))
 
 
 @settings(max_examples=300, deadline=None)

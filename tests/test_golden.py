@@ -151,6 +151,14 @@ def test_reference_decoder_refuses_invalid(name: str) -> None:
         reference_decoder.decode((GOLDEN / "invalid" / f"{name}.tnz").read_bytes())
 
 
+FAST_ORIGINALS = (
+    invalid_fast.ONE,
+    invalid_fast.FACTORS,
+    invalid_fast.SHORT,
+    invalid_fast.SHORT_FACTORS,
+)
+
+
 def test_what_invalid_files_are_made_from_is_valid() -> None:
     """Else they could be refused for another reason than the one they are made for."""
     both = invalid_ternary.T(flags=7 | 32, signs=b"\1\0\0")
@@ -168,7 +176,7 @@ def test_what_invalid_files_are_made_from_is_valid() -> None:
         invalid_ternary.pair(b"\x21").file(),
         both.file(),
         static.file(),
-        *(invalid_ternary.T(codec=3, payloads=[p]).file() for p in (invalid_fast.ONE, invalid_fast.FACTORS)),
+        *(invalid_ternary.T(codec=3, payloads=[p]).file() for p in FAST_ORIGINALS),
         *(many.file() for many in tails),
         invalid_huffman.file(invalid_huffman.VALID),
     ):

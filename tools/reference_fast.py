@@ -79,13 +79,13 @@ class Coder:
         self.bounds = bounds
         self.symbol_of_slot = [i for i in range(len(bounds) - 1) for _ in range(bounds[i], bounds[i + 1])]
 
-    def decode(self, state: int, take: Callable[[], int]) -> tuple[int, int]:
-        """Symbol and new state."""
+    def decode(self, state: int, take: Callable[[], int] | None) -> tuple[int, int]:
+        """Symbol and new state; without `take` it may stay below 2^16."""
         slot = state & ((1 << self.precision) - 1)
         symbol = self.symbol_of_slot[slot]
         start, end = self.bounds[symbol], self.bounds[symbol + 1]
         state = (end - start) * (state >> self.precision) + slot - start
-        if state < 1 << 16:
+        if state < 1 << 16 and take is not None:
             state = state << 16 | take()
         return symbol, state
 
@@ -120,6 +120,43 @@ def decode_block(
     return trits[:n]
 
 
+def read_factors(payload: bytes, at: int, leaves: int) -> tuple[list[int], int]:
+    """The factors' bits, and where they end."""
+    size = 2 * ((leaves + 3) // 4)
+    _integer(payload, at, size)
+    bits = [payload[at + i // 2] >> (4 * (i % 2)) & 15 for i in range(2 * size)]
+    _need(not any(bits[leaves:]), "factors beyond the symbols")
+    return bits[:leaves], at + size
+
+
+def decode_short(payload: bytes, n: int, counts: Counts) -> list[int]:
+    """The trits of a short payload."""
+    adapted, v = payload[0] & 16, payload[0] & 7
+    _need(payload[0] & ~(128 | 16 | 7) == 0, "a reserved bit is set")
+    _need(v >= 1, "v")
+    leaves = grow_leaves(counts, 1 << (v + 1), 63)
+    weights = [weight for _, weight in leaves]
+    at = 1
+    if adapted:
+        bits, at = read_factors(payload, at, len(leaves))
+        weights = [weight * FACTOR[b] for weight, b in zip(weights, bits, strict=True)]
+    coder = Coder(slot_bounds(weights, 16), 16)
+
+    stream = payload[at:]
+    size = len(stream) if len(stream) < 4 else 4 - len(stream) % 2
+    _need(size == 0 or stream[size - 1] != 0, "the highest byte of the state is 0")
+    state = int.from_bytes(stream[:size], "little")
+    words = Words([_integer(stream, i, 2) for i in range(size, len(stream), 2)])
+    trits: list[int] = []
+    while len(trits) < n:
+        left = words.taken < len(words.words)
+        symbol, state = coder.decode(state, words.take if left else None)
+        trits += leaves[symbol][0]
+    _need(words.taken == len(words.words), "words remain")
+    _need(state == 0, "the state is not 0 in the end")
+    return trits[:n]
+
+
 def decode(payload: bytes, n: int, counts: Counts) -> list[int]:
     """The n trits of a chunk of a tensor with these counts; InvalidPayload if it cannot be."""
     present = [trit for trit, count in zip((-1, 0, 1), counts, strict=True) if count]
@@ -128,6 +165,8 @@ def decode(payload: bytes, n: int, counts: Counts) -> list[int]:
         _need(n == 0 or len(present) == 1, "trits of a tensor that has none")
         return present * n
 
+    if payload and payload[0] & 128:
+        return decode_short(payload, n, counts)
     flags, precision, max_length, limit, block_bits, reserved = (_integer(payload, i, 1) for i in range(6))
     lane_bits, adapted = flags & 15, flags & 16
     _need(flags < 32 and reserved == 0, "a reserved bit is set")
@@ -142,12 +181,8 @@ def decode(payload: bytes, n: int, counts: Counts) -> list[int]:
     weights = [weight for _, weight in leaves]
     at = 6
     if adapted:
-        size = 2 * ((len(leaves) + 3) // 4)
-        _integer(payload, at, size)
-        bits = [payload[at + i // 2] >> (4 * (i % 2)) & 15 for i in range(2 * size)]
-        _need(not any(bits[len(leaves) :]), "factors beyond the symbols")
-        weights = [weight * FACTOR[b] for weight, b in zip(weights, bits, strict=False)]
-        at += size
+        bits, at = read_factors(payload, at, len(leaves))
+        weights = [weight * FACTOR[b] for weight, b in zip(weights, bits, strict=True)]
     coder = Coder(slot_bounds(weights, precision), precision)
     strings = [string for string, _ in leaves]
 

@@ -88,16 +88,38 @@ def coded_block(symbols: list[int], bounds: Sequence[int], choice: Choice) -> by
     return entry + data + b"".join(word.to_bytes(2, "little") for word in words)
 
 
+def packed_factors(factors: Sequence[int], symbols: int) -> tuple[list[int], bytes]:
+    """The factors of all symbols, `factors` being repeated, and their bytes."""
+    bits = [factors[i % len(factors)] for i in range(symbols)]
+    filled = bits + [0] * (-symbols % 4)
+    return bits, bytes(filled[i] | filled[i + 1] << 4 for i in range(0, len(filled), 2))
+
+
+def encode_short(
+    trits: Sequence[int], counts: Counts, v: int, factors: Sequence[int] = (), *, start: int = 0
+) -> bytes:
+    """A short payload; the state begins at `start`, which is 0 in a valid one."""
+    leaves = grow_leaves(counts, 1 << (v + 1), 63)
+    weights = [weight for _, weight in leaves]
+    head = bytes([0x80 | v])
+    if factors:
+        bits, data = packed_factors(factors, len(leaves))
+        weights = [weight * FACTOR[b] for weight, b in zip(weights, bits, strict=True)]
+        head = bytes([0x90 | v]) + data
+    symbols = parsed(trits, [string for string, _ in leaves], counts)
+    (state,), words = coded(symbols, slot_bounds(weights, 16), 16, [start])
+    stream = state.to_bytes((state.bit_length() + 7) // 8, "little")
+    return head + stream + b"".join(word.to_bytes(2, "little") for word in words)
+
+
 def encode(trits: Sequence[int], counts: Counts, choice: Choice, *, extra: Sequence[int] = ()) -> bytes:
     """The payload of a chunk; `extra` symbols follow those of the last block, which makes it invalid."""
     leaves = grow_leaves(counts, choice.symbol_limit, choice.max_length)
     weights = [weight for _, weight in leaves]
     factors = b""
     if choice.factors:
-        bits = [choice.factors[i % len(choice.factors)] for i in range(len(leaves))]
+        bits, factors = packed_factors(choice.factors, len(leaves))
         weights = [weight * FACTOR[b] for weight, b in zip(weights, bits, strict=True)]
-        bits += [0] * (-len(bits) % 4)
-        factors = bytes(bits[i] | bits[i + 1] << 4 for i in range(0, len(bits), 2))
     bounds = slot_bounds(weights, choice.precision)
     strings = [string for string, _ in leaves]
     entries, blocks = b"", b""

@@ -6,7 +6,7 @@ import struct
 from dataclasses import replace
 
 from golden.cases import add
-from golden.fast_payload import Choice, encode
+from golden.fast_payload import Choice, encode, encode_short
 from golden.invalid_ternary import SIX, T, X
 
 COUNTS = (1, 3, 2)
@@ -26,8 +26,8 @@ def changed(payload: bytes, position: int, byte: int) -> bytes:
 ONE = encode(SIX, COUNTS, Choice(max_length=2, symbol_limit=5))
 HEADER = {
     "lanes": ("lane_bits is at most 6", 0, 7),
-    "flag-32": ("bits 5 to 7 are 0", 0, 32),
-    "flag-128": ("bits 5 to 7 are 0", 0, 128),
+    "flag-32": ("bits 5 and 6 are 0", 0, 32),
+    "flag-64": ("bits 5 and 6 are 0", 0, 64),
     "precision-7": ("precision is at least 8", 1, 7),
     "precision-17": ("precision is at most 16", 1, 17),
     "length-0": ("max_length is at least 1", 2, 0),
@@ -96,4 +96,22 @@ many("tail-end", "the state of the tail ends at 2^16", of_many(replace(TAIL, tai
 many("tail-unused", "words of the tail that are not taken are 0", of_many(replace(TAIL, unused=1)))
 many(
     "tail-many", "no symbol begins when a block has all its trits", of_many(replace(TAIL, tail=0), extra=(1,))
+)
+
+# --- short payloads ----------------------------------------------------------------------------------------
+
+SHORT = encode_short(SIX, COUNTS, 2)
+SHORT_FACTORS = encode_short(SIX, COUNTS, 2, (8,))  # seven factors, eight places
+fast("short-limit", "v of a short payload is at least 1", changed(SHORT, 0, 0x80))
+for BIT in (8, 32, 64):
+    fast(f"short-flag-{BIT}", "bits 3, 5 and 6 of a short payload are 0", changed(SHORT, 0, 0x82 | BIT))
+fast("short-factors-filling", "unused halves of factors are zero", changed(SHORT_FACTORS, 4, 0x18))
+fast("short-factors-end", "a short payload does not end within the factors", SHORT_FACTORS[:4])
+fast("short-state-high", "the highest byte of the state is not 0", SHORT[:2] + b"\0")
+fast("short-state-end", "the state of a short payload is 0 in the end", encode_short(SIX, COUNTS, 2, start=1))
+fast("short-words", "no word of a short payload is left", SHORT + b"\0\0")
+many(
+    "short-word-missing",
+    "the state of a short payload is 0 in the end",
+    encode_short(MANY, (5, 15, 10), 1)[:-2],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from golden import builder as b
-from golden.fast_payload import Choice, encode
+from golden.fast_payload import Choice, encode, encode_short
 from golden.valid import F32, Golden, built, elements, symbols
 
 CHOICES = {
@@ -21,16 +21,25 @@ CHOICES = {
     "empty tail": Choice(lane_bits=4, precision=16, tail=0),
     "only a tail": Choice(lane_bits=6, max_length=30, symbol_limit=200, tail=1024),
 }
+# v and factors of short payloads.
+SHORT: dict[str, tuple[int, tuple[int, ...]]] = {
+    "short, smallest tree": (1, ()),
+    "short, largest tree": (7, ()),
+    "short, factors": (3, (7, 9, 8, 15)),
+}
 
 
 def fast_choices() -> Golden:
     items, records, data = [], [], []
     low = struct.pack("<f", -0.5)
-    for number, (name, choice) in enumerate(CHOICES.items()):
+    for number, name in enumerate([*CHOICES, *SHORT]):
         negatives = 40 if number % 2 else 0
-        trits = symbols(name, 2100, zeros=150 + 6 * number, negatives=negatives)
+        trits = symbols(name, 2100, zeros=150 + 6 * (number % 11), negatives=negatives)
         counts = trits.count(-1), trits.count(0), trits.count(1)
-        payload = encode(trits, counts, choice)
+        if name in SHORT:
+            payload = encode_short(trits, counts, *SHORT[name])
+        else:
+            payload = encode(trits, counts, CHOICES[name])
         if negatives:
             parameters = b.ternary(7, low, (counts[0], counts[2]), codec=3)
         else:

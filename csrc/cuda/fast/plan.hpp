@@ -33,7 +33,8 @@ struct FastElements {
 // The blocks and tables of a tensor and the payloads of its chunks, as one stretch of bytes for the device.
 class FastUpload {
  public:
-  // False if the CPU's decoder would refuse a chunk for what its headers say; then nothing else may be
+  // False if the CPU's decoder would refuse a chunk for what its headers say, or is to decode all of them
+  // because one is a short payload, so small that a device would not be quicker; then nothing else may be
   // called.
   bool read(std::vector<FastChunk> chunks, const TritCounts& counts);
 

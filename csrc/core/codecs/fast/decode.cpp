@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -10,14 +9,13 @@
 #include "core/codecs/fast/kernels.hpp"
 #include "core/codecs/fast/layout.hpp"
 #include "core/codecs/fast/model.hpp"
+#include "core/codecs/fast/output.hpp"
+#include "core/codecs/fast/records.hpp"
+#include "core/codecs/fast/short_payload.hpp"
 #include "core/simd/isa.hpp"
 
 namespace ternzip::fast {
 namespace {
-
-// Trits on their way into elements: small enough to stay in the first cache level.
-constexpr std::size_t kWindow = 12288;
-static_assert(kWindow >= 2 * kMaxLanes * kMaxLength + kOverrun);
 
 DecodeRounds decode_rounds() noexcept {
 #if defined(TERNZIP_X86)
@@ -50,22 +48,10 @@ class SymbolDecoder {
       start_[symbol] = start;
       start += frequency;
     }
-    tables_->longest = 0;
-    for (const std::int16_t leaf : tree.leaves) {
-      tables_->longest =
-          std::max<unsigned>(tables_->longest, tree.nodes[static_cast<std::size_t>(leaf)].length);
-    }
-    tables_->stride = std::max(8u, std::bit_ceil(tables_->longest + 1));
+    tables_->longest = longest_symbol(tree);
+    tables_->stride = record_stride(tables_->longest);
     tables_->precision = precision;
-    std::memset(tables_->records, 0, tree.leaves.size() * tables_->stride);
-    for (std::size_t symbol = 0; symbol < tree.leaves.size(); ++symbol) {
-      const Node* node = &tree.nodes[static_cast<std::size_t>(tree.leaves[symbol])];
-      std::uint8_t* record = tables_->records + symbol * tables_->stride;
-      record[tables_->stride - 1] = node->length;
-      for (; node->length != 0; node = &tree.nodes[static_cast<std::size_t>(node->parent)]) {
-        record[node->length - 1] = static_cast<std::uint8_t>(node->trit);
-      }
-    }
+    write_records(tree, tables_->stride, tables_->records);
   }
 
   bool packed() const noexcept { return precision_ <= kSlotPrecision; }
@@ -89,65 +75,6 @@ class SymbolDecoder {
   std::vector<std::uint8_t> slot_symbol_;
   std::uint32_t frequency_[kMaxSymbols] = {};
   std::uint32_t start_[kMaxSymbols] = {};
-};
-
-// Where the trits of a chunk go: straight into the output, or through a window into its elements.
-class Output {
- public:
-  explicit Output(std::int8_t* trits) : begin_(trits), next_(trits) {}
-  explicit Output(ElementWriter& writer)
-      : window_(std::make_unique_for_overwrite<std::int8_t[]>(kWindow)),
-        begin_(window_.get()),
-        next_(begin_),
-        writer_(&writer) {}
-
-  // Opens a block of `trits`; the one before it is complete.
-  void open(std::size_t trits) noexcept { left_ = trits; }
-  std::size_t left() const noexcept { return left_; }  // trits the block still needs
-
-  // Room for a whole symbol or round, and for the overrun of copied records as long as the block needs more.
-  std::int8_t* next(std::size_t room) noexcept {
-    if (window_ && static_cast<std::size_t>(begin_ + kWindow - next_) < room) flush();
-    return next_;
-  }
-  const std::int8_t* end() const noexcept {
-    const std::size_t room = window_ ? static_cast<std::size_t>(begin_ + kWindow - next_) : left_;
-    return next_ + std::min(room, left_);
-  }
-  void advance(std::size_t trits) noexcept {
-    next_ += trits;
-    left_ -= trits;
-  }
-
-  void append(const std::uint8_t* trits, std::size_t count) noexcept {
-    count = std::min(count, left_);  // the last symbol of a block may reach beyond it
-    std::memcpy(next(kMaxLength), trits, count);
-    advance(count);
-  }
-
-  void fill(std::int8_t trit, std::size_t count) noexcept {
-    open(count);
-    while (left_ != 0) {
-      std::int8_t* to = next(1);
-      const auto room = static_cast<std::size_t>(end() - to);
-      std::memset(to, static_cast<unsigned char>(trit), room);
-      advance(room);
-    }
-    flush();
-  }
-
-  void flush() noexcept {
-    if (writer_ == nullptr) return;
-    writer_->write(begin_, static_cast<std::size_t>(next_ - begin_));
-    next_ = begin_;
-  }
-
- private:
-  std::unique_ptr<std::int8_t[]> window_;
-  std::int8_t* begin_;
-  std::int8_t* next_;
-  std::size_t left_ = 0;
-  ElementWriter* writer_ = nullptr;
 };
 
 // The states of a block, followed by its words.
@@ -262,6 +189,11 @@ bool decode_chunk(const std::uint8_t* payload, std::size_t size, std::size_t n, 
     return true;
   }
 
+  if (is_short(payload, size)) {
+    if (!decode_short(payload, size, n, counts, out)) return false;
+    out.flush();
+    return true;
+  }
   Layout layout;
   if (!read_layout(payload, size, n, counts, layout)) return false;
   const SymbolDecoder symbols(layout.tree, layout.frequency, layout.header.precision);

@@ -4,132 +4,18 @@
 #include <cstddef>
 #include <cstring>
 #include <stdexcept>
-#include <utility>
 #include <vector>
 
 #include "core/base/bytes.hpp"
+#include "core/codecs/fast/choices.hpp"
 #include "core/codecs/fast/fast.hpp"
 #include "core/codecs/fast/model.hpp"
 #include "core/codecs/fast/parse.hpp"
+#include "core/codecs/fast/short_payload.hpp"
+#include "core/tensor/scan_kernels.hpp"
 
 namespace ternzip::fast {
 namespace {
-
-// log2 of v >= 1 in units of 2^-16, rounded down: choices rest on it, so it must not depend on a libm.
-std::int64_t log2_fixed(std::uint64_t v) noexcept {
-  const auto exponent = static_cast<int>(std::bit_width(v)) - 1;
-  std::uint64_t mantissa = exponent > 31 ? v >> (exponent - 31) : v << (31 - exponent);  // [2^31, 2^32)
-  std::int64_t result = exponent;
-  for (int i = 0; i < 16; ++i) {
-    mantissa = (mantissa * mantissa) >> 31;
-    const bool bit = mantissa >> 32 != 0;
-    if (bit) mantissa >>= 1;
-    result = result * 2 + (bit ? 1 : 0);
-  }
-  return result;
-}
-
-// What a symbol and a trit of the tensor, drawn independently with its counts, are expected to yield and
-// cost.
-std::uint64_t trits_per_symbol(const ParseTree& tree) {  // in units of 2^-32
-  std::uint64_t sum = 0;
-  for (const std::int16_t leaf : tree.leaves) {
-    const Node& node = tree.nodes[static_cast<std::size_t>(leaf)];
-    sum += node.weight * node.length;  // below 2^32 * 64
-  }
-  return sum;
-}
-
-std::uint64_t bits_per_trit(const ParseTree& tree, unsigned precision) {  // in units of 2^-32
-  const std::vector<std::uint32_t> frequency = frequencies(tree, {}, precision);
-  std::uint64_t bits = 0;
-  for (std::size_t symbol = 0; symbol < tree.leaves.size(); ++symbol) {
-    const Node& leaf = tree.nodes[static_cast<std::size_t>(tree.leaves[symbol])];
-    const std::int64_t cost = (std::int64_t{precision} << 16) - log2_fixed(frequency[symbol]);
-    bits += (leaf.weight * static_cast<std::uint64_t>(cost)) >> 16;  // below 2^32 * 16
-  }
-  return (bits << 24) / (trits_per_symbol(tree) >> 8);
-}
-
-// The larger the tree the more trits a symbol yields, until its smallest leaves are too improbable for the
-// precision: halves it while that gains 0.1 %. Takes a higher precision, whose decoder is slower, where that
-// gains 0.2 %; and the shortest limit on the length that keeps most of the yield, since longer symbols are
-// copied in wider moves.
-void choose_model(const TritCounts& counts, const Options& options, Header& header) {
-  header.max_length = options.max_length;
-  if (header.max_length == 0) {
-    const std::uint64_t most = trits_per_symbol(grow_tree(counts, kMaxSymbols, kMaxLength));
-    for (header.max_length = 7; header.max_length < kMaxLength;
-         header.max_length = 2 * header.max_length + 1) {
-      if (trits_per_symbol(grow_tree(counts, kMaxSymbols, header.max_length)) / 3 * 4 >= most) break;
-    }
-  }
-  const auto choose_limit = [&](unsigned precision, unsigned& limit) {
-    limit = kMaxSymbols;
-    std::uint64_t bits = bits_per_trit(grow_tree(counts, limit, header.max_length), precision);
-    while (limit > 4) {
-      const std::uint64_t halved = bits_per_trit(grow_tree(counts, limit / 2, header.max_length), precision);
-      if (halved + halved / 1024 >= bits) break;
-      limit /= 2;
-      bits = halved;
-    }
-    return bits;
-  };
-  header.precision = options.precision != 0 ? options.precision : 12;
-  const std::uint64_t bits = choose_limit(header.precision, header.symbol_limit);
-  if (options.precision == 0) {
-    unsigned limit = 0;
-    if (choose_limit(kMaxPrecision, limit) < bits - bits / 512) {
-      header.symbol_limit = limit;
-      header.precision = kMaxPrecision;
-    }
-  }
-}
-
-void choose_layout(const TritCounts& counts, std::size_t n, const Options& options, Header& header) {
-  const ParseTree tree = grow_tree(counts, header.symbol_limit, header.max_length);
-  const std::uint64_t bits = bits_per_trit(tree, header.precision);
-  // A block of 16 KiB keeps what it costs beside its words (about 40 bytes) below 0.3 %.
-  unsigned block_bits = kMinBlockBits;
-  while (block_bits < kMaxBlockBits && (bits << block_bits) >> 32 < 16 * 1024 * 8) ++block_bits;
-  header.block_bits = options.block_bits != 0 ? options.block_bits : block_bits;
-  const std::uint64_t block = std::min<std::uint64_t>(n, std::uint64_t{1} << header.block_bits);
-  const std::uint64_t block_bytes = (block * bits) >> 35;
-  unsigned lanes = 1;
-  for (const auto& [bytes, count] : {std::pair{64u, 2u}, {256u, 8u}, {1024u, 16u}, {3072u, 32u}}) {
-    if (block_bytes >= bytes) lanes = count;
-  }
-  header.lane_bits = static_cast<unsigned>(std::countr_zero(options.lanes != 0 ? options.lanes : lanes));
-}
-
-// The corrections that turn the tree's weights into what the symbols really occur, or none if they do not
-// pay.
-std::vector<std::uint8_t> choose_factors(const ParseTree& tree, const std::vector<std::uint32_t>& histogram,
-                                         unsigned precision) {
-  std::uint64_t total = 0;
-  for (const std::uint32_t count : histogram) total += count;
-  std::vector<std::uint8_t> factors(tree.leaves.size());
-  for (std::size_t symbol = 0; symbol < factors.size(); ++symbol) {
-    if (histogram[symbol] == 0) continue;
-    const std::uint64_t weight = tree.nodes[static_cast<std::size_t>(tree.leaves[symbol])].weight;
-    const std::int64_t ratio = log2_fixed(histogram[symbol]) + log2_fixed(std::uint64_t{1} << 32) -
-                               log2_fixed(weight) - log2_fixed(total);
-    const std::int64_t index = kUnitFactor + ((ratio * 4 + (1 << 15)) >> 16);
-    factors[symbol] = static_cast<std::uint8_t>(std::clamp<std::int64_t>(index, 0, 15));
-  }
-  const auto cost = [&](const std::vector<std::uint32_t>& frequency) {
-    std::int64_t bits = 0;
-    for (std::size_t symbol = 0; symbol < factors.size(); ++symbol) {
-      bits += histogram[symbol] * ((std::int64_t{precision} << 16) - log2_fixed(frequency[symbol]));
-    }
-    return bits >> 16;
-  };
-  const std::int64_t table_bits = static_cast<std::int64_t>(factors.size()) * 4 + 16;
-  if (cost(frequencies(tree, factors, precision)) + table_bits < cost(frequencies(tree, {}, precision))) {
-    return factors;
-  }
-  return {};
-}
 
 // Division by the frequency as a multiplication. States stay below frequency << (32 - precision) before a
 // symbol is pushed, so the product stays below 2^64 and the quotient is exact.
@@ -246,26 +132,16 @@ bool valid(const Options& options) {
 
 // True if the trits are trits and no more of each than `counts` has.
 bool consistent(const std::int8_t* trits, std::size_t n, const TritCounts& counts) {
-  constexpr std::size_t kStep = 64;  // few enough for sums of eight bits
-  std::uint64_t negative = 0;
-  std::uint64_t positive = 0;
-  unsigned other = 0;
-  for (std::size_t start = 0; start < n; start += kStep) {
-    const std::size_t end = std::min(n, start + kStep);
-    std::uint8_t below = 0;
-    std::uint8_t above = 0;
-    std::uint8_t beyond = 0;
-    for (std::size_t i = start; i < end; ++i) {
-      below = static_cast<std::uint8_t>(below + (trits[i] < 0 ? 1 : 0));
-      above = static_cast<std::uint8_t>(above + (trits[i] > 0 ? 1 : 0));
-      beyond = static_cast<std::uint8_t>(beyond | (trits[i] > 1 || trits[i] < -1 ? 1 : 0));
-    }
-    negative += below;
-    positive += above;
-    other |= beyond;
+  const auto match = scan_kernels().match[0];
+  TritCounts found;
+  for (std::size_t start = 0; start < n; start += kScanBlock) {
+    const PatternCounts part = match(trits + start, std::min(kScanBlock, n - start), 0xFF, 1, 0);
+    found.negative += part.negative;
+    found.zero += part.zero;
+    found.positive += part.positive;
   }
-  return other == 0 && negative <= counts.negative && positive <= counts.positive &&
-         n - negative - positive <= counts.zero;
+  return found.negative + found.zero + found.positive == n && found.negative <= counts.negative &&
+         found.zero <= counts.zero && found.positive <= counts.positive;
 }
 
 }  // namespace
@@ -279,6 +155,10 @@ std::vector<std::uint8_t> encode(const std::int8_t* trits, std::size_t n, const 
   }
   if (n == 0 || distinct_trits(counts) < 2) return {};
 
+  const bool chooses =
+      options.lanes == 0 && options.block_bits == 0 && options.max_length == 0 && options.precision == 0;
+  if (chooses && prefers_short(n, counts)) return encode_short(trits, n, counts);
+
   Header header;
   choose_model(counts, options, header);
   choose_layout(counts, n, options, header);
@@ -291,11 +171,8 @@ std::vector<std::uint8_t> encode(const std::int8_t* trits, std::size_t n, const 
   std::vector<std::uint8_t> payload(kHeaderSize);
   write_header(header, payload.data());
   if (header.adapted) {
-    payload.resize(kHeaderSize + (factors.size() + 3) / 4 * 2);
-    for (std::size_t i = 0; i < factors.size(); ++i) {
-      std::uint8_t& byte = payload[kHeaderSize + i / 2];
-      byte = static_cast<std::uint8_t>(byte | factors[i] << (4 * (i % 2)));
-    }
+    payload.resize(kHeaderSize + factor_bytes(factors.size()));
+    write_factors(factors, payload.data() + kHeaderSize);
   }
   std::size_t entry = payload.size();
   payload.resize(entry + parse.counts.size() * kBlockEntrySize);

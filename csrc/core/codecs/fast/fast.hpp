@@ -3,8 +3,9 @@
 // The symbols are the leaves of a parse tree (Tunstall's) grown from the counts of the whole tensor: each
 // stands for a string of 1 to 63 trits, long runs of zeros among them, and all are about equally probable, so
 // that 12-bit frequencies are precise at any density and one decoding step yields many trits. A chunk is cut
-// into blocks that decode alone; each holds up to 64 interleaved rANS states. docs/format-fast.md specifies
-// every byte. All arithmetic is on integers: same input, same bytes, on every machine.
+// into blocks that decode alone; each holds up to 64 interleaved rANS states. A small tensor takes one state
+// and no blocks. docs/format-fast.md specifies every byte. All arithmetic is on integers: same input, same
+// bytes, on every machine.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +19,8 @@ namespace ternzip::fast {
 
 inline constexpr std::size_t kMaxTrits = std::size_t{1} << 22;
 
-// What the encoder may be told; the defaults are what files are written with. The decoder reads all of it
-// from the payload.
+// What the encoder may be told; the defaults are what files are written with, and alone make short payloads.
+// The decoder reads all of it from the payload.
 struct Options {
   unsigned lanes = 0;       // interleaved states: a power of two up to 64; 0: chosen by size
   unsigned block_bits = 0;  // log2 of the trits in a block, 10..22; 0: chosen by size

@@ -15,8 +15,8 @@ inline constexpr unsigned kSlotPrecision = 12;  // the highest precision with pa
 // trits of a symbol, padded with zeros, and in its last byte their number; records are `stride` bytes.
 struct DecodeTables {
   std::uint32_t slots[1u << kSlotPrecision];
-  alignas(64) std::uint8_t records[256 * 64];
-  unsigned stride;  // 8, 16, 32 or 64: more than the longest symbol
+  alignas(64) std::uint8_t records[257 * 64];  // room to copy 64 bytes from any
+  unsigned stride;                             // 8, 16, 32 or 64: more than the longest symbol
   unsigned longest;
   unsigned precision;
 };

@@ -19,16 +19,11 @@ bool read_layout(const std::uint8_t* payload, std::size_t size, std::size_t n, c
   std::size_t at = kHeaderSize;
   std::vector<std::uint8_t> factors;
   if (layout.header.adapted) {
-    const std::size_t bytes = (layout.tree.leaves.size() + 3) / 4 * 2;  // even, so that words stay aligned
+    const std::size_t bytes = factor_bytes(layout.tree.leaves.size());
     if (size - at < bytes) return false;
-    factors.resize(2 * bytes);
-    for (std::size_t i = 0; i < factors.size(); ++i) {
-      factors[i] = static_cast<std::uint8_t>(payload[at + i / 2] >> (4 * (i % 2)) & 0xFu);
-    }
+    factors.resize(layout.tree.leaves.size());
+    if (!read_factors(payload + at, factors)) return false;
     at += bytes;
-    for (std::size_t i = layout.tree.leaves.size(); i < factors.size(); ++i) {
-      if (factors[i] != 0) return false;
-    }
   }
   layout.frequency = frequencies(layout.tree, factors, layout.header.precision);
 

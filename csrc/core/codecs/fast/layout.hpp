@@ -24,8 +24,8 @@ struct Layout {
   std::vector<BlockEntry> blocks;        // end to end, up to the end of the payload
 };
 
-// Reads the payload of n > 0 trits, at most kMaxTrits of them, of a tensor in which two values or more
-// occur. False if it cannot be one; then `layout` is unspecified.
+// Reads the payload in blocks (model.hpp) of n > 0 trits, at most kMaxTrits of them, of a tensor in which two
+// values or more occur. False if it cannot be one; then `layout` is unspecified.
 bool read_layout(const std::uint8_t* payload, std::size_t size, std::size_t n, const TritCounts& counts,
                  Layout& layout);
 

@@ -102,6 +102,25 @@ ParseTree grow_tree(const TritCounts& counts, unsigned symbol_limit, unsigned ma
   return tree;
 }
 
+void write_factors(std::span<const std::uint8_t> factors, std::uint8_t* bytes) noexcept {
+  std::fill_n(bytes, factor_bytes(factors.size()), std::uint8_t{0});
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    bytes[i / 2] = static_cast<std::uint8_t>(bytes[i / 2] | factors[i] << (4 * (i % 2)));
+  }
+}
+
+bool read_factors(const std::uint8_t* bytes, std::span<std::uint8_t> factors) noexcept {
+  for (std::size_t i = 0; i < 2 * factor_bytes(factors.size()); ++i) {
+    const auto factor = static_cast<std::uint8_t>(bytes[i / 2] >> (4 * (i % 2)) & 0xFu);
+    if (i < factors.size()) {
+      factors[i] = factor;
+    } else if (factor != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
 std::vector<std::uint32_t> frequencies(const ParseTree& tree, std::span<const std::uint8_t> factors,
                                        unsigned precision) {
   const std::size_t symbols = tree.leaves.size();

@@ -71,6 +71,12 @@ inline constexpr std::array<std::uint32_t, 16> kFactors = {1024, 1218, 1448, 172
                                                            4096, 4871, 5793, 6889, 8192, 9742, 11585, 13777};
 inline constexpr unsigned kUnitFactor = 8;
 
+// They are transmitted in four bits each, an even number of bytes in all.
+constexpr std::size_t factor_bytes(std::size_t symbols) noexcept { return (symbols + 3) / 4 * 2; }
+void write_factors(std::span<const std::uint8_t> factors, std::uint8_t* bytes) noexcept;
+// Fills `factors`, one for each symbol; false if an unused half byte is not zero.
+bool read_factors(const std::uint8_t* bytes, std::span<std::uint8_t> factors) noexcept;
+
 // Frequencies f >= 1 with sum 2^precision, in proportion to the weights of the leaves times their factors
 // (`factors` is empty or holds an index into kFactors for each symbol). Needs 2^precision >= symbols.
 std::vector<std::uint32_t> frequencies(const ParseTree& tree, std::span<const std::uint8_t> factors,

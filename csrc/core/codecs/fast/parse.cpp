@@ -4,30 +4,42 @@
 #include <array>
 #include <cstring>
 
+#include "core/codecs/fast/parse_kernels.hpp"
+#include "core/simd/isa.hpp"
+
 namespace ternzip::fast {
 namespace {
 
-// Trits are looked up eight at a time, by their value as a number of base 3.
-constexpr unsigned kGroup = 8;
-constexpr std::size_t kGroupCodes = 6561;
+GroupCodes group_codes() noexcept {
+#if defined(TERNZIP_X86)
+  if (active_isa() == Isa::avx512) return kGroupCodesAvx512;
+  if (active_isa() == Isa::avx2) return kGroupCodesAvx2;
+#endif
+  return kGroupCodesBaseline;
+}
+
 constexpr std::size_t kMaxTables = 16;
-constexpr std::size_t kWindow = 4096;  // trits whose groups are computed together
+constexpr std::size_t kTritsPerTable = 1024;  // fewer do not repay the making of a table
+constexpr std::size_t kWindow = 4096;         // trits whose groups are computed together
 constexpr std::size_t kAhead = kWindow + kMaxLength + 1;
 
 // Where a group leads: a symbol and how many trits of the group it takes (length << 8 | symbol), or, if no
 // leaf is met, kInner | node.
 constexpr std::uint16_t kInner = 0x8000;
-using GroupTable = std::array<std::uint16_t, kGroupCodes>;
+using GroupTable = std::array<std::uint16_t, kGroupValues>;
 
 class Parser {
  public:
-  explicit Parser(const ParseTree& tree) : tree_(tree), table_of_(tree.nodes.size(), -1) {
+  // A parser for about n trits.
+  Parser(const ParseTree& tree, std::size_t n) : tree_(tree), table_of_(tree.nodes.size(), -1) {
     for (unsigned i = 0; i < tree.arity; ++i)
       child_[static_cast<std::size_t>(tree.present[i] + 1)] = static_cast<int>(i);
     padding_ = child_[1] >= 0 ? std::int8_t{0} : tree.present[0];
     // Strings longer than a group go on in a table of their own while there are few; rarer ones step by step.
+    const std::size_t most = std::clamp<std::size_t>(n / kTritsPerTable, 1, kMaxTables);
+    tables_.reserve(most);
     std::vector<std::size_t> inner = {0};
-    while (!inner.empty() && tables_.size() < kMaxTables) {
+    while (!inner.empty() && tables_.size() < most) {
       const auto heaviest = std::max_element(inner.begin(), inner.end(), [&](std::size_t a, std::size_t b) {
         return tree.nodes[a].weight < tree.nodes[b].weight;
       });
@@ -35,7 +47,7 @@ class Parser {
       inner.erase(heaviest);
       table_of_[node] = static_cast<std::int8_t>(tables_.size());
       tables_.emplace_back();
-      fill(node, 0, 0, kGroupCodes, inner);
+      fill(node, 0, 0, kGroupValues, inner);
     }
   }
 
@@ -141,18 +153,10 @@ class Parser {
     auto& window = stream.window;
     const std::size_t count = std::min(stream.left, window.size());
     std::memcpy(window.data(), stream.trits, count);
-    std::fill(window.begin() + static_cast<std::ptrdiff_t>(count), window.end(), padding_);
-    std::array<std::uint8_t, kAhead + 6> pairs;
-    std::array<std::uint8_t, kAhead + 4> quads;
-    for (std::size_t i = 0; i < pairs.size(); ++i) {
-      pairs[i] = static_cast<std::uint8_t>(3 * (window[i] + 1) + window[i + 1] + 1);
-    }
-    for (std::size_t i = 0; i < quads.size(); ++i) {
-      quads[i] = static_cast<std::uint8_t>(9 * pairs[i] + pairs[i + 2]);
-    }
-    for (std::size_t i = 0; i < kAhead; ++i) {
-      stream.groups[i] = static_cast<std::uint16_t>(81 * quads[i] + quads[i + 4]);
-    }
+    const std::size_t used = std::min(count + kMaxLength + 1, kAhead);
+    std::fill(window.begin() + static_cast<std::ptrdiff_t>(count),
+              window.begin() + static_cast<std::ptrdiff_t>(used + kGroup), padding_);
+    group_codes()(window.data(), used, stream.groups.data());
   }
 
   const ParseTree& tree_;
@@ -185,7 +189,7 @@ class Histogram {
 Parse parse_blocks(const ParseTree& tree, const std::int8_t* trits, std::size_t n, std::size_t block_trits) {
   Parse parse;
   parse.symbols = std::make_unique_for_overwrite<std::uint8_t[]>(n);
-  const Parser parser(tree);
+  const Parser parser(tree, n);
   Histogram histogram;
   Parser::Stream streams[2];
   for (std::size_t start = 0; start < n;) {
