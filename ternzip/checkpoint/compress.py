@@ -89,7 +89,7 @@ def compress(
         print(report.ratio, report.not_stored)
 
     Args:
-        source: a .pt, .pth, .ckpt, .safetensors or .tnz file, a folder with a shard index, a stream of bytes, or
+        source: a .pt, .pth, .ckpt, .safetensors, .gguf or .tnz file, a folder with a shard index, a stream of bytes, or
             a checkpoint that is open already.
         target: the file, or a stream of bytes; None: the source's stem + .tnz, beside it.
         codec: for ternary tensors: "auto" (the smallest for each), "context", "fast", "static" or "packed".

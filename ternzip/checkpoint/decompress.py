@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass, field
 
 from ternzip._core.streams import ByteStream
-from ternzip._core.text import listed
 from ternzip.checkpoint.base import Source, named
 from ternzip.checkpoint.load import as_reader
 from ternzip.checkpoint.store import check_suffix, write_checkpoint
@@ -45,8 +44,9 @@ def decompress(
 
     Args:
         source: a .tnz file, a stream with the bytes of one, or a reader that is open already.
-        target: a .pt, .pth or .safetensors file, or a stream, which gets .safetensors; None: the source's
-            stem + .safetensors, beside it.
+        target: a .pt, .pth, .safetensors or .gguf file, or a stream, which gets .safetensors; None: the source's
+            stem + .safetensors, beside it. A .gguf file that was compressed comes back byte for byte; of other
+            tensors a new one is made, in which ternary weights are TQ2_0.
         threads: how many threads decode; None: all processors.
         overwrite: replace the target if it exists; never the source.
         max_bytes: the most bytes that the tensors may take in memory, tied ones counted once; None: no limit. A
@@ -67,9 +67,7 @@ def decompress(
             check_suffix(place)
             check_target(place, sources=[reader.name], overwrite=overwrite)
         tensors = dict(reader.read_all(threads=threads, progress=progress))
-        lost = write_checkpoint(tensors, place, metadata=reader.metadata, overwrite=overwrite)
-        if reader.extensions:
-            lost.append(
-                f"extensions ({listed(list(reader.extensions))}): only a .tnz file has a place for them"
-            )
+        lost = write_checkpoint(
+            tensors, place, metadata=reader.metadata, extensions=reader.extensions, overwrite=overwrite
+        )
     return DecompressReport(reader.name, named(place), len(tensors), lost)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ternzip._core.errors import TernzipError
 from ternzip.checkpoint.base import Checkpoint, Source, named
+from ternzip.checkpoint.gguf.reading import open_gguf
 from ternzip.checkpoint.source_file import SourceFile
 from ternzip.container.layout import MAGIC
 from ternzip.container.reader import Reader
@@ -37,7 +38,7 @@ def as_reader(source: Source | Reader, *, max_bytes: int | None = None) -> Itera
 
 
 def open_checkpoint(source: Source, *, name: str | None = None, whole: bool = False) -> Checkpoint:
-    """Any checkpoint: .pt, .pth, .ckpt, .safetensors, a folder with a shard index, .tnz, a pipe or a stream.
+    """Any checkpoint: .pt, .pth, .ckpt, .safetensors, .gguf, a folder with a shard index, .tnz, a pipe or a stream.
 
     Files are read tensor by tensor, so that memory stays near the largest; of the legacy .pt format, of a
     pipe and of a stream, all is read at once. With `whole`, PyTorch's and the safetensors library's own
@@ -98,6 +99,8 @@ def _from_file(file: SourceFile, content: str | bytes, whole: bool) -> Checkpoin
             raise TernzipError(f"{file.name}: expected a checkpoint, found an empty file")
         if head.startswith(MAGIC[:4]):
             return _from_tnz(file, content)
+        if head.startswith(b"GGUF"):
+            return open_gguf(file)
         # torch takes seconds to import; a .tnz file is handled without it.
         from ternzip.checkpoint.pytorch import open_pytorch
         from ternzip.checkpoint.safetensors import open_safetensors

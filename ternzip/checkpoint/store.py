@@ -1,4 +1,4 @@
-"""Writes tensors as .pt or .safetensors."""
+"""Writes tensors as .pt, .safetensors or .gguf."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import listed, quoted
 from ternzip.io.atomic import atomic_file
 
-SUFFIXES = (".pt", ".pth", ".safetensors")
+SUFFIXES = (".pt", ".pth", ".safetensors", ".gguf")
 _MAX_COPIES = 1 << 32
 """Bytes that copies of tied tensors may add to a .safetensors file: a small .tnz can hold any number of ties."""
 
@@ -37,24 +37,57 @@ def write_checkpoint(
     target: str | os.PathLike[str] | ByteStream,
     *,
     metadata: Mapping[str, str],
+    extensions: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> list[str]:
     """Writes `tensors` in the format of the path's suffix, and returns what that format could not keep.
 
     A .pt file keeps everything but metadata. A .safetensors file, which a stream gets too, stores tied tensors
-    once for each name, in an order of its own.
+    once for each name, in an order of its own. A .gguf file is the one that was compressed, where `extensions` hold
+    its head, else a new one.
 
-    Raises TernzipError for another suffix, for an element type or a name that .safetensors cannot hold (naming
+    Raises TernzipError for another suffix, for an element type or a name that the format cannot hold (naming
     the tensor), and for a path that cannot be written.
     """
+    extensions = extensions or {}
     if not isinstance(target, str | os.PathLike):
-        return _write_safetensors(tensors, target, metadata, "<stream>")
-    if check_suffix(target) == ".safetensors":
-        with atomic_file(target, overwrite=overwrite) as stream:
-            return _write_safetensors(tensors, stream, metadata, os.fspath(target))
+        return _write_safetensors(tensors, target, metadata, "<stream>") + _without(extensions)
+    suffix = check_suffix(target)
     with atomic_file(target, overwrite=overwrite) as stream:
+        if suffix == ".gguf":
+            return _write_gguf(tensors, stream, metadata, extensions, os.fspath(target))
+        if suffix == ".safetensors":
+            return _write_safetensors(tensors, stream, metadata, os.fspath(target)) + _without(extensions)
         _write_pt(tensors, stream, os.fspath(target))
-    return [f"metadata ({listed(list(metadata))}): a .pt file has no place for it"] if metadata else []
+    lost = [f"metadata ({listed(list(metadata))}): a .pt file has no place for it"] if metadata else []
+    return lost + _without(extensions)
+
+
+def _without(extensions: Mapping[str, bytes]) -> list[str]:
+    if not extensions:
+        return []
+    return [f"extensions ({listed(list(extensions))}): only a .tnz file has a place for them"]
+
+
+def _write_gguf(
+    tensors: Tensors,
+    stream: ByteStream,
+    metadata: Mapping[str, str],
+    extensions: Mapping[str, bytes],
+    name: str,
+) -> list[str]:
+    from ternzip.checkpoint.gguf.head import EXTENSION, decode_head
+    from ternzip.checkpoint.gguf.writing import export_gguf, restore_gguf
+
+    raws = {key: _resolved(tensors, key) for key in tensors}
+    ties = [key for key, tensor in tensors.items() if isinstance(tensor, Tie)]
+    lost = _without({key: body for key, body in extensions.items() if key != EXTENSION})
+    if ties:
+        lost.append(f"ties ({listed(ties)}): .gguf holds a copy for each name")
+    if EXTENSION in extensions:
+        restore_gguf(raws, decode_head(extensions[EXTENSION]), stream, name)
+        return lost
+    return lost + export_gguf(raws, stream, name, metadata)
 
 
 def _write_pt(tensors: Tensors, stream: IO[bytes], name: str) -> None:

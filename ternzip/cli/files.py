@@ -109,7 +109,7 @@ def compress(
         list[str],
         typer.Argument(
             metavar="SRC... [DST]",
-            help="Each SRC, a .pt, .pth, .ckpt, .safetensors or .tnz file, a folder with a shard index, or - "
+            help="Each SRC, a .pt, .pth, .ckpt, .safetensors, .gguf or .tnz file, a folder with a shard index, or - "
             "(stdin), becomes its stem + .tnz. Of two paths the second is DST if it ends in .tnz or is - (stdout).",
         ),
     ],
@@ -231,7 +231,7 @@ def decompress(
         typer.Argument(
             metavar="SRC... [DST]",
             help="Each SRC, a .tnz file or - (stdin), becomes its stem + .safetensors. Of two paths the second is "
-            "DST if it ends in .pt, .pth or .safetensors or is - (stdout, which gets .safetensors).",
+            "DST if it ends in .pt, .pth, .safetensors or .gguf or is - (stdout, which gets .safetensors).",
         ),
     ],
     output: Output = None,
@@ -240,12 +240,12 @@ def decompress(
     max_size: MaxSize = None,
 ) -> None:
     """Restore the checkpoints in .tnz files, bit for bit."""
-    suffixes = (".pt", ".pth", ".safetensors")
+    suffixes = (".pt", ".pth", ".safetensors", ".gguf")
     pairs = pairs_of(paths, output, suffixes, ".safetensors")
     for src, dst in pairs:
         if dst != STDIO and not is_folder(src, dst, suffixes) and Path(dst).suffix not in suffixes:
             raise typer.BadParameter(
-                f"{dst}: expected a name ending in .pt, .pth or .safetensors", param_hint="DST"
+                f"{dst}: expected a name ending in .pt, .pth, .safetensors or .gguf", param_hint="DST"
             )
 
     def decompress_one(src: str, dst: str) -> dict[str, Any]:

@@ -106,6 +106,13 @@ class GgufTensor:
     offset: int
     nbytes: int
 
+    @property
+    def packed_shape(self) -> tuple[int, ...]:
+        """The shape of its bytes, a row of them for each row of elements."""
+        if not self.shape:
+            return (self.nbytes,)
+        return (*self.shape[:-1], self.shape[-1] // self.kind.block * self.kind.bytes)
+
 
 @dataclass(frozen=True)
 class GgufLayout:
@@ -122,8 +129,8 @@ class GgufLayout:
     tensors: list[GgufTensor]
 
 
-def read_layout(file: SourceFile) -> GgufLayout:
-    """The layout of a GGUF file (version 2 or 3, little-endian).
+def read_layout(file: SourceFile, *, size: int | None = None) -> GgufLayout:
+    """The layout of a GGUF file (version 2 or 3, little-endian); of a file's head alone, with the `size` of the whole.
 
     Raises TernzipError, naming file and offset, where it is damaged or hostile, or holds a type that is not known for
     sure.
@@ -142,11 +149,12 @@ def read_layout(file: SourceFile) -> GgufLayout:
     alignment = _read_metadata(cursor, entries)
     infos = [_read_info(cursor) for _ in range(count)]
     head = _aligned(cursor.offset, alignment) if infos else cursor.offset
-    tensors = [_place(info, head, alignment, file) for info in infos]
+    whole = file.size if size is None else size
+    tensors = [_place(info, head, alignment, file.name, whole) for info in infos]
     names = {tensor.name for tensor in tensors}
     if len(names) != len(tensors):
         raise TernzipError(f"{file.name}: expected tensor names to be unique")
-    return GgufLayout(min(head, file.size), alignment, tensors)
+    return GgufLayout(min(head, whole), alignment, tensors)
 
 
 @dataclass(frozen=True)
@@ -211,8 +219,8 @@ def _read_info(cursor: _Cursor) -> _Info:
     return _Info(name, TYPES[code], shape, start)
 
 
-def _place(info: _Info, head: int, alignment: int, file: SourceFile) -> GgufTensor:
-    where = f"{file.name}: tensor {info.name!r}"
+def _place(info: _Info, head: int, alignment: int, name: str, size: int) -> GgufTensor:
+    where = f"{name}: tensor {info.name!r}"
     row = info.shape[-1] if info.shape else 1
     if row % info.kind.block:
         raise TernzipError(
@@ -224,9 +232,9 @@ def _place(info: _Info, head: int, alignment: int, file: SourceFile) -> GgufTens
             f"{where}: expected an offset that is a multiple of {alignment}, found {info.start}"
         )
     offset = head + info.start
-    if offset + nbytes > file.size:
+    if offset + nbytes > size:
         raise TernzipError(
-            f"{where}: expected {nbytes:,} bytes at {offset:,}, found the end of the file at {file.size:,}"
+            f"{where}: expected {nbytes:,} bytes at {offset:,}, found the end of the file at {size:,}"
         )
     return GgufTensor(info.name, info.kind, info.shape, offset, nbytes)
 
