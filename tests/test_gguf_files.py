@@ -209,3 +209,16 @@ def test_damaged_heads(model: Path) -> None:
         with pytest.raises(TernzipError):
             ternzip.decompress(model.with_name("other.tnz"), model.with_name("other.gguf"))
         assert not model.with_name("other.gguf").exists()
+
+
+def test_the_page(model: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/gguf.md, with the files it names."""
+    from test_documents import blocks
+
+    monkeypatch.chdir(model.parent)
+    ternzip.save_file({"w": torch.from_numpy(ternary())}, "bitnet.tnz")
+    for _, code in blocks("docs/gguf.md"):
+        for line in code.splitlines():
+            assert run(*line.split("#")[0].split()[1:]).status == 0
+    assert Path("again.gguf").read_bytes() == model.read_bytes()
+    assert gguf.GGUFReader("bitnet.gguf").tensors[0].tensor_type.name == "TQ2_0"

@@ -110,14 +110,15 @@ def _pack_tq1(digits: Bytes) -> Bytes:
 
 def _unpack_tq2(blocks: Bytes) -> Bytes:
     shifts = np.arange(0, 8, 2, dtype=np.uint8).reshape(1, 1, 4, 1)
-    found: Bytes = (blocks.reshape(len(blocks), -1, 1, _TQ2_BYTES) >> shifts) & 3
-    return found.reshape(len(blocks), BLOCK)
+    found = (blocks.reshape(len(blocks), -1, 1, _TQ2_BYTES) >> shifts) & np.uint8(3)
+    return found.astype(np.uint8).reshape(len(blocks), BLOCK)
 
 
 def _pack_tq2(digits: Bytes) -> Bytes:
     shifts = np.arange(0, 8, 2, dtype=np.uint8).reshape(1, 1, 4, 1)
     shifted = digits.reshape(len(digits), -1, 4, _TQ2_BYTES) << shifts
-    return np.bitwise_or.reduce(shifted, axis=2).reshape(len(digits), -1)
+    found: Bytes = np.bitwise_or.reduce(shifted, axis=2).astype(np.uint8)
+    return found.reshape(len(digits), -1)
 
 
 TQ1_0 = BlockType("TQ1_0", 34, 54, _unpack_tq1, _pack_tq1)
