@@ -37,6 +37,19 @@ def test_faults_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert {path.suffix for path in tmp_path.iterdir()} == {".tnz", ".txt"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="fuzz_reference.py bounds itself by signals")
+def test_the_reference_decoder_agrees_on_mutants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fuzz_reference
+
+    result = fuzz_reference.run(runs=40, seconds=60, seed=3, findings=tmp_path)
+    assert result["findings"] == []
+    assert result["read"] > 0
+    assert result["refused"] > 5
+    monkeypatch.setattr(fuzz_reference, "by_reference", lambda data: None)
+    assert fuzz_reference.run(runs=20, seconds=60, seed=3, findings=tmp_path)["findings"]
+    assert list(tmp_path.glob("*.tnz"))
+
+
 def test_messages_of_several_lines_are_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(data: bytes) -> None:
         raise TernzipError("one\ntwo")

@@ -131,6 +131,13 @@ def test_messages_cut_long_names() -> None:
     assert len(str(caught.value)) < 200
 
 
+def test_messages_about_tensors_that_cannot_be_stored_cut_them_too() -> None:
+    for tensor in (torch.ones(2, 2).to_sparse(), torch.empty(2, device="meta"), "no tensor"):
+        with pytest.raises(TernzipError, match=r"^tensor 'n{40}'\.\.\.: ") as caught:
+            ternzip.save({"n" * 65_536: tensor})  # type: ignore[dict-item]
+        assert len(str(caught.value)) < 200
+
+
 def test_missing_names_are_cut_too(tmp_path: Path) -> None:
     path = tmp_path / "m.tnz"
     ternzip.save_file({"w": torch.ones(1)}, path)

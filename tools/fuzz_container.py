@@ -110,24 +110,30 @@ def seed_tensors(
     return tensors
 
 
+EXTENSIONS = {"example.note": b"words", "empty": b""}
+
+
+def seed_file(number: int, codec: str, signed_zeros: bool, planes: bool) -> bytes:
+    """A file of `codec`; one with signed zeros has extensions too."""
+    stream = io.BytesIO()
+    tensors = seed_tensors(np.random.default_rng(number), signed_zeros, planes)
+    write_container(
+        stream,
+        tensors,
+        options=MaskedOptions(threads=1) if codec == "masked" else Options(codec=codec, threads=1),
+        metadata={"key": "value"},
+        extensions=EXTENSIONS if signed_zeros else {},
+    )
+    return stream.getvalue()
+
+
 def seed_files() -> list[bytes]:
     BY_CODE[Masked.code] = Masked()
-    files = []
-    extensions = {"example.note": b"words", "empty": b""}
-    for number, codec in enumerate((*BY_NAME, "auto", "masked")):
-        for signed_zeros in (False, True):
-            stream = io.BytesIO()
-            tensors = seed_tensors(np.random.default_rng(number), signed_zeros, planes=codec == "packed")
-            options = MaskedOptions(threads=1) if codec == "masked" else Options(codec=codec, threads=1)
-            write_container(
-                stream,
-                tensors,
-                options=options,
-                metadata={"key": "value"},
-                extensions=extensions if signed_zeros else {},
-            )
-            files.append(stream.getvalue())
-    return files
+    return [
+        seed_file(number, codec, signed_zeros, planes=codec == "packed")
+        for number, codec in enumerate((*BY_NAME, "auto", "masked"))
+        for signed_zeros in (False, True)
+    ]
 
 
 def varint(value: int) -> bytes:

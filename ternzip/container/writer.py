@@ -114,12 +114,13 @@ def write_container(
     options = options or Options()
     options.candidates()  # an unknown name fails before anything is written
     extensions = extensions or {}
-    check_extensions(list(extensions))
+    names = list(extensions)
+    check_extensions(names)
     with Workers(options.threads) as workers:
         writer = _Writer(stream, options, workers, progress, on_almost_ternary)
         for name, tensor in tensors:
             writer.add(name, tensor)
-        return writer.close(_checked_metadata(metadata or {}), extensions)
+        return writer.close(_checked_metadata(metadata or {}), ((name, extensions[name]) for name in names))
 
 
 def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -206,21 +207,23 @@ class _Writer:
             if almost is not None:
                 self._on_almost_ternary(name, almost)
 
-    def close(self, metadata: dict[str, str], extensions: Mapping[str, bytes]) -> list[Entry]:
+    def close(self, metadata: dict[str, str], extensions: Iterable[tuple[str, bytes]]) -> list[Entry]:
         if self._block.members:
             self._queue(self._block_job())
         self._drain(0)
-        for name, content in extensions.items():
+        extension_names = []
+        for name, content in extensions:
             if not isinstance(content, bytes | bytearray | memoryview):
                 raise TernzipError(
                     f"extension {quoted(name)}: expected bytes, found {type(content).__name__}"
                 )
             data = bytes(content)
             self._write(data, len(data))
+            extension_names.append(name)
         entries = list(self._entries.values())
         strings = self._codec_parameters.strings
         parameters = b"".join(strings) + self._parameters
-        directory = encode_directory(entries, self._records, metadata, strings, list(extensions))
+        directory = encode_directory(entries, self._records, metadata, strings, extension_names)
         for part, size in (("parameters", len(parameters)), ("directory", len(directory))):
             if size > MAX_SECTION_BYTES:
                 raise TernzipError(

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from ternzip._core import dtypes
 from ternzip._core.errors import TernzipError
 from ternzip._core.tensor import RawTensor, Tie
+from ternzip._core.text import quoted
 from ternzip.container.offload import Offloaded
 
 
@@ -37,7 +38,9 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
     tensors, types without a code, and subclasses of torch.Tensor that cannot be read as plain tensors.
     """
     if is_lazy(tensor):
-        raise TernzipError(f"tensor {name!r}: cannot store an uninitialized parameter: it has no elements")
+        raise TernzipError(
+            f"tensor {quoted(name)}: cannot store an uninitialized parameter: it has no elements"
+        )
     try:
         _check_storable(name, tensor)
         plain = tensor.detach().resolve_conj().resolve_neg().to("cpu").contiguous().as_subclass(torch.Tensor)
@@ -48,10 +51,10 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
         raise
     except Exception as error:  # a subclass may answer in any way
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TernzipError(f"tensor {name!r}: cannot read this {_kind(tensor)}: {reason}") from error
+        raise TernzipError(f"tensor {quoted(name)}: cannot read this {_kind(tensor)}: {reason}") from error
     if unreadable or changed:
         raise TernzipError(
-            f"tensor {name!r}: cannot read this {_kind(tensor)}: expected a tensor with elements of its own; "
+            f"tensor {quoted(name)}: cannot read this {_kind(tensor)}: expected a tensor with elements of its own; "
             "make a plain tensor of it first"
         )
     dtype = dtypes.BY_NAME[_NAMES[plain.dtype]]
@@ -64,11 +67,13 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
 def _check_storable(name: str, tensor: torch.Tensor) -> None:
     if tensor.layout is not torch.strided or tensor.is_nested:
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
-        raise TernzipError(f"tensor {name!r}: cannot store a {kind} tensor: expected a dense one")
+        raise TernzipError(f"tensor {quoted(name)}: cannot store a {kind} tensor: expected a dense one")
     if tensor.is_quantized or tensor.dtype not in _NAMES:
-        raise TernzipError(f"tensor {name!r}: cannot store {tensor.dtype}: the format has no code for it")
+        raise TernzipError(
+            f"tensor {quoted(name)}: cannot store {tensor.dtype}: the format has no code for it"
+        )
     if tensor.is_meta:
-        raise TernzipError(f"tensor {name!r}: cannot store a meta tensor: it has no elements")
+        raise TernzipError(f"tensor {quoted(name)}: cannot store a meta tensor: it has no elements")
 
 
 def _kind(tensor: torch.Tensor) -> str:
@@ -88,7 +93,7 @@ def from_raw(name: str, raw: RawTensor | Offloaded, device: str | torch.device =
         return raw.tensor
     if raw.dtype.name not in _TORCH_DTYPES:
         raise TernzipError(
-            f"tensor {name!r}: torch {torch.__version__} has no {raw.dtype.name}: upgrade torch to load it"
+            f"tensor {quoted(name)}: torch {torch.__version__} has no {raw.dtype.name}: upgrade torch to load it"
         )
     # numpy gives arrays of no or one byte any stride, but only a stride of 1 can be viewed as another type.
     plain = torch.from_numpy(raw.data).as_strided((raw.data.size,), (1,))
@@ -125,7 +130,9 @@ def with_ties(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, RawTen
         if not isinstance(name, str):
             raise TernzipError(f"tensor {name!r}: expected a name of type str, found {type(name).__name__}")
         if not isinstance(tensor, torch.Tensor):
-            raise TernzipError(f"tensor {name!r}: expected a torch.Tensor, found {type(tensor).__name__}")
+            raise TernzipError(
+                f"tensor {quoted(name)}: expected a torch.Tensor, found {type(tensor).__name__}"
+            )
         storage = _storage(tensor)
         if storage is None:
             yield name, to_raw(name, tensor)
@@ -135,7 +142,7 @@ def with_ties(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, RawTen
         if first is not None and first.holds(tensor.data_ptr()):
             if version != first.version:
                 raise TernzipError(
-                    f"tensor {name!r}: shares its elements with {first.name!r}, "
+                    f"tensor {quoted(name)}: shares its elements with {quoted(first.name)}, "
                     "and they have been changed since that was stored"
                 )
             yield name, Tie(first.name)
