@@ -34,10 +34,7 @@ def print_file(name: str, info: FileInfo) -> None:
     notes = [
         f"{one_line(name)}: {info.bytes:,} bytes, of which header, framing and checksums {info.overhead:,}",
         *(f"metadata: {one_line(key)}: {one_line(value)}" for key, value in info.metadata.items()),
-        *(
-            f"extension: {one_line(name)}: {size:,} bytes that this version does not interpret"
-            for name, size in info.extensions.items()
-        ),
+        *(f"extension: {one_line(name)}: {size:,} bytes" for name, size in info.extensions.items()),
     ]
     if info.counts.total:
         notes.append(

@@ -1,6 +1,6 @@
 """Extensions: named bytes beside the tensors, which readers that do not know them pass over.
 
-docs/FORMAT.md says what may be one. ternzip itself knows none: it stores, lists, checks and keeps them.
+docs/FORMAT.md says what may be one. The container stores, lists and checks them; what they mean is for others.
 """
 
 from __future__ import annotations
