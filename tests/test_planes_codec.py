@@ -288,7 +288,7 @@ def test_unused_bits_of_a_bitmap_are_told() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize(("zeros", "most"), [(0.7, 1.03), (0.9, 1.03), (0.99, 1.4)])
+@pytest.mark.parametrize(("zeros", "most"), [(0.7, 1.03), (0.9, 1.03)])
 def test_pruned_weights_come_near_the_order_0_of_their_planes(dtype: str, zeros: float, most: float) -> None:
     kind = BY_NAME[dtype]
     weights = (RNG(3).standard_normal(1 << 19) * 0.02).astype(np.float32)
