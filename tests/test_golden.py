@@ -170,6 +170,7 @@ def test_what_invalid_files_are_made_from_is_valid() -> None:
     ]
     for data in (
         invalid_container.PLAIN,
+        invalid_container.SPARSE,
         invalid_container.with_frame(invalid_container.FRAME),
         invalid_container.block(b"\0" + invalid_container.b.plane(b"abc")),
         invalid_ternary.T().file(),

@@ -252,6 +252,65 @@ def test_repeats_are_found_at_any_distance(width: int, isa: str) -> None:
 # --- the choice between methods -----------------------------------------------------------------------------
 
 
+def pruned(plane: Bytes, zeros: float) -> Bytes:
+    """Bytes of which so many are 0, at random places, and no others."""
+    kept = RNG(5).random(plane.size) >= zeros
+    return np.where(kept, np.maximum(plane, 1), 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("isa", core.available_isas())
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 63, 64, 65, 1000])
+@pytest.mark.parametrize("zeros", [0.0, 0.3, 0.9, 1.0])
+def test_zeros_are_split_and_merged(isa: str, size: int, zeros: float) -> None:
+    plane = pruned(RNG(size).integers(0, 256, size, np.uint8), zeros)
+    before = core.active_isa()
+    core.set_isa(isa)
+    try:
+        bitmap = np.full((size + 7) // 8 + 1, 85, np.uint8)
+        rest = np.full(int((plane != 0).sum()) + core.REST_OVERRUN + 1, 85, np.uint8)
+        ones = core.split_zeros(plane.ctypes.data, size, bitmap.ctypes.data, rest.ctypes.data)
+        assert (ones, bitmap[-1], rest[-1]) == ((plane != 0).sum(), 85, 85)
+        assert np.array_equal(bitmap[:-1], np.packbits(plane != 0, bitorder="little"))
+        assert np.array_equal(rest[:ones], plane[plane != 0])
+        assert core.count_bitmap(bitmap.ctypes.data, size) == ones
+        out, exact = np.full(size + 1, 85, np.uint8), rest[:ones].copy()
+        core.merge_zeros(bitmap.ctypes.data, exact.ctypes.data, ones, size, out.ctypes.data)
+        assert out[-1] == 85
+        assert np.array_equal(out[:-1], plane)
+    finally:
+        core.set_isa(before)
+
+
+def test_unused_bits_of_a_bitmap_are_told() -> None:
+    bitmap = np.array([7], np.uint8)
+    assert core.count_bitmap(bitmap.ctypes.data, 3) == 3
+    assert core.count_bitmap(bitmap.ctypes.data, 2) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(("zeros", "most"), [(0.7, 1.03), (0.9, 1.03)])
+def test_pruned_weights_come_near_the_order_0_of_their_planes(dtype: str, zeros: float, most: float) -> None:
+    kind = BY_NAME[dtype]
+    weights = (RNG(3).standard_normal(1 << 19) * 0.02).astype(np.float32)
+    weights[RNG(4).random(weights.size) < zeros] = 0
+    bits = weights.view(np.uint32)
+    if dtype == "bfloat16":
+        data = (bits >> np.uint32(16)).astype(np.uint16).view(np.uint8)
+    else:
+        data = weights.astype(np.float16 if dtype == "float16" else np.float32).view(np.uint8)
+    block = encode_block(data, [Run(data.size, kind)])
+    elements = data.view(f"u{kind.itemsize}")
+    turned = (elements << 1 | elements >> (8 * kind.itemsize - 1)).astype(f"<u{kind.itemsize}")
+    order0 = 0.0
+    for plane in turned.view(np.uint8).reshape(-1, kind.itemsize).T:
+        p = np.bincount(plane, minlength=256)[np.unique(plane)] / plane.size
+        order0 -= float((p * np.log2(p)).sum()) * plane.size / 8
+    assert len(block) <= most * order0 + 600
+    out = np.empty_like(data)
+    decode_block(memoryview(block), [Run(data.size, kind)], out)
+    assert np.array_equal(out, data)
+
+
 @pytest.mark.parametrize("search", Search)
 def test_each_method_has_its_planes(search: Search) -> None:
     size = 1 << 19
@@ -262,6 +321,8 @@ def test_each_method_has_its_planes(search: Search) -> None:
         (skewed(size, 1), Method.HUFFMAN),
         (np.sort(noise), Method.ZSTD),
         (np.tile(noise[:1000], size // 1000), Method.ZSTD),
+        (pruned(noise, 0.9), Method.SPARSE),
+        (np.stack([skewed(size // 2, 1), np.zeros(size // 2, np.uint8)], 1).reshape(-1), Method.SPARSE),
     ):
         found, stream = encode_plane(plane, search)
         assert found is method

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 import reference_decoder
+import torch
 from forge import F32, PACKED, SOLID, TERNARY, TIED, U8, Forge, Tensor, levels, varint
 
 import ternzip
@@ -99,3 +100,12 @@ def test_the_reference_decoder_agrees(kind: str) -> None:
     for names in (["stranger"], ["tied"], None):
         with pytest.raises(reference_decoder.FormatError, match=r"^tensor 'stranger'"):
             reference_decoder.decode(data, names)
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_nothing_is_loaded_into_tensors_beside_it(kind: str) -> None:
+    out = {"before": torch.zeros(2, 4), "after": torch.zeros(3, dtype=torch.uint8)}
+    out["stranger"] = out["tied"] = torch.zeros(2, 4)
+    with pytest.raises(TernzipError, match=f"tensor 'stranger': {STRANGERS[kind][2]}"):
+        ternzip.load(file_with(kind), out=out)
+    assert not any(tensor.any() for tensor in out.values())

@@ -1,6 +1,6 @@
 """Speeds of large ternary tensors: one core, two threads, whole files, and what chunks cost.
 
-    python tools/bench_codec_threads.py [--sections one-core,load,threads,chunks] [--weights 64000000]
+    python tools/bench_codec_threads.py [--sections one-core,load,into,threads,chunks] [--weights 64000000]
                                         [--output docs/benchmarks/codec_threads.json]
 
 Tensors are made with independent weights of the given share of zeros; times are the best of several runs, files
@@ -8,6 +8,8 @@ lie in the page cache. Sections that are not run again stay in the JSON as they 
 
 one-core: the native `fast` codec, int8 in and out of preallocated memory, beside a copy of int8 and a whole file.
 load: load_file of a `fast` file to float32 tensors against safetensors' load_file and a clone, two threads.
+into: load_file(out=) into float32 tensors that exist, of 98 % to 50 % zeros and of normal numbers, against copy_ of the
+same tensor, one thread and two (copy_ on as many).
 threads: save and load of float32 tensors, in memory, on two threads against one.
 chunks: the bytes of `context` in the chunks of a file against one chunk.
 """
@@ -93,6 +95,49 @@ def _load(tensors: dict[str, torch.Tensor], folder: Path, seconds: float) -> dic
     }
 
 
+def into(weights: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
+    """Rounds in which loading and copying have their turns, so that a slow spell of the machine meets both."""
+    rows = []
+    for zeros in ZEROS:
+        weight = floats(iid_trits(weights, zeros))["weight"]
+        for codec in ("fast", "packed", "static"):
+            rows += _into(weight, codec, folder, seconds)
+    normal = torch.randn(weights, generator=torch.Generator().manual_seed(0))
+    rows += _into(normal, "planes", folder, seconds)
+    rows += _into(normal.bfloat16(), "planes", folder, seconds)
+    return rows
+
+
+def _into(weight: torch.Tensor, codec: str, folder: Path, seconds: float) -> list[dict[str, Any]]:
+    path, place = folder / "into.tnz", {"weight": torch.zeros_like(weight)}
+    ternzip.save_file({"weight": weight}, path, codec="auto" if codec == "planes" else codec)
+    ternzip.load_file(path, out=place)
+    if not torch.equal(place["weight"], weight):
+        raise SystemExit(f"{codec}: load_file does not restore the tensor")
+    rows = []
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        load, copy = float("inf"), float("inf")
+        for _ in range(2 if codec == "static" else 5):
+            copy = min(copy, best_time(lambda: place["weight"].copy_(weight), seconds / 10, 1))
+            load = min(
+                load, best_time(partial(ternzip.load_file, path, out=place, threads=number), seconds / 5, 1)
+            )
+        rows.append(
+            {
+                "codec": codec,
+                "type": str(weight.dtype).removeprefix("torch."),
+                "weights": weight.numel(),
+                "zeros": float((weight == 0).float().mean()),
+                "threads": number,
+                "load_per_second": weight.numel() / load,
+                "copy_per_second": weight.numel() / copy,
+                "ratio": copy / load,
+            }
+        )
+    return rows
+
+
 def threads(weights: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
     return [
         _threads(floats(iid_trits(weights, zeros)), codec)
@@ -168,6 +213,7 @@ def chunks(weights: int, folder: Path, seconds: float) -> list[dict[str, Any]]:
 SECTIONS: dict[str, Callable[[int, Path, float], list[dict[str, Any]]]] = {
     "one-core": one_core,
     "load": load,
+    "into": into,
     "threads": threads,
     "chunks": chunks,
 }

@@ -58,6 +58,10 @@ def inputs(megabytes: float, checkpoint: str | None) -> Iterator[tuple[str, Call
         # Of the few values of float8, scaled weights use most.
         return {"w": (normal(count) * (50 if dtype.itemsize == 1 else 1)).to(dtype)}
 
+    def pruned(dtype: torch.dtype) -> State:
+        kept = torch.rand(size // dtype.itemsize, generator=torch.Generator().manual_seed(1)) < 0.1
+        return {"w": torch.where(kept, normal(kept.numel()), 0.0).to(dtype)}
+
     for name, dtype in DTYPES.items():
         yield name, lambda dtype=dtype: weights(dtype)  # type: ignore[misc]
     if checkpoint is not None:
@@ -65,6 +69,12 @@ def inputs(megabytes: float, checkpoint: str | None) -> Iterator[tuple[str, Call
     yield "constant float32", lambda: {"w": torch.full((size // 4,), 1.5)}
     yield "sorted float32", lambda: {"w": normal(size // 4).sort().values}
     yield "repeated float32", lambda: {"w": normal(size // 1024).repeat(256)}
+    for name, dtype in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
+        yield f"pruned {name}, 90 % zeros", lambda dtype=dtype: pruned(dtype)  # type: ignore[misc]
+    yield (
+        "real complex64",
+        lambda: {"w": torch.complex(normal(size // 8), torch.zeros(size // 8))},
+    )
     yield (
         "random bytes",
         lambda: {"w": torch.from_numpy(np.random.default_rng(1).integers(0, 256, size, np.uint8))},

@@ -441,7 +441,9 @@ def decode_block(block: bytes, runs: Sequence[tuple[int, int]], place: str) -> l
 
 
 def decode_plane(method: int, content: bytes, size: int, place: str) -> bytes:
-    require(method <= 3, place, f"unknown method {method} of a plane")
+    require(method <= 4, place, f"unknown method {method} of a plane")
+    if method == 4:
+        return decode_sparse_plane(content, size, place)
     if method == 1:
         return unzstd(content, size, place)
     if method == 2:
@@ -452,6 +454,20 @@ def decode_plane(method: int, content: bytes, size: int, place: str) -> bytes:
     expected = 1 if method == 3 else size
     require(len(content) == expected, place, f"a plane of {len(content)} bytes")
     return content * size if method == 3 else content
+
+
+def decode_sparse_plane(content: bytes, size: int, place: str) -> bytes:
+    cursor = Cursor(content, place)
+    method, length = cursor.integer(1), cursor.varint()
+    coded = cursor.take(length)
+    rest_method = cursor.integer(1)
+    require(method != 4 and rest_method != 4, place, "a sparse plane within a sparse plane")
+    bitmap = decode_plane(method, coded, (size + 7) // 8, place)
+    bits = [bitmap[i // 8] >> i % 8 & 1 for i in range(8 * len(bitmap))]
+    require(not any(bits[size:]), place, "unused bits of a bitmap")
+    require(any(bits), place, "a bitmap without a one")
+    rest = iter(decode_plane(rest_method, content[cursor.position :], sum(bits), place))
+    return bytes(next(rest) if bit else 0 for bit in bits[:size])
 
 
 def decode_solid(record: Record, elements: dict[int, bytes]) -> None:

@@ -7,6 +7,7 @@
 #include "bindings/registry.hpp"
 #include "core/codecs/planes/huffman.hpp"
 #include "core/codecs/planes/planes.hpp"
+#include "core/codecs/planes/zeros.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
@@ -69,6 +70,35 @@ void register_huffman(py::module_& module) {
       py::arg("payload"), py::arg("payload_size"), py::arg("out"), py::arg("size"));
 }
 
+void register_zeros(py::module_& module) {
+  module.attr("REST_OVERRUN") = kRestOverrun;
+  module.def(
+      "split_zeros",
+      [](std::uintptr_t plane, std::size_t size, std::uintptr_t bitmap, std::uintptr_t rest) {
+        py::gil_scoped_release release;
+        return split_zeros(pointer<const std::uint8_t>(plane), size, pointer<std::uint8_t>(bitmap),
+                           pointer<std::uint8_t>(rest));
+      },
+      py::arg("plane"), py::arg("size"), py::arg("bitmap"), py::arg("rest"));
+  module.def(
+      "count_bitmap",
+      [](std::uintptr_t bitmap, std::size_t size) -> py::object {
+        std::size_t ones = 0;
+        if (!count_bitmap(pointer<const std::uint8_t>(bitmap), size, ones)) return py::none();
+        return py::int_(ones);
+      },
+      py::arg("bitmap"), py::arg("size"));
+  module.def(
+      "merge_zeros",
+      [](std::uintptr_t bitmap, std::uintptr_t rest, std::size_t ones, std::size_t size,
+         std::uintptr_t plane) {
+        py::gil_scoped_release release;
+        merge_zeros(pointer<const std::uint8_t>(bitmap), pointer<const std::uint8_t>(rest), ones, size,
+                    pointer<std::uint8_t>(plane));
+      },
+      py::arg("bitmap"), py::arg("rest"), py::arg("ones"), py::arg("size"), py::arg("plane"));
+}
+
 }  // namespace
 
 void register_planes(py::module_& module) {
@@ -89,6 +119,7 @@ void register_planes(py::module_& module) {
       },
       py::arg("planes"), py::arg("count"), py::arg("width"), py::arg("rotation"), py::arg("dst"));
   register_huffman(module);
+  register_zeros(module);
 }
 
 }  // namespace ternzip::bindings

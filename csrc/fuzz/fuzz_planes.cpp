@@ -1,6 +1,7 @@
 // Byte planes: merging undoes splitting and the other way round, at every width, rotation and alignment, and
 // every instruction set finds the same planes and the same repeats.
 #include "core/codecs/planes/planes.hpp"
+#include "core/codecs/planes/zeros.hpp"
 #include "core/simd/isa.hpp"
 #include "fuzz/input.hpp"
 
@@ -14,6 +15,27 @@ std::vector<std::uint8_t*> planes_of(Bytes& bytes, std::size_t count, unsigned w
   return planes;
 }
 
+// Planes with and without zeros, there and back, alike on every instruction set.
+void check_zeros(const Bytes& plane, const std::vector<std::string>& isas) {
+  using ternzip::fuzz::require;
+  Bytes first_bitmap, first_rest;
+  for (const std::string& isa : isas) {
+    ternzip::set_isa(isa);
+    Bytes bitmap((plane.size() + 7) / 8), rest(plane.size() + ternzip::kRestOverrun), back(plane.size());
+    rest.resize(ternzip::split_zeros(plane.data(), plane.size(), bitmap.data(), rest.data()));
+    std::size_t ones = 0;
+    require(ternzip::count_bitmap(bitmap.data(), plane.size(), ones) && ones == rest.size(),
+            "ones are bytes");
+    ternzip::merge_zeros(bitmap.data(), rest.data(), ones, plane.size(), back.data());
+    require(back == plane, "merging zeros undoes splitting");
+    if (&isa == isas.data()) {
+      first_bitmap = bitmap;
+      first_rest = rest;
+    }
+    require(bitmap == first_bitmap && rest == first_rest, "all split zeros alike");
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -22,9 +44,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   ternzip::fuzz::Input input(data, size);
   const unsigned width = 1u << input.byte() % 4;
   const unsigned rotation = input.byte() % (8 * width);
-  ternzip::set_isa(isas[input.byte() % isas.size()]);
+  const std::string& isa = isas[input.byte() % isas.size()];
   const std::size_t count = input.left() / width, bytes = count * width;
   const Bytes raw(input.rest(), input.rest() + bytes);
+  Bytes sparse = raw;
+  for (std::uint8_t& byte : sparse) byte = byte % 4 == 0 ? byte : 0;
+  check_zeros(raw, isas);
+  check_zeros(sparse, isas);
+  ternzip::set_isa(isa);
   Bytes there(bytes, 0), back(bytes, 0), plain(bytes, 0);
   const auto planes = planes_of(there, count, width);
   ternzip::split_planes(raw.data(), count, width, rotation, planes.data());

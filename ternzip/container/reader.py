@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import cached_property
 from types import TracebackType
@@ -167,16 +167,26 @@ class Reader:
             yield name, tensor
 
     def read_all_with(
-        self, offload: Offload | None, *, threads: int | None = None, progress: Progress | None = None
+        self,
+        offload: Offload | None,
+        *,
+        threads: int | None = None,
+        progress: Progress | None = None,
+        into: Mapping[str, Bytes] | None = None,
     ) -> Iterator[tuple[str, RawTensor | Tie | Offloaded]]:
-        """As `read_all`, decoding with `offload` what it takes."""
+        """As `read_all`, decoding with `offload` what it takes.
+
+        `into` has the memory of the tensors that are not tied by name, where it is to be theirs; no thread writes to
+        it when the iterator has ended, or was closed.
+        """
         self.check_limit()
         with Workers(threads) as workers:
             batches = Batches(workers)
             waiting: deque[tuple[Entry, Callable[[], RawTensor | Tie | Offloaded]]] = deque()
             ahead = 0
             for entry in self.entries.values():
-                waiting.append((entry, self._start(entry, workers, batches, offload)))
+                memory = into[entry.name] if into is not None and entry.tied_to is None else None
+                waiting.append((entry, self._start(entry, workers, batches, offload, memory)))
                 ahead += entry.nbytes
                 while ahead > _AHEAD_BYTES or len(waiting) > _AHEAD_TENSORS:
                     ahead -= waiting[0][0].nbytes
@@ -221,9 +231,14 @@ class Reader:
         return entry.name, tensor
 
     def _start(
-        self, entry: Entry, workers: Workers, batches: Batches, offload: Offload | None
+        self,
+        entry: Entry,
+        workers: Workers,
+        batches: Batches,
+        offload: Offload | None,
+        memory: Bytes | None = None,
     ) -> Callable[[], RawTensor | Tie | Offloaded]:
-        """Starts decoding a tensor; the result waits for it."""
+        """Starts decoding a tensor, into `memory` where that is given; the result waits for it."""
         problem = entry.coding.problem if entry.coding is not None else None
         if problem is not None:
             return lambda: self._refuse(entry, problem)
@@ -235,8 +250,8 @@ class Reader:
             tie = Tie(entry.tied_to)
             return lambda: tie
         if entry.storage is Storage.SOLID:
-            return lambda: RawTensor(entry.dtype, entry.shape, self._from_block(entry))
-        data = np.empty(entry.nbytes, np.uint8)
+            return lambda: RawTensor(entry.dtype, entry.shape, self._from_block(entry, memory))
+        data = np.empty(entry.nbytes, np.uint8) if memory is None else memory
         if entry.storage is Storage.PLANES:
             futures = self._start_planes(entry, data, workers)
             after: Callable[[], None] = lambda: None  # noqa: E731
@@ -253,6 +268,12 @@ class Reader:
             return RawTensor(entry.dtype, entry.shape, data)
 
         return finish
+
+    def check_codecs(self) -> None:
+        """Raises TernzipError for the first tensor that this version cannot decode."""
+        for entry in self.entries.values():
+            if entry.coding is not None and entry.coding.problem is not None:
+                self._refuse(entry, entry.coding.problem)
 
     def _refuse(self, entry: Entry, problem: str) -> NoReturn:
         raise TernzipError(f"{self.name}: tensor {quoted(entry.name)}: {problem}")
@@ -278,7 +299,7 @@ class Reader:
     def _located(self, owner: Entry | SolidBlock, record: Record | None) -> Located:
         return Located(self._source.name, owner, record)
 
-    def _from_block(self, entry: Entry) -> Bytes:
+    def _from_block(self, entry: Entry, memory: Bytes | None) -> Bytes:
         cached = self._cached_block  # taken once: another thread may put a newer block in its place
         if cached is None or cached[0] != entry.block:
             block = self.blocks[entry.block]
@@ -287,7 +308,11 @@ class Reader:
             with self._located(block, block.record):
                 decode_block(self._payload(block.record), block.runs(), cached[1])
             self._cached_block = cached
-        return cached[1][entry.block_offset : entry.block_offset + entry.nbytes].copy()
+        own = cached[1][entry.block_offset : entry.block_offset + entry.nbytes]
+        if memory is None:
+            return own.copy()
+        memory[:] = own
+        return memory
 
     def _start_planes(self, entry: Entry, data: Bytes, workers: Workers) -> list[Future[None]]:
         def decode(record: Record, part: Bytes) -> None:

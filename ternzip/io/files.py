@@ -101,6 +101,7 @@ def load_file(
     path: str | os.PathLike[str],
     device: str | torch.device = "cpu",
     *,
+    out: Mapping[str, torch.Tensor] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     max_bytes: int | None = None,
@@ -112,6 +113,10 @@ def load_file(
     Args:
         path: the file.
         device: where the tensors are put.
+        out: tensors that exist, a module's state_dict() for one, to be filled and returned instead of new ones: by
+            exactly the names in the file, of the same types and shapes, plain, contiguous and on the CPU. Names that
+            the file ties may be one tensor or several; others must not share memory. Where the file turns out to be
+            damaged, an error is raised and what `out` holds is undefined.
         threads: how many threads decompress; None: all processors.
         progress: called with a tensor's name and bytes as each is read, tied ones too.
         max_bytes: the most bytes that the tensors may take in memory, tied ones counted once; None: no limit. A
@@ -119,19 +124,22 @@ def load_file(
             for more memory than there is, and for the time to fill it.
 
     Raises:
-        TernzipError: a file that is missing, damaged, hostile, or beyond `max_bytes`; for the last, before
-            anything is decoded.
+        TernzipError: a file that is missing, damaged, hostile, or beyond `max_bytes`, and what does not fit in
+            `out` (one that requires grad among it, unless grad mode is off); for the last two, before anything is
+            decoded or written.
+        ValueError: `out` together with a device other than the CPU.
     """
     if isinstance(path, bytes | bytearray | memoryview):
         raise TypeError("load_file takes a path; load takes bytes")
     with Reader.open(path, max_bytes=max_bytes) as reader:
-        return _all_tensors(reader, device, threads, progress)
+        return _all_tensors(reader, device, out, threads, progress)
 
 
 def load(
     data: bytes | bytearray | memoryview,
     device: str | torch.device = "cpu",
     *,
+    out: Mapping[str, torch.Tensor] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     max_bytes: int | None = None,
@@ -139,7 +147,7 @@ def load(
     """All tensors of the bytes of a .tnz file; arguments and errors as for load_file."""
     _check_bytes(data)
     with Reader.open(data, max_bytes=max_bytes) as reader:
-        return _all_tensors(reader, device, threads, progress)
+        return _all_tensors(reader, device, out, threads, progress)
 
 
 def _check_bytes(data: object) -> None:
@@ -149,12 +157,39 @@ def _check_bytes(data: object) -> None:
 
 
 def _all_tensors(
-    reader: Reader, device: str | torch.device, threads: int | None, progress: Progress | None
+    reader: Reader,
+    device: str | torch.device,
+    out: Mapping[str, torch.Tensor] | None,
+    threads: int | None,
+    progress: Progress | None,
 ) -> dict[str, torch.Tensor]:
+    if out is not None:
+        return _fill(reader, device, out, threads, progress)
     from ternzip.io.device_decoding import offload_to
     from ternzip.io.tensors import to_tensors
 
     return to_tensors(reader.read_all_with(offload_to(device), threads=threads, progress=progress), device)
+
+
+def _fill(
+    reader: Reader,
+    device: str | torch.device,
+    out: Mapping[str, torch.Tensor],
+    threads: int | None,
+    progress: Progress | None,
+) -> dict[str, torch.Tensor]:
+    import torch
+
+    from ternzip.io import destinations
+
+    if torch.device(device).type != "cpu":
+        raise ValueError(f"device: expected the CPU together with out, got {device}")
+    reader.check_limit()
+    reader.check_codecs()
+    into = destinations.destinations(reader, out)
+    for _ in reader.read_all_with(None, threads=threads, progress=progress, into=into):
+        pass
+    return destinations.finish(reader, out)
 
 
 class safe_open:  # noqa: N801 - the verb of safetensors

@@ -209,6 +209,11 @@ def _view(tensor: torch.Tensor) -> tuple[object, ...]:
     )
 
 
+def same_view(tensor: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are the same view of the same memory."""
+    return _view(tensor) == _view(other)
+
+
 def _version(tensor: torch.Tensor) -> int | None:
     """How often the elements have been changed in place; None where torch does not count."""
     return None if tensor.is_inference() else tensor._version

@@ -146,6 +146,11 @@ def plane(data: bytes, *, method: int = 0) -> bytes:
     return bytes([method]) + varint(len(data)) + data
 
 
+def sparse(bitmap: bytes, rest: bytes, *, bitmap_method: int = 0, rest_method: int = 0) -> bytes:
+    """Section 5: a sparse plane, of the streams of its bitmap and of the rest."""
+    return plane(plane(bitmap, method=bitmap_method) + bytes([rest_method]) + rest, method=4)
+
+
 def block(elements: bytes, width: int, *, rotation: int = 0, zstd: bool = False) -> bytes:
     """Section 5: the block of one run."""
     bits = 8 * width

@@ -470,10 +470,63 @@ add(
 )
 add(
     "plane-method",
-    "5: method 0 to 3",
-    X + "plane: expected method 0 to 3, found 4",
-    block(b"\0" + b.plane(b"abc", method=4)),
+    "5: method 0 to 4",
+    X + "plane: expected method 0 to 4, found 5",
+    block(b"\0" + b.plane(b"abc", method=5)),
 )
+SPARSE = block(b"\0" + b.sparse(b"\5", b"ac"))
+for NAME, RULE, PROBLEM, PLANE in (
+    (
+        "ends",
+        "a bitmap has `length` bytes",
+        "sparse plane, byte 2: bitmap: expected 2 bytes",
+        b.plane(b"\0\2\5", method=4),
+    ),
+    (
+        "no-rest",
+        "a method of the rest",
+        "sparse plane, byte 3: method of the rest",
+        b.plane(b"\0\1\5", method=4),
+    ),
+    (
+        "bitmap-long",
+        "a bitmap has ceil\\(n / 8\\) bytes",
+        "plane: expected 1 stored bytes, found 2",
+        b.sparse(b"\5\0", b"ac"),
+    ),
+    (
+        "bitmap-bits",
+        "unused bits of a bitmap are 0",
+        "sparse plane: expected some of the first 3 bits",
+        b.sparse(b"\x0d", b"acd"),
+    ),
+    (
+        "bitmap-zero",
+        "a bitmap has a one",
+        "sparse plane: expected some of the first 3 bits",
+        b.sparse(b"\0", b""),
+    ),
+    ("rest-short", "as many bytes as ones", "plane: expected 2 stored bytes, found 1", b.sparse(b"\5", b"a")),
+    (
+        "rest-long",
+        "as many bytes as ones",
+        "plane: expected 2 stored bytes, found 3",
+        b.sparse(b"\5", b"abc"),
+    ),
+    (
+        "nested-bitmap",
+        "methods 0 to 3 within",
+        "sparse plane: expected no sparse plane",
+        b.sparse(b"\0\1\1\0\5", b"ac", bitmap_method=4),
+    ),
+    (
+        "nested-rest",
+        "methods 0 to 3 within",
+        "sparse plane: expected no sparse plane",
+        b.sparse(b"\5", b"\0\1\3\0ac", rest_method=4),
+    ),
+):
+    add(f"plane-sparse-{NAME}", f"5: {RULE}", X + PROBLEM, block(b"\0" + PLANE))
 add(
     "plane-short",
     "5: a plane has run bytes / width bytes",

@@ -35,6 +35,29 @@ CHOICES: dict[str, tuple[dict[int, int], bytes]] = {
 }
 
 
+PAIRS = bytes([0, 255, 0] * 20)
+SPARSE = [
+    ("sparse", b.sparse(b"\x25\1", b"abcd"), b"a\0b\0\0c\0\0d\0\0"),
+    ("sparse, one byte", b.sparse(b"\1", b"x"), b"x"),
+    ("sparse, zeros among the rest", b.sparse(b"\xff", b"\0\1\0\0\2\3\4\0"), b"\0\1\0\0\2\3\4\0"),
+    (
+        "sparse, constant parts",
+        b.sparse(b"\xaa", b"\7", bitmap_method=3, rest_method=3),
+        b"\0\7" * 40,
+    ),
+    (
+        "sparse, parts of other methods",
+        b.sparse(
+            b.frame(b"\x81" * 30),
+            encode(PAIRS, {0: 1, 255: 1}),
+            bitmap_method=1,
+            rest_method=2,
+        ),
+        b"".join(PAIRS[i : i + 1] + bytes(6) + PAIRS[i + 1 : i + 2] for i in range(0, 60, 2)),
+    ),
+]
+
+
 def huffman_choices() -> Golden:
     items, records, data = [], [], []
     for name, (lengths, plain) in CHOICES.items():
@@ -45,8 +68,15 @@ def huffman_choices() -> Golden:
     items.append(b.Item(b"constant", b.PLANES, 3, (6,)))
     records.append(b.Record(constant, 12))
     data.append(b"\x80\x3f" * 6)
+    for name, plane, plain in SPARSE:
+        items.append(b.Item(name.encode(), b.PLANES, b.UINT8, (len(plain),)))
+        records.append(b.Record(b"\0" + plane, len(plain)))
+        data.append(plain)
     return built(
-        "Huffman codes with all that an encoder may choose, and constant planes", items, records, data
+        "Huffman codes with all that an encoder may choose, constant planes and sparse ones",
+        items,
+        records,
+        data,
     )
 
 

@@ -96,6 +96,7 @@ bool has_repeats(const void* src, std::size_t count, U32* table) {
       if (!is_picked(x, i)) continue;
       U64 key = 0;
       for (std::size_t j = 0; j < kElements; ++j) key = (key ^ x[i + j]) * 0x9E3779B97F4A7C15u;
+      if (key == 0) continue;  // zeros, which say nothing of matches
       U32& entry = table[key >> 50];
       const U32 mark = static_cast<U32>(key >> 16) | 1u;  // an empty entry is 0
       if (entry == mark && ++found == kEnoughRepeats) return true;
@@ -104,8 +105,6 @@ bool has_repeats(const void* src, std::size_t count, U32* table) {
   }
   return false;
 }
-
-// --------------------------------------------------------------------------------------------- Huffman
 
 // Streams are little-endian on every host.
 inline U64 little_endian(U64 value) {
@@ -121,6 +120,85 @@ inline void store64(U8* out, U64 value) { *reinterpret_cast<unaligned_t<U64>*>(o
 inline U64 load64(const U8* bytes) {
   return little_endian(*reinterpret_cast<const unaligned_t<U64>*>(bytes));
 }
+
+// ----------------------------------------------------------------------------------------------- zeros
+
+// Bit j: byte j of the eight is not 0.
+inline unsigned nonzero_bits(U64 bytes) {
+  constexpr U64 kLow = 0x7F7F7F7F7F7F7F7F;
+  const U64 tops = (((bytes & kLow) + kLow) | bytes) & ~kLow;
+  // The top bit of byte j, at 8 j + 7, is moved to bit 56 + j.
+  return static_cast<unsigned>((tops >> 7) * 0x0102040810204080 >> 56);
+}
+
+// 255 in the bytes whose bit is set.
+inline U64 byte_mask(unsigned bits) {
+  // Copies of the bits, of which each byte keeps its own, which becomes 1 and then 255.
+  const U64 own = bits * U64{0x0101010101010101} & 0x8040201008040201;
+  return ((own + 0x00406070787C7E7F) >> 7 & 0x0101010101010101) * 0xFF;
+}
+
+// Of a byte's bits: sums of two, four and eight neighbours.
+inline unsigned count_ones(unsigned bits) {
+  bits -= bits >> 1 & 0x55;
+  bits = (bits & 0x33) + (bits >> 2 & 0x33);
+  return (bits + (bits >> 4)) & 0xF;
+}
+
+// The bytes under the mask, moved together, and back.
+inline U64 gather_bytes(U64 bytes, unsigned bits) {
+#if defined(__BMI2__)
+  return __builtin_ia32_pext_di(bytes, byte_mask(bits));
+#else
+  U64 found = 0;
+  for (unsigned at = 0; bits != 0; bits >>= 1, bytes >>= 8) {
+    if ((bits & 1) == 0) continue;
+    found |= (bytes & 0xFF) << at;
+    at += 8;
+  }
+  return found;
+#endif
+}
+inline U64 scatter_bytes(U64 bytes, unsigned bits) {
+#if defined(__BMI2__)
+  return __builtin_ia32_pdep_di(bytes, byte_mask(bits));
+#else
+  U64 found = 0;
+  for (unsigned at = 0; bits != 0; bits >>= 1, at += 8) {
+    if ((bits & 1) == 0) continue;
+    found |= (bytes & 0xFF) << at;
+    bytes >>= 8;
+  }
+  return found;
+#endif
+}
+
+U8* split_zeros(const U8* plane, std::size_t groups, U8* bitmap, U8* rest) {
+  for (std::size_t i = 0; i < groups; ++i) {
+    const U64 bytes = load64(plane + 8 * i);
+    const unsigned bits = nonzero_bits(bytes);
+    bitmap[i] = static_cast<U8>(bits);
+    if (bits == 0) continue;
+    store64(rest, gather_bytes(bytes, bits));
+    rest += count_ones(bits);
+  }
+  return rest;
+}
+
+std::size_t merge_zeros(const U8* bitmap, std::size_t groups, const U8** rest, const U8* rest_end,
+                        U8* plane) {
+  const U8* next = *rest;
+  std::size_t i = 0;
+  for (; i < groups && rest_end - next >= 8; ++i) {
+    const unsigned bits = bitmap[i];
+    store64(plane + 8 * i, bits == 0 ? 0 : scatter_bytes(load64(next), bits));
+    next += count_ones(bits);
+  }
+  *rest = next;
+  return i;
+}
+
+// --------------------------------------------------------------------------------------------- Huffman
 
 U8* encode(const U8* src, std::size_t size, const Code* codes, U8* out) {
   U64 bits = 0;
@@ -215,6 +293,8 @@ const Kernels TERNZIP_TABLE(k) = {
     {merge<U8>, merge<U16>, merge<U32>, merge<U64>},
     count_bytes,
     {has_repeats<U8>, has_repeats<U16>, has_repeats<U32>, has_repeats<U64>},
+    split_zeros,
+    merge_zeros,
     encode,
     decode,
 };

@@ -45,9 +45,16 @@ struct Kernels {
   void (*merge[4])(const std::uint8_t* const* planes, std::size_t count, unsigned rotation, void* dst);
   // Adds to counts[256] how often each byte occurs; size < 2^32.
   void (*count)(const std::uint8_t* src, std::size_t size, std::uint32_t* counts);
-  // Whether kEnoughRepeats windows of kWindow bytes, among about one in 1024 that a hash of their first
-  // elements picks, are equal to an earlier one. `table` has kRepeatsTable entries, all zero.
+  // Whether kEnoughRepeats windows of kWindow bytes that are not all zero, among about one in 1024 that a
+  // hash of their first elements picks, are equal to an earlier one. `table` has kRepeatsTable entries, all
+  // zero.
   bool (*has_repeats[4])(const void* src, std::size_t count, std::uint32_t* table);
+  // For `groups` groups of eight bytes: see zeros.hpp. Both move `rest` on; splitting may write 8 bytes
+  // beyond it, merging stops where fewer than 8 bytes are left of it and returns how many groups it has done.
+  std::uint8_t* (*split_zeros)(const std::uint8_t* plane, std::size_t groups, std::uint8_t* bitmap,
+                               std::uint8_t* rest);
+  std::size_t (*merge_zeros)(const std::uint8_t* bitmap, std::size_t groups, const std::uint8_t** rest,
+                             const std::uint8_t* rest_end, std::uint8_t* plane);
   // Writes the codes of the bytes and returns the end; may write 8 bytes beyond it. At most 12 bits a code.
   std::uint8_t* (*encode)(const std::uint8_t* src, std::size_t size, const Code* codes, std::uint8_t* out);
   // Decodes while every stream has 8 bytes to read and room for what a round may write; table_bits is 11
