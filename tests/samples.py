@@ -77,3 +77,11 @@ def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
         assert found[name].dtype == tensor.dtype, name
         assert found[name].shape == tensor.shape, name
         assert bits(found[name]) == bits(tensor), name
+
+
+def grouped(shape: tuple[int, int], block: tuple[int, int], *, seed: int = 0, zeros: float = 0.4) -> Tensor:
+    """float32 of `shape` whose blocks of `block` rows and columns each have a level of their own, for both signs."""
+    rows, cols = (-(-size // step) for size, step in zip(shape, block, strict=True))
+    levels = 0.5 + torch.arange(rows * cols, dtype=torch.float32).view(rows, cols) / 256
+    spread = levels.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)
+    return trits(*shape, seed=seed, zeros=zeros).float() * spread[: shape[0], : shape[1]] + 0.0

@@ -48,7 +48,7 @@ def test_chunks_with_levels_per_row_and_signs_of_zeros() -> None:
     found = ternzip.load(data)["t"]
     assert torch.equal(found.view(torch.int16), tensor.view(torch.int16))
     info = describe(data).tensors[0]
-    assert info.level_rows == 3
+    assert info.level_blocks == 3
     assert info.negative_zeros > 10**6
 
 

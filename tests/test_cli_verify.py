@@ -40,7 +40,8 @@ def test_inspect_as_json(run: Run, tnz: Path) -> None:
     assert row["shape"] == [16, 8, 3, 3]
     assert row["dtype"] == "float32"
     assert row["levels"] == [-0.5, 0.5]
-    assert row["level_rows"] == 1
+    assert row["level_blocks"] == 1
+    assert row["level_block_shape"] == [16, 72]
     assert row["counted"] is True
     assert [row["negative"], row["zero"], row["positive"]] == [
         int((weight.sign() == s).sum()) for s in (-1, 0, 1)
@@ -72,9 +73,10 @@ def test_json_of_odd_files(run: Run, folder: Path) -> None:
     tensors = {row["name"]: row for row in run("inspect", "odd.tnz", "--json").json()["tensors"]}
     assert tensors["w"]["levels"] == ["-inf", 2.0]
     assert tensors["rows"]["levels"] is None
-    assert tensors["rows"]["level_rows"] == 2
+    assert tensors["rows"]["level_blocks"] == 2
+    assert tensors["rows"]["level_block_shape"] == [1, 99]
     assert "-inf +2" in run("inspect", "odd.tnz").text
-    assert "2 pairs" in run("inspect", "odd.tnz").text
+    assert "per row" in run("inspect", "odd.tnz").text
     ternzip.save_file({}, "empty.tnz")
     total = run("inspect", "empty.tnz", "--json").json()["total"]
     assert (total["tensors"], total["bits_per_symbol"], total["entropy"]) == (0, None, 0)

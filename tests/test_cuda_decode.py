@@ -13,7 +13,7 @@ from cuda_place import PLACES, Place, place_of
 from fast_strategies import densities, encoder_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import TERNARY_DTYPES, alpha_sign_mask, assert_same, trits
+from samples import TERNARY_DTYPES, alpha_sign_mask, assert_same, grouped, trits
 
 import ternzip
 from ternzip._core.native import core
@@ -215,6 +215,10 @@ def samples() -> dict[str, torch.Tensor]:
         "rows": per_row(9, 1401),
         "rows-vector": per_row(5, 3).to(torch.float16),
         "vector": trits(20_000, seed=3).half(),
+        "groups": grouped((21, 960), (1, 32)).to(torch.bfloat16),
+        "groups-of-vector": grouped((1, 20480), (1, 128)).view(-1),
+        "groups-cut-off": grouped((21, 1000), (1, 32)),
+        "columns": grouped((32, 640), (32, 16)),
         "tied": both,
         "constant": torch.ones(50, 3),
         "other": torch.randn(30, 2),
@@ -253,7 +257,8 @@ def test_files_come_back_bit_for_bit(place: Place, tmp_path: Path, decoded: list
     assert all(t.device.type == place.device.type for t in found.values())
     assert_same({name: t.cpu() for name, t in found.items()}, tensors)
     assert found["tied"] is found["signs"]
-    on_cpu = ("tied", "constant", "other", "empty", "rows-vector")  # the last is a short payload
+    # The last has a short payload; the blocks of two before it are no runs of one length.
+    on_cpu = ("tied", "constant", "other", "empty", "groups-cut-off", "columns", "rows-vector")
     assert set(decoded) == {n for n in tensors if n not in on_cpu}
     with ternzip.safe_open(path, device=place.device) as f:
         assert_same(

@@ -70,7 +70,7 @@ def test_the_rich_file_has_everything(rich: bytes) -> None:
         infos = {info.name: info for info in describe_file(reader).tensors}
         assert reader.metadata == {"author": "Ternary", "": "\u00e4"}
     assert {info.codec for info in infos.values()} > {"constant", "tied", "planes", "solid"}
-    assert infos["rows"].level_rows == 3
+    assert infos["rows"].level_blocks == 3
     assert infos["signs"].negative_zeros == 4
     assert infos["minus"].negative_zeros == 1 << 14
     assert infos["tie"].tied_to == "plain"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -59,12 +60,27 @@ def test_forged_ternary_tensors_read() -> None:
     assert elements(both) == levels(*({-1: -1.0, 0: 0.0, 1: 2.0}[s] for s in SYMBOLS))
     symmetric = ternary(b"\7" + levels(-3.0) + COUNTS + bytes([PACKED, 0]), DIGITS)
     assert elements(symmetric) == levels(*(3.0 * s for s in SYMBOLS))
-    rows = ternary(b"\x0b" + levels(-1.0, -2.0, 3.0, 4.0) + COUNTS + bytes([PACKED, 0]), DIGITS)
+    rows = grid(b"\1\0", (-1.0, -2.0), (3.0, 4.0))
     assert elements(rows) == levels(-1.0, 0.0, 3.0, 0.0, 4.0, 4.0, -2.0, 0.0)
+    columns = grid(b"\0\2", (-1.0, -2.0), (3.0, 4.0))
+    assert elements(columns) == levels(-1.0, 0.0, 4.0, 0.0, 3.0, 3.0, -2.0, 0.0)
     binary = ternary(b"\1" + levels(-1.0) + varint(3) + bytes([PACKED, 0]), bytes([0b10101011]), shape=(8,))
     assert elements(binary) == levels(0.0, 0.0, -1.0, 0.0, -1.0, 0.0, -1.0, 0.0)
     assert elements(ternary(b"\x10", b"")) == levels(-0.0) * 8
     assert elements(ternary(b"\1" + b"\x80" + varint(8), b"", dtype=I8)) == b"\x80" * 8
+
+
+def grid(shape: bytes, lows: Sequence[float], highs: Sequence[float]) -> bytes:
+    """A tensor of 2 x 4 with blocks of levels of this height and width."""
+    records = [level_block(values) for values in (lows, highs)]
+    tensor = Tensor("t", TERNARY, F32, (2, 4), parameters=b"\x0b" + shape + COUNTS + bytes([PACKED, 0]))
+    return Forge([tensor], [*records, DIGITS]).to_bytes()
+
+
+def level_block(values: Sequence[float]) -> bytes:
+    """Levels as a block of stored planes."""
+    data = levels(*values)
+    return b"\0" + b"".join(b"\0" + varint(len(values)) + data[plane::4] for plane in range(4))
 
 
 def test_zero_signs() -> None:
@@ -92,16 +108,14 @@ def test_counts_that_lie() -> None:
 
 
 def test_symbols_without_a_level_in_their_row() -> None:
-    digits = bytes([2 + 0 * 3 + 1 * 9 + 1 * 27 + 1 * 81])  # +1 -1 | 0 0
-    parameters = varint(1) * 2 + bytes([PACKED, 0])
     for lows, highs, found in (
-        ((-1.0, 0.0), (1.0, 1.0), None),
-        ((0.0, -1.0), (1.0, 1.0), "row 0: expected no symbol -1 without a level"),
-        ((-1.0, -1.0), (0.0, 1.0), "row 0: expected no symbol .1 without a level"),
+        ((-1.0, -1.0), (3.0, 4.0), None),
+        ((0.0, -1.0), (3.0, 4.0), "block 0 of levels: expected no symbol -1 without a level"),
+        ((-1.0, -1.0), (3.0, 0.0), "block 1 of levels: expected no symbol .1 without a level"),
     ):
-        data = ternary(b"\x0b" + levels(*lows, *highs) + parameters, digits, shape=(2, 2))
+        data = grid(b"\1\0", lows, highs)
         if found is None:
-            assert elements(data) == levels(1.0, -1.0, 0.0, 0.0)
+            assert elements(data) == levels(-1.0, 0.0, 3.0, 0.0, 4.0, 4.0, -1.0, 0.0)
         else:
             refused(data, f"tensor 't': offset 32: {found}")
 
@@ -112,7 +126,10 @@ BAD_PARAMETERS = {
     "signs of 3": (b"\x33", F32, "flags: expected reserved bits of zero"),
     "signs of integers": (b"\x13", I8, "flags: int8 has no negative zero"),
     "signs of fnuz": (b"\x20", E4M3 + 2, "flags: float8_e4m3fnuz has no negative zero"),
-    "rows without levels": (b"\x08", F32, "flags: levels per row need a level"),
+    "blocks without levels": (b"\x08", F32, "flags: blocks of levels need a level"),
+    "one block": (b"\x09\0\0", F32, "levels: expected 2 to 4 blocks, found 1 of 2 x 4 elements"),
+    "a block for each element": (b"\x09\1\1", F32, "levels: expected 2 to 4 blocks, found 8 of 1 x 1"),
+    "no room for a block's width": (b"\x09\1", F32, "elements of a block of levels: expected 1 bytes"),
     "symmetric without both": (b"\5", F32, "flags: symmetric levels need both levels"),
     "symmetric without any": (b"\4", F32, "flags: symmetric levels need both levels"),
     "negative level is positive": (b"\1" + levels(1.0), F32, "levels: expected negative values"),
@@ -121,7 +138,6 @@ BAD_PARAMETERS = {
     "positive level is negative": (b"\2" + levels(-1.0), F32, "levels: expected positive values"),
     "positive level is -0.0": (b"\2" + levels(-0.0), F32, "levels: expected positive values"),
     "positive level is 0": (b"\2" + levels(0.0), F32, "levels: expected at least one that is not zero"),
-    "rows of zeros": (b"\x0a" + levels(0.0, 0.0), F32, "levels: expected at least one that is not zero"),
     "no opposite": (b"\7\x80", I8, "levels: expected negatives that have an opposite"),
     "no opposite of -0.0": (b"\7\x00\x80", BF16, "levels: expected negative values"),
     "no room for levels": (b"\1\0\0", F32, "levels: expected 4 bytes, found 2"),
@@ -165,15 +181,24 @@ def test_bad_parameters(case: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(8,), (1, 8), ()])
-def test_levels_per_row_need_rows(shape: tuple[int, ...]) -> None:
-    refused(ternary(b"\x0a" + levels(1.0), shape=shape), "flags: levels per row need two rows, found shape")
+def test_blocks_are_smaller_than_the_tensor(shape: tuple[int, ...]) -> None:
+    refused(ternary(b"\x0a\1\0", shape=shape), "rows of a block of levels: expected at most 0, found 1")
+    for width in (8, 1 << 63):
+        refused(ternary(b"\x0a\0" + varint(width), shape=(8,)), f"expected at most 7, found {width}")
 
 
-def test_rows_of_levels_are_those_of_the_file() -> None:
-    """A shape may promise any number of rows; their levels must be there before any are made."""
+def test_zeros_are_no_levels() -> None:
+    refused(grid(b"\1\0", (0.0, 0.0), (1.0, 1.0)), "levels: expected at least one that is not zero")
+    refused(grid(b"\1\0", (-1.0, -0.0), (1.0, 1.0)), "levels: expected negative values")
+    refused(grid(b"\1\0", (-1.0, 1.0), (1.0, 1.0)), "levels: expected negative values")
+    refused(grid(b"\1\0", (-1.0, -1.0), (1.0, -1.0)), "levels: expected positive values")
+
+
+def test_blocks_of_levels_are_those_of_the_file() -> None:
+    """A shape may promise any number of blocks; bytes must be there for them before any are made."""
     for flags in (9, 10, 11):
-        parameters = bytes([flags]) + levels(-1.0, 1.0)
-        refused(ternary(parameters, shape=(1 << 50, 2)), f"levels: expected {1 << 52} bytes, found 8")
+        parameters = bytes([flags]) + b"\1\0" + COUNTS[: 2 if flags == 11 else 1] + bytes([PACKED, 0])
+        refused(ternary(parameters, DIGITS, shape=(1 << 40, 4)), "records: expected more than")
 
 
 # --- payloads ----------------------------------------------------------------------------------------------

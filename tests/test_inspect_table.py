@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from rich.cells import cell_len
-from samples import alpha_sign_mask, trits
+from samples import alpha_sign_mask, grouped, trits
 
 import ternzip
 from ternzip.cli import tables
@@ -24,6 +24,7 @@ def info() -> FileInfo:
     weight = alpha_sign_mask(64, 32, 3, 3, alpha=0.125)
     tensors = {
         "conv1.weight": weight,
+        "groups": grouped((32, 64), (8, 16)),
         LONG: trits(300, 100).float() * torch.arange(1.0, 301.0).view(300, 1),
         "bias": torch.randn(64, generator=generator),
         "big": torch.randn(70_000, generator=generator),
@@ -61,7 +62,19 @@ def test_no_figure_is_cut_at_any_width(
             assert f"{tensor.counts.entropy:.4f}" in words
             assert f"{tensor.bits_per_symbol:.4f}" in words
             assert f"{100 * tensor.counts.sparsity:.2f}" in words
-    for word in ("64x32x3x3", "-0.125", "+0.125", "300", "pairs", "scalar", "bits/symbol"):
+    for word in (
+        "64x32x3x3",
+        "-0.125",
+        "+0.125",
+        "per",
+        "row",
+        "8",
+        "x",
+        "16",
+        "blocks",
+        "scalar",
+        "bits/symbol",
+    ):
         assert word in words
     squeezed = "".join("".join(line[:32].split()) for line in table)
     assert LONG[:16] in squeezed

@@ -149,6 +149,12 @@ LIMITS = {
         ["planes-large"],
         kept=["test_limits_table.py::test_blocks_of_planes_and_chunks"],
     ),
+    "blocks of levels in a tensor of n elements, where there are several": Limit(
+        ["MIN_LEVEL_BLOCK_ELEMENTS"],
+        f"floor(n / {limits.MIN_LEVEL_BLOCK_ELEMENTS})",
+        ["blocks-many", "blocks-one"],
+        kept=["test_levels.py::test_blocks_have_two_elements_or_more"],
+    ),
     "symbols of a chunk": Limit(
         ["MAX_CHUNK_SYMBOLS"],
         f"{limits.MAX_CHUNK_SYMBOLS}",

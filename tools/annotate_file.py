@@ -68,7 +68,11 @@ class Listing:
 
     def text(self, size: int, meaning: str) -> str:
         """UTF-8; it stands in place of braces in `meaning`."""
-        content = self.data[self.position : self.position + size].decode()
+        data = self.data[self.position : self.position + size]
+        try:
+            content = data.decode()
+        except UnicodeDecodeError:
+            raise SystemExit(f"offset {self.position}: expected UTF-8: {meaning}") from None
         self.take(size, meaning.format(repr(content)))
         return content
 

@@ -246,7 +246,7 @@ def read_index(
         else:
             entries.append(Entry(number, storage, TYPES[codes[number]], shapes[number]))
 
-    # How many records there are depends on the signs of zeros, so the parameters come in between.
+    # How many records there are depends on levels and signs of zeros, so the parameters come in between.
     string_lengths = [cursor.varint() for _ in range(string_count)]
     for length in string_lengths:
         require(1 <= length <= 65535, "directory", f"codec parameters of {length} bytes")
@@ -359,6 +359,7 @@ class Record:
     members: list[Entry] = field(default_factory=list)  # the tensors of a solid block, else the one tensor
     chunk: Chunk | None = None  # of a ternary tensor
     of_signs: bool = False
+    levels: str = ""  # "negative" or "positive" in a record of levels
     size: int = 0
     crc: int = 0
     data: bytes = b""
@@ -377,6 +378,11 @@ def list_records(entries: Sequence[Entry]) -> Iterator[Record]:
     for entry in entries:
         if entry.storage == TERNARY:
             assert entry.ternary is not None
+            for sign in entry.ternary.coded_levels:
+                size = entry.ternary.grid.blocks * entry.type.size
+                for start in range(0, size, 1 << 22):
+                    label = f"{sign} levels at byte {start}"
+                    yield Record(label, min(1 << 22, size - start), [entry], levels=sign)
             for number, chunk in enumerate(entry.ternary.chunks):
                 yield Record(f"chunk {number}", chunk.units, [entry], chunk)
             for number, chunk in enumerate(entry.ternary.sign_chunks):
@@ -515,10 +521,38 @@ class CodecUse(NamedTuple):
 
 
 @dataclass
+class Grid:
+    """Blocks of levels."""
+
+    rows: int
+    row_size: int
+    height: int
+    width: int
+
+    @property
+    def per_row(self) -> int:
+        return ceil_div(self.row_size, self.width)
+
+    @property
+    def blocks(self) -> int:
+        return ceil_div(self.rows, self.height) * self.per_row
+
+    def runs(self) -> Iterator[tuple[int, int, int]]:
+        """The first element, the size and the block of each run of elements that lie in one block."""
+        for row in range(self.rows):
+            for column in range(0, self.row_size, self.width):
+                size = min(self.width, self.row_size - column)
+                block = row // self.height * self.per_row + column // self.width
+                yield row * self.row_size + column, size, block
+
+
+@dataclass
 class Ternary:
     """The parameters of a ternary tensor."""
 
-    negative: list[int]  # the bits of the level of each row (or of all), 0 where there is none
+    grid: Grid
+    opposite: bool
+    negative: list[int]  # the bits of each block's level, 0 where there is none; empty: in records
     positive: list[int]
     counts: Counts
     codec: CodecUse | None
@@ -528,36 +562,35 @@ class Ternary:
     chunks: list[Chunk]
     sign_chunks: list[Chunk]
 
+    @property
+    def coded_levels(self) -> list[str]:
+        """Which levels have records of their own."""
+        if self.grid.blocks == 1:
+            return []
+        stored = {"negative": self.counts.negative, "positive": self.counts.positive and not self.opposite}
+        return [sign for sign, present in stored.items() if present]
+
 
 def read_ternary(cursor: Cursor, entry: Entry, strings: Sequence[bytes], used: list[int]) -> Ternary:
     place, kind, n = cursor.place, entry.type, entry.count
     require(n >= 1, place, "a ternary tensor has no elements")
     require(kind.code < 12, place, f"a ternary tensor has the type {kind.name}")
     flags = cursor.integer(1)
-    has_negative, has_positive, opposite, by_row = (bool(flags & bit) for bit in (1, 2, 4, 8))
+    has_negative, has_positive, opposite, several = (bool(flags & bit) for bit in (1, 2, 4, 8))
     signs = flags >> 4 & 3
     require(flags < 64, place, f"unknown flags {flags:#x}")
     require(signs <= 2, place, "the signs of zeros are 3")
     require(not opposite or (has_negative and has_positive), place, "flag 4 without flags 1 and 2")
-    rows = entry.shape[0] if len(entry.shape) >= 2 else 1
-    require(not by_row or rows >= 2, place, "flag 8 without two dimensions and two rows")
-    require(not by_row or has_negative or has_positive, place, "flag 8 without flags 1 and 2")
-    level_count = rows if by_row else 1
-
-    negative = [cursor.integer(kind.size) if has_negative else 0 for _ in range(level_count)]
-    if opposite:
-        positive = [negate(level, kind) for level in negative]
-    else:
-        positive = [cursor.integer(kind.size) if has_positive else 0 for _ in range(level_count)]
-    # Without flag 8 all levels of a flagged kind are present, so no level of no bits passes here.
-    for level in negative if has_negative else []:
-        good = level & kind.sign_bit and (not kind.is_float or level != kind.sign_bit)
-        require(bool(good) or (level == 0 and by_row), place, f"{level:#x} as a negative level")
-    for level in positive if has_positive else []:
-        good = level and not level & kind.sign_bit
-        require(bool(good) or (level == 0 and by_row), place, f"{level:#x} as a positive level")
-    require(not has_negative or any(negative), place, "flag 1 but no negative level")
-    require(not has_positive or any(positive), place, "flag 2 but no positive level")
+    require(not several or has_negative or has_positive, place, "flag 8 without flags 1 and 2")
+    grid = read_grid(cursor, entry, several)
+    negative: list[int] = []
+    positive: list[int] = []
+    if not several:
+        negative = [cursor.integer(kind.size)] if has_negative else [0]
+        if not opposite:
+            positive = [cursor.integer(kind.size)] if has_positive else [0]
+        for levels in (negative if has_negative else [], positive if has_positive else []):
+            require(0 not in levels, place, "a level of 0")
 
     negatives = cursor.varint() if has_negative else 0
     require(negatives >= 1 or not has_negative, place, "flag 1 but no symbol -1")
@@ -578,7 +611,51 @@ def read_ternary(cursor: Cursor, entry: Entry, strings: Sequence[bytes], used: l
         sign_codec = read_codec(cursor, strings, used)
     sign_chunks = cut_chunks((zeros,)) if signs == 2 else []
     chunks = cut_chunks(entry.shape)
-    return Ternary(negative, positive, counts, codec, signs, sign_counts, sign_codec, chunks, sign_chunks)
+    ternary = Ternary(
+        grid, opposite, negative, positive, counts, codec, signs, sign_counts, sign_codec, chunks, sign_chunks
+    )
+    if not several:
+        finish_levels(ternary, kind, place)
+    return ternary
+
+
+def read_grid(cursor: Cursor, entry: Entry, several: bool) -> Grid:
+    rows = entry.shape[0] if len(entry.shape) >= 2 else 1
+    row_size = entry.count // rows
+    height = width = 0
+    if several:
+        height, width = cursor.varint(), cursor.varint()
+        require(height < rows and width < row_size, cursor.place, f"blocks of {height} x {width}")
+    grid = Grid(rows, row_size, height or rows, width or row_size)
+    good = grid.blocks >= 2 and 2 * grid.blocks <= entry.count
+    require(good or not several, cursor.place, f"{grid.blocks} blocks of levels")
+    return grid
+
+
+def finish_levels(ternary: Ternary, kind: ElementType, place: str) -> None:
+    """Check all levels, and make those that are not stored."""
+    negative, positive = ternary.negative, ternary.positive
+    if ternary.opposite:
+        positive = [negate(level, kind) for level in negative]
+    for level in negative:
+        good = level & kind.sign_bit and (not kind.is_float or level != kind.sign_bit)
+        require(bool(good) or level == 0, place, f"{level:#x} as a negative level")
+    for level in positive:
+        require(level & kind.sign_bit == 0, place, f"{level:#x} as a positive level")
+    require(ternary.counts.negative == 0 or any(negative), place, "flag 1 but no negative level")
+    require(ternary.counts.positive == 0 or any(positive), place, "flag 2 but no positive level")
+    ternary.negative = negative or [0] * ternary.grid.blocks
+    ternary.positive = positive or [0] * ternary.grid.blocks
+
+
+def decode_levels(entry: Entry, records: Sequence[Record]) -> None:
+    ternary, kind = entry.ternary, entry.type
+    assert ternary is not None
+    for record in records:
+        (run,) = decode_block(record.data, [(record.units, kind.width)], record.place)
+        levels = [int.from_bytes(run[i : i + kind.size], "little") for i in range(0, len(run), kind.size)]
+        (ternary.negative if record.levels == "negative" else ternary.positive).extend(levels)
+    finish_levels(ternary, kind, entry.place)
 
 
 def negate(level: int, kind: ElementType) -> int:
@@ -632,27 +709,29 @@ def decode_symbols(records: Sequence[Record], counts: Counts, codec: CodecUse | 
 def decode_ternary(entry: Entry, records: Sequence[Record]) -> bytes:
     ternary, kind = entry.ternary, entry.type
     assert ternary is not None
-    symbols = decode_symbols([r for r in records if not r.of_signs], ternary.counts, ternary.codec)
+    if ternary.coded_levels:
+        decode_levels(entry, [r for r in records if r.levels])
+    of_symbols = [r for r in records if not r.of_signs and not r.levels]
+    symbols = decode_symbols(of_symbols, ternary.counts, ternary.codec)
     zero, minus_zero = bytes(kind.size), kind.sign_bit.to_bytes(kind.size, "little")
     if ternary.signs == 2:
         minus = decode_symbols([r for r in records if r.of_signs], ternary.sign_counts, ternary.sign_codec)
         zeros = iter([minus_zero if sign == -1 else zero for sign in minus])
-    levels = list(zip(ternary.negative, ternary.positive, strict=True))
-    row_size = entry.count // len(levels)
     elements = []
-    for row, (negative, positive) in enumerate(levels):
-        of_row = symbols[row * row_size : (row + 1) * row_size]
-        require(negative != 0 or -1 not in of_row, entry.place, f"row {row} has no negative level, but -1")
-        require(positive != 0 or 1 not in of_row, entry.place, f"row {row} has no positive level, but +1")
+    for start, size, block in ternary.grid.runs():
+        negative, positive = ternary.negative[block], ternary.positive[block]
+        run = symbols[start : start + size]
+        require(negative != 0 or -1 not in run, entry.place, f"block {block} has no negative level, but -1")
+        require(positive != 0 or 1 not in run, entry.place, f"block {block} has no positive level, but +1")
         bits = {-1: negative.to_bytes(kind.size, "little"), 1: positive.to_bytes(kind.size, "little")}
         bits[0] = minus_zero if ternary.signs == 1 else zero
         if ternary.signs == 2:
-            elements.append(b"".join(bits[symbol] if symbol else next(zeros) for symbol in of_row))
+            elements.append(b"".join(bits[symbol] if symbol else next(zeros) for symbol in run))
         elif kind.size == 1:
             table = {symbol & 255: level[0] for symbol, level in bits.items()}
-            elements.append(of_row.tobytes().translate(bytes(table.get(byte, 0) for byte in range(256))))
+            elements.append(run.tobytes().translate(bytes(table.get(byte, 0) for byte in range(256))))
         else:
-            elements.append(b"".join(map(bits.__getitem__, of_row)))
+            elements.append(b"".join(map(bits.__getitem__, run)))
     return b"".join(elements)
 
 

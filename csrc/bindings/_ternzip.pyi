@@ -29,24 +29,22 @@ def pool_threads() -> int: ...
 # 4 f8_e4m3fn, 5 f8_e5m2, 6 f8_e4m3fnuz, 7 f8_e5m2fnuz, 8 i8, 9 i16, 10 i32, 11 i64; another code is a
 # ValueError. Levels are raw bit patterns, 0 where a level does not occur.
 
-# (is_ternary, negative_bits, positive_bits, negative, zero, positive, negative_zeros): two patterns and how many there
-# are of each, `zero` counting zeros of both signs. All but the first are 0 where it is False.
+# (height, width, negative_levels, positive_levels, negative, zero, positive, negative_zeros) of a tensor of some rows:
+# how many rows and elements a block of levels has, an element of the dtype for each block, and how often each symbol
+# occurs, `zero` counting zeros of both signs; None where the tensor is not ternary (csrc/core/tensor/block_levels.hpp).
 def detect_levels(
-    src: int, count: int, dtype: int, threads: int = 1
-) -> tuple[bool, int, int, int, int, int, int]: ...
-
-# One pair of levels for each row, into two uint64 arrays of length rows; the same tuple with both bits 0.
-def detect_row_levels(
-    src: int, rows: int, cols: int, dtype: int, negative_bits: int, positive_bits: int
-) -> tuple[bool, int, int, int, int, int, int]: ...
+    src: int, rows: int, row_size: int, dtype: int, threads: int = 1
+) -> tuple[int, int, bytes, bytes, int, int, int, int] | None: ...
 
 # int8 trits by sign.
 def extract_trits(src: int, count: int, dtype: int, trits: int, threads: int = 1) -> None: ...
 
 # Trits as elements of a tensor (csrc/core/tensor/element_writer.hpp): the level by the sign of each int8, +0 for 0,
-# from `out` on. Levels: uint64 arrays of length 1, or with row_size > 0 one for every row_size elements of the tensor,
-# of which the first to come has the number `first`. Returns (negative, zero, positive, invalid, missing): how many
-# there were of each, and (row, symbol) where a symbol's level is 0, of the first row where that is so, else None.
+# from `out` on. Levels: arrays of the dtype, one for each block of the grid, which is (elements of a row, rows and
+# elements of a block); the tensor's first element to come has the number `first`. Returns (negative, zero, positive,
+# invalid, missing): how many there were of each, and (block, symbol) where a symbol's level is 0, of the first block
+# where that is so, else None. ValueError for a grid without elements.
+_Grid = tuple[int, int, int]
 _Written = tuple[int, int, int, int, tuple[int, int] | None]
 
 def put_trits(
@@ -55,7 +53,7 @@ def put_trits(
     dtype: int,
     negative_levels: int,
     positive_levels: int,
-    row_size: int,
+    grid: _Grid,
     first: int,
     out: int,
 ) -> _Written: ...
@@ -132,7 +130,7 @@ def fast_decode_into(
     dtype: int,
     negative_levels: int,
     positive_levels: int,
-    row_size: int,
+    grid: _Grid,
     first: int,
     out: int,
 ) -> _Written | None: ...

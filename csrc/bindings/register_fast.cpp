@@ -38,8 +38,8 @@ void register_fast(py::module_& module) {
       "fast_decode_into",
       [](std::uintptr_t payload, std::size_t size, std::size_t n, std::uint64_t negative, std::uint64_t zero,
          std::uint64_t positive, int dtype, std::uintptr_t negative_levels, std::uintptr_t positive_levels,
-         std::size_t row_size, std::size_t first, std::uintptr_t out) -> py::object {
-        ElementWriter writer = make_writer(dtype, negative_levels, positive_levels, row_size, first, out);
+         const GridRow& grid, std::size_t first, std::uintptr_t out) -> py::object {
+        ElementWriter writer = make_writer(dtype, negative_levels, positive_levels, grid, first, out);
         bool accepted = false;
         {
           py::gil_scoped_release release;
@@ -51,7 +51,7 @@ void register_fast(py::module_& module) {
       },
       py::arg("payload"), py::arg("size"), py::arg("n"), py::arg("negative"), py::arg("zero"),
       py::arg("positive"), py::arg("dtype"), py::arg("negative_levels"), py::arg("positive_levels"),
-      py::arg("row_size"), py::arg("first"), py::arg("out"));
+      py::arg("grid"), py::arg("first"), py::arg("out"));
 }
 
 }  // namespace ternzip::bindings

@@ -1,15 +1,15 @@
 #include "bindings/elements.hpp"
 #include "bindings/registry.hpp"
 #include "core/codecs/packed/packed.hpp"
+#include "core/tensor/block_levels.hpp"
 #include "core/tensor/ternary_tensor.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
 namespace {
 
-py::tuple as_tuple(const TernaryLevels& levels) {
-  return py::make_tuple(levels.is_ternary, levels.negative_bits, levels.positive_bits, levels.counts.negative,
-                        levels.counts.zero, levels.counts.positive, levels.negative_zeros);
+py::bytes as_bytes(const unsigned char* data, std::size_t size) {
+  return py::bytes(reinterpret_cast<const char*>(data), size);
 }
 
 }  // namespace
@@ -17,32 +17,21 @@ py::tuple as_tuple(const TernaryLevels& levels) {
 void register_ternary(py::module_& module) {
   module.def(
       "detect_levels",
-      [](std::uintptr_t src, std::size_t count, int dtype, unsigned threads) {
+      [](std::uintptr_t src, std::size_t rows, std::size_t row_size, int dtype,
+         unsigned threads) -> py::object {
         const Format format = checked_format(dtype);
-        TernaryLevels levels;
+        BlockLevels found;
         {
           py::gil_scoped_release release;
-          levels = detect_levels(pointer<const void>(src), count, format, threads);
+          found = detect_block_levels(pointer<const void>(src), rows, row_size, format, threads);
         }
-        return as_tuple(levels);
+        if (!found.is_ternary) return py::none();
+        const std::size_t bytes = found.blocks * format.width;
+        return py::make_tuple(found.grid.height, found.grid.width, as_bytes(found.negative.get(), bytes),
+                              as_bytes(found.positive.get(), bytes), found.counts.negative, found.counts.zero,
+                              found.counts.positive, found.negative_zeros);
       },
-      py::arg("src"), py::arg("count"), py::arg("dtype"), py::arg("threads") = 1);
-  module.def(
-      "detect_row_levels",
-      [](std::uintptr_t src, std::size_t rows, std::size_t cols, int dtype, std::uintptr_t negative_bits,
-         std::uintptr_t positive_bits) {
-        const Format format = checked_format(dtype);
-        TernaryLevels levels;
-        {
-          py::gil_scoped_release release;
-          levels =
-              detect_row_levels(pointer<const void>(src), rows, cols, format,
-                                pointer<std::uint64_t>(negative_bits), pointer<std::uint64_t>(positive_bits));
-        }
-        return as_tuple(levels);
-      },
-      py::arg("src"), py::arg("rows"), py::arg("cols"), py::arg("dtype"), py::arg("negative_bits"),
-      py::arg("positive_bits"));
+      py::arg("src"), py::arg("rows"), py::arg("row_size"), py::arg("dtype"), py::arg("threads") = 1);
   module.def(
       "extract_trits",
       [](std::uintptr_t src, std::size_t count, int dtype, std::uintptr_t trits, unsigned threads) {
@@ -54,8 +43,8 @@ void register_ternary(py::module_& module) {
   module.def(
       "put_trits",
       [](std::uintptr_t trits, std::size_t count, int dtype, std::uintptr_t negative_levels,
-         std::uintptr_t positive_levels, std::size_t row_size, std::size_t first, std::uintptr_t out) {
-        ElementWriter writer = make_writer(dtype, negative_levels, positive_levels, row_size, first, out);
+         std::uintptr_t positive_levels, const GridRow& grid, std::size_t first, std::uintptr_t out) {
+        ElementWriter writer = make_writer(dtype, negative_levels, positive_levels, grid, first, out);
         {
           py::gil_scoped_release release;
           writer.write(pointer<const std::int8_t>(trits), count);
@@ -63,7 +52,7 @@ void register_ternary(py::module_& module) {
         return written(writer);
       },
       py::arg("trits"), py::arg("count"), py::arg("dtype"), py::arg("negative_levels"),
-      py::arg("positive_levels"), py::arg("row_size"), py::arg("first"), py::arg("out"));
+      py::arg("positive_levels"), py::arg("grid"), py::arg("first"), py::arg("out"));
   module.def(
       "extract_zero_signs",
       [](std::uintptr_t src, std::size_t count, int dtype, std::uintptr_t signs) {

@@ -15,9 +15,9 @@ struct Decoded {
 
 Decoded decode_elements(const std::vector<std::uint8_t>& payload, std::size_t n, const TritCounts& counts,
                         std::vector<std::int16_t>& elements) {
-  constexpr std::uint64_t kNegative = 0xFFFF, kPositive = 1;
+  constexpr std::uint16_t kNegative = 0xFFFF, kPositive = 1;
   const Format format{2, 0, 0, 0, 0};
-  ElementWriter writer(format, &kNegative, &kPositive, 0, 0, elements.data());
+  ElementWriter writer(format, &kNegative, &kPositive, {n + 1, 1, n + 1}, 0, elements.data());
   const bool accepted = fast::decode_into(payload.data(), payload.size(), n, counts, writer);
   return {accepted, writer.counts()};
 }

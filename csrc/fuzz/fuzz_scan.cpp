@@ -1,10 +1,13 @@
 // Ternary tensors by bit pattern: levels, trits and signs of zeros against what their definition says, on
-// every instruction set, at any address; and the writer of elements as the way back.
+// every instruction set, at any address, for the tensor and by blocks; and the writer of elements as the way
+// back.
 #include <algorithm>
 #include <cstring>
 
 #include "core/simd/isa.hpp"
+#include "core/tensor/block_levels.hpp"
 #include "core/tensor/element_writer.hpp"
+#include "core/tensor/patterns.hpp"
 #include "core/tensor/ternary_tensor.hpp"
 #include "fuzz/input.hpp"
 
@@ -66,51 +69,66 @@ bool same(const TernaryLevels& a, const TernaryLevels& b) {
                             a.counts.positive == b.counts.positive && a.negative_zeros == b.negative_zeros));
 }
 
-// Few patterns, so that many tensors are ternary.
+// Few patterns, so that many tensors are ternary; by blocks, some of them.
 Elements elements_of(Input& input, const Format& format) {
   std::uint64_t patterns[4] = {0, format.negative_zero, 0, 0};
   for (std::size_t i = 2; i < 4; ++i) {
     for (std::size_t b = 0; b < format.width; ++b) patterns[i] = patterns[i] << 8 | input.byte();
   }
-  const std::size_t offset = input.byte() % 8;
+  const unsigned layout = input.byte();
+  const std::size_t offset = layout % 8, run = layout < 128 ? 0 : 8 + layout / 8 % 16;
   const std::size_t n = input.left();
   Elements elements(format, n, offset);
   for (std::size_t i = 0; i < n; ++i) {
     const unsigned value = input.byte();
-    elements.set(i, value < 250 ? patterns[value % 4] : value);
+    const std::uint64_t change = run == 0 || value % 4 < 2 ? 0 : i / run % 8;
+    elements.set(i, value < 250 ? patterns[value % 4] ^ change : value);
   }
   return elements;
 }
 
-void check_rows(Elements& elements, const Format& format, std::size_t cols) {
-  const std::size_t rows = elements.size() / cols, used = rows * cols;
-  std::vector<std::uint64_t> negative(rows), positive(rows);
-  const TernaryLevels found =
-      detect_row_levels(elements.data(), rows, cols, format, negative.data(), positive.data());
-  std::vector<std::int8_t> trits(used), signs;
+// What detect_block_levels must find; whatever else it finds, check_blocks sees to it that it is true.
+bool has_row_levels(const Elements& elements, const Format& format, std::size_t rows, std::size_t row_size) {
   for (std::size_t row = 0; row < rows; ++row) {
-    const TernaryLevels expected = expected_levels(elements, format, row * cols, (row + 1) * cols);
-    if (!found.is_ternary) {
-      if (!expected.is_ternary) return;
-      continue;
-    }
-    require(expected.is_ternary && expected.negative_bits == negative[row] &&
-                expected.positive_bits == positive[row],
-            "rows have the levels they show");
+    if (!expected_levels(elements, format, row * row_size, (row + 1) * row_size).is_ternary) return false;
   }
-  require(found.is_ternary, "a tensor is refused for a row that is not ternary");
+  return rows != 0;
+}
 
+void check_blocks(Elements& elements, const Format& format, std::size_t row_size) {
+  const std::size_t rows = elements.size() / row_size, used = rows * row_size;
+  const BlockLevels found = detect_block_levels(elements.data(), rows, row_size, format, 1 + row_size % 2);
+  if (row_size > 1 && has_row_levels(elements, format, rows, row_size)) {
+    require(found.is_ternary && found.grid.width == row_size, "levels of rows are found");
+  }
+  if (!found.is_ternary) return;
+  const std::size_t bands = (rows + found.grid.height - 1) / found.grid.height;
+  require(found.blocks == bands * found.grid.blocks_per_row(), "every block has its levels");
+  for (std::size_t block = 0; block < found.blocks; ++block) {
+    for (const unsigned char* levels : {found.negative.get(), found.positive.get()}) {
+      const std::uint64_t bits = load_pattern(levels, block, format.width);
+      require(!is_nan(format, bits) && (bits == 0 || !is_zero(format, bits)),
+              "levels are numbers, not zeros");
+      require(bits == 0 || is_negative(format, bits) == (levels == found.negative.get()), "of their sign");
+    }
+  }
+
+  std::vector<std::int8_t> trits(used), signs;
   extract_trits(elements.data(), used, format, trits.data(), 1);
   signs.resize(found.counts.zero);
   require(extract_zero_signs(elements.data(), used, format, signs.data()) == signs.size(),
           "there are as many signs as zeros");
+  require(static_cast<std::uint64_t>(std::count(signs.begin(), signs.end(), -1)) == found.negative_zeros,
+          "negative zeros are counted");
   Elements back(format, used, 3);
-  ElementWriter writer(format, negative.data(), positive.data(), cols, 0, back.data());
+  ElementWriter writer(format, found.negative.get(), found.positive.get(), found.grid, 0, back.data());
   const std::size_t part = used / 3;
   writer.write(trits.data(), part);
   writer.write(trits.data() + part, used - part);
-  require(writer.missing_level_row() == ElementWriter::kNoRow, "every symbol has its level");
-  require(writer.counts().invalid == 0 && writer.counts().zero == found.counts.zero,
+  require(writer.missing_level_block() == ElementWriter::kNoBlock, "every symbol has its level");
+  const CheckedTritCounts& counts = writer.counts();
+  require(counts.invalid == 0 && counts.negative == found.counts.negative &&
+              counts.zero == found.counts.zero && counts.positive == found.counts.positive,
           "what is written is counted");
   require(apply_zero_signs(back.data(), used, format, signs.data(), signs.size()), "signs find their zeros");
   for (std::size_t i = 0; i < used; ++i) require(back[i] == elements[i], "elements come back bit for bit");
@@ -121,6 +139,7 @@ void check(Input& input) {
   set_isa(isas[input.byte() % isas.size()]);
   Format format{};
   require(format_of(static_cast<int>(input.byte() % 12), format), "codes below 12 are dtypes");
+  const std::size_t row_size = 1 + input.below(100);
   Elements elements = elements_of(input, format);
   const TernaryLevels expected = expected_levels(elements, format, 0, elements.size());
   require(same(detect_levels(elements.data(), elements.size(), format, 1), expected),
@@ -131,7 +150,7 @@ void check(Input& input) {
     const int trit = is_zero(format, elements[i]) ? 0 : is_negative(format, elements[i]) ? -1 : 1;
     require(trits[i] == trit, "trits are signs");
   }
-  check_rows(elements, format, 1 + input.below(40));
+  check_blocks(elements, format, row_size);
 }
 
 }  // namespace

@@ -162,7 +162,8 @@ def tensors_json(info: FileInfo) -> list[dict[str, Any]]:
         if tensor.counts is not None:
             row |= {
                 "levels": tensor.levels and [_json_level(level) for level in tensor.levels],
-                "level_rows": tensor.level_rows,
+                "level_blocks": tensor.level_blocks,
+                "level_block_shape": tensor.level_block_shape and list(tensor.level_block_shape),
                 "counted": tensor.counted,
                 "negative": tensor.counts.negative,
                 "zero": tensor.counts.zero,

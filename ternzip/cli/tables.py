@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from rich.cells import cell_len, chop_cells
 
@@ -164,7 +165,10 @@ def _totals(info: FileInfo) -> tuple[str, ...]:
 
 def _levels(tensor: TensorInfo) -> str:
     if tensor.levels is None:
-        return f"{tensor.level_rows} pairs"
+        assert tensor.level_block_shape is not None
+        height, width = tensor.level_block_shape
+        per_row = height == 1 and len(tensor.shape) >= 2 and width == prod(tensor.shape[1:])
+        return "per row" if per_row else f"{height} x {width} blocks"
     return " ".join(f"{level:+.5g}" for level in tensor.levels if level is not None) or "0"
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs.base import TernaryCodec, Trits
+from ternzip.codecs.levels import Levels
 from ternzip.codecs.ternary import Ternary
 
 
@@ -21,7 +22,8 @@ class FillCounts:
     Attributes:
         negative, zero, positive: how many symbols of each kind.
         invalid: how many values were no symbols.
-        missing_level: (row, symbol) of the first row that was given a symbol whose level it does not have, or None.
+        missing_level: (block, symbol) of the first block of levels that was given a symbol whose level it does not
+            have, or None.
     """
 
     negative: int
@@ -36,12 +38,14 @@ class Elements:
     """The elements of one chunk of a ternary tensor.
 
     Attributes:
-        ternary: dtype and levels of the tensor.
+        ternary: dtype and grid of the tensor.
+        levels: those of all its blocks.
         start: number of the chunk's first element in the tensor.
         data: uint8, contiguous: the bytes of the chunk's elements in memory.
     """
 
     ternary: Ternary
+    levels: Levels
     start: int
     data: NDArray[np.uint8]
 
@@ -51,12 +55,11 @@ class Elements:
         return self.data.size // self.ternary.dtype.itemsize
 
     @property
-    def native_arguments(self) -> tuple[int, int, int, int, int, int]:
+    def native_arguments(self) -> tuple[int, int, int, tuple[int, int, int], int, int]:
         """The arguments by which the native core knows them; valid as long as this object lives."""
+        negative, positive = self.levels.negative.ctypes.data, self.levels.positive.ctypes.data
         ternary = self.ternary
-        row_size = ternary.level_rows[1] if ternary.per_row else 0
-        negative, positive = ternary.negative.ctypes.data, ternary.positive.ctypes.data
-        return ternary.dtype.code, negative, positive, row_size, self.start, self.data.ctypes.data
+        return ternary.dtype.code, negative, positive, ternary.grid.native, self.start, self.data.ctypes.data
 
     def fill(self, trits: Trits) -> FillCounts:
         """Fills them from `trits`, ``(size,)``; every zero becomes +0."""

@@ -22,6 +22,7 @@ MAX_BLOCK_BYTES = 1 << 22
 """The largest block, before compression."""
 
 _SMALL = 1 << 20  # up to this many bytes a run is worth trying more, and at zstd's highest level
+_QUICK_SMALL = 1 << 13
 _SAMPLE_ELEMENTS = 1 << 12
 
 
@@ -38,14 +39,18 @@ class Run:
         return self.dtype.plane_width
 
 
-def encode_block(data: Bytes, runs: Sequence[Run]) -> bytes:
-    """The block that holds `data`, whose bytes the runs share out in order."""
+def encode_block(data: Bytes, runs: Sequence[Run], *, quick: bool = False) -> bytes:
+    """The block that holds `data`, whose bytes the runs share out in order.
+
+    With `quick`, runs of more than some kilobytes are not searched for what only zstd's highest level finds.
+    """
+    small = _QUICK_SMALL if quick else _SMALL
     block: list[bytes | memoryview] = []
     start = 0
     for run in runs:
         part = data[start : start + run.size]
         start += run.size
-        if run.size <= _SMALL:
+        if run.size <= small:
             tried = sorted({0, *run.dtype.rotations})
             block += min((_encode_run(part, run.width, one, Search.THOROUGH) for one in tried), key=_size)
         else:

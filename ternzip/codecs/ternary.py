@@ -1,30 +1,38 @@
 """A ternary tensor as symbols, levels and signs of zeros: what is taken apart here is put together here.
 
-A tensor is ternary if its bits take at most the patterns {a, 0, b} with a < 0 < b: for the whole tensor, or
-for each index of dimension 0. The zeros of a floating-point tensor may carry signs; they form a second
+A tensor is ternary if its bits take at most the patterns {a, 0, b} with a < 0 < b: for the whole tensor, or in each
+block of a grid (ternzip.codecs.levels). The zeros of a floating-point tensor may carry signs; they form a second
 sequence of symbols, -1 for -0.0 and +1 for +0.0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ternzip._core.dtypes import DType, Kind
+from ternzip._core.dtypes import DType
 from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
 from ternzip._core.tensor import RawTensor
 from ternzip._core.varint import Cursor, encode_varint
-from ternzip.codecs.base import TernaryCodec, Trits, UnknownCodec
+from ternzip.codecs.base import CorruptPayload, TernaryCodec, Trits, UnknownCodec
 from ternzip.codecs.geometry import Geometry
+from ternzip.codecs.levels import (
+    MIN_LEVEL_BLOCK_ELEMENTS,
+    Buffer,
+    Grid,
+    Levels,
+    Patterns,
+    pattern_type,
+    restored_levels,
+    with_one_magnitude,
+)
 from ternzip.codecs.parameters import ParameterTable, StoredParameters
 
-Levels = NDArray[np.uint64]
-
 # Flags of a ternary tensor's parameters; the two highest bits are reserved and zero.
-_NEGATIVE, _POSITIVE, _SYMMETRIC, _PER_ROW = 1, 2, 4, 8
+_NEGATIVE, _POSITIVE, _SYMMETRIC, _BLOCKS = 1, 2, 4, 8
 _ZERO_SIGNS = 4  # shift of a two-bit field: all +0, all -0, both
 _ALL_PLUS, _ALL_MINUS, _BOTH = 0, 1, 2
 
@@ -36,26 +44,54 @@ class Ternary:
     Attributes:
         dtype: its element type.
         geometry: its shape as the codecs see it.
-        per_row: whether there is one pair of levels for each index of dimension 0.
-        negative, positive: bit patterns of the levels, one or `rows` of them; 0 where a level does not occur.
+        grid: the blocks that have levels of their own.
+        symmetric: whether in each block both levels have one magnitude.
+        levels: of each block; None while those of several blocks are still in their records.
         counts: how often each symbol occurs.
         negative_zeros: how many of the zeros are -0.0.
     """
 
     dtype: DType
     geometry: Geometry
-    per_row: bool
-    negative: Levels
-    positive: Levels
+    grid: Grid
+    symmetric: bool
+    levels: Levels | None
     counts: SymbolCounts
     negative_zeros: int
 
     @property
-    def level_rows(self) -> tuple[int, int]:
-        """(rows, elements per row) as far as levels go."""
-        if not self.per_row:
-            return 1, self.geometry.symbols
-        return self.geometry.rows, self.geometry.symbols // self.geometry.rows
+    def stored_levels(self) -> int:
+        """How many levels are stored: of each sign that occurs, or of one where both have one magnitude."""
+        signs = (self.counts.negative > 0) + (self.counts.positive > 0 and not self.symmetric)
+        return signs * self.grid.blocks
+
+    @property
+    def level_bytes(self) -> tuple[int, ...]:
+        """Bytes of each sequence of levels that has records of its own; one block's stand in the parameters."""
+        if self.grid.blocks == 1:
+            return ()
+        size = self.grid.blocks * self.dtype.itemsize
+        return (size,) * (self.stored_levels // self.grid.blocks)
+
+    @property
+    def level_sequences(self) -> list[Patterns]:
+        """The levels as they are stored, ``(blocks,)`` each: negative ones, then positive ones."""
+        assert self.levels is not None
+        sequences = [self.levels.negative] if self.counts.negative else []
+        if self.counts.positive and not self.symmetric:
+            sequences.append(self.levels.positive)
+        return sequences
+
+    def levels_from(self, sequences: Sequence[Buffer]) -> Levels:
+        """The levels from the bytes of what `level_sequences` gave; CorruptPayload where these can be no levels."""
+        return restored_levels(
+            sequences,
+            self.grid.blocks,
+            self.dtype,
+            negative=self.counts.negative > 0,
+            positive=self.counts.positive > 0,
+            symmetric=self.symmetric,
+        )
 
     @property
     def zero_counts(self) -> SymbolCounts:
@@ -79,33 +115,39 @@ def occurring(counts: SymbolCounts) -> int:
 
 
 def detect(tensor: RawTensor, threads: int = 1) -> Ternary | None:
-    """The levels and counts of a ternary tensor, None for any other."""
+    """The levels and counts of a ternary tensor, None for any other.
+
+    Blocks are the largest that are found. Where not even two elements share a level, on average, the tensor is not
+    taken for ternary: symbols and levels would say no less than the elements do.
+    """
     if not tensor.dtype.may_be_ternary or not tensor.size:
         return None
-    code, data = tensor.dtype.code, tensor.data
-    geometry = Geometry.of_shape(tensor.shape)
-    found, negative, positive, *counts = core.detect_levels(data.ctypes.data, tensor.size, code, threads)
-    if found:
-        levels = np.array([negative], np.uint64), np.array([positive], np.uint64)
-    else:
-        rows = geometry.rows
-        if rows < 2 or rows == tensor.size:
-            return None
-        levels = np.empty(rows, np.uint64), np.empty(rows, np.uint64)
-        found, _, _, *counts = core.detect_row_levels(
-            data.ctypes.data, rows, tensor.size // rows, code, levels[0].ctypes.data, levels[1].ctypes.data
-        )
-        if not found:
-            return None
-    n_negative, n_zero, n_positive, n_negative_zero = counts
-    return Ternary(
-        tensor.dtype,
+    dtype, geometry = tensor.dtype, Geometry.of_shape(tensor.shape)
+    rows, row_size = geometry.rows, geometry.symbols // geometry.rows
+    found = core.detect_levels(tensor.data.ctypes.data, rows, row_size, dtype.code, threads)
+    if found is None:
+        return None
+    height, width, negative, positive, n_negative, n_zero, n_positive, n_negative_zero = found
+    counts = SymbolCounts(n_negative, n_zero, n_positive)
+    patterns = pattern_type(dtype)
+    levels = Levels(np.frombuffer(negative, patterns), np.frombuffer(positive, patterns))
+    one_magnitude = with_one_magnitude(levels, dtype) if n_negative and n_positive else None
+    if one_magnitude is not None:
+        levels = one_magnitude
+    ternary = Ternary(
+        dtype,
         geometry,
-        len(levels[0]) > 1,
-        *levels,
-        SymbolCounts(n_negative, n_zero, n_positive),
+        Grid.of(geometry, height, width),
+        one_magnitude is not None,
+        levels,
+        counts,
         n_negative_zero,
     )
+    if ternary.grid.blocks > 1:
+        different = sum(int(np.count_nonzero(sequence)) for sequence in ternary.level_sequences)
+        if 2 * different > n_negative + n_positive:
+            return None
+    return ternary
 
 
 def is_weight(shape: tuple[int, ...], counts: SymbolCounts) -> bool:
@@ -153,41 +195,21 @@ class Coding:
         return next((problem for problem in problems if problem), None)
 
 
-def _negated(levels: Levels, dtype: DType) -> Levels:
-    """The bit patterns of the opposite values; an absent level (0) stays absent."""
-    width = np.uint64(8 * dtype.itemsize)
-    if dtype.kind is Kind.FLOAT:
-        flipped = levels ^ (np.uint64(1) << (width - np.uint64(1)))
-    else:
-        flipped = (~levels + np.uint64(1)) & np.uint64((1 << int(width)) - 1)
-    return np.where(levels == 0, np.uint64(0), flipped)
-
-
-def _level_bytes(levels: Levels, dtype: DType) -> bytes:
-    return levels.astype(f"<u{dtype.itemsize}").tobytes()
-
-
 def encode_parameters(ternary: Ternary, coding: Coding, table: ParameterTable) -> bytes:
     """The parameters of one tensor; docs/FORMAT.md, "Ternary parameters". Codec parameters go into `table`."""
-    dtype = ternary.dtype
-    flags = (_NEGATIVE if ternary.negative.any() else 0) | (_POSITIVE if ternary.positive.any() else 0)
-    if flags & _NEGATIVE and np.array_equal(_negated(ternary.negative, dtype), ternary.positive):
-        flags |= _SYMMETRIC
-    if ternary.per_row:
-        flags |= _PER_ROW
+    counts = ternary.counts
+    flags = (_NEGATIVE if counts.negative else 0) | (_POSITIVE if counts.positive else 0)
+    flags |= (_SYMMETRIC if ternary.symmetric else 0) | (_BLOCKS if ternary.grid.blocks > 1 else 0)
     signs = _BOTH if ternary.has_zero_signs else _ALL_MINUS if ternary.negative_zeros else _ALL_PLUS
     flags |= signs << _ZERO_SIGNS
 
     out = bytearray([flags])
-    if ternary.negative.any():
-        out += _level_bytes(ternary.negative, dtype)
-    if ternary.positive.any() and not flags & _SYMMETRIC:
-        out += _level_bytes(ternary.positive, dtype)
-    for present, count in (
-        (flags & _NEGATIVE, ternary.counts.negative),
-        (flags & _POSITIVE, ternary.counts.positive),
-    ):
-        if present:
+    if ternary.grid.blocks > 1:
+        out += b"".join(encode_varint(length) for length in ternary.grid.stored_shape)
+    else:
+        out += b"".join(sequence.tobytes() for sequence in ternary.level_sequences)
+    for count in (counts.negative, counts.positive):
+        if count:
             out += encode_varint(count)
     if coding.symbols is not None:
         out.append(coding.symbols.code)
@@ -206,7 +228,8 @@ def decode_parameters(
     codecs: dict[int, TernaryCodec],
     stored: StoredParameters,
 ) -> tuple[Ternary, Coding]:
-    """Reads what encode_parameters wrote; every field is checked against the others."""
+    """Reads what encode_parameters wrote; every field is checked against the others. Levels of several blocks are
+    still to be read from their records."""
     geometry = Geometry.of_shape(shape)
     if not dtype.may_be_ternary or not geometry.symbols:
         raise cursor.fail(f"expected a non-empty tensor of a signed type, found {dtype.name} {list(shape)}")
@@ -216,26 +239,12 @@ def decode_parameters(
         raise cursor.fail(f"flags: expected reserved bits of zero, found {flags:#04x}")
     if signs and not dtype.negative_zero:
         raise cursor.fail(f"flags: {dtype.name} has no negative zero, found {flags:#04x}")
-    per_row = bool(flags & _PER_ROW)
-    if per_row and (len(shape) < 2 or geometry.rows < 2):
-        raise cursor.fail(f"flags: levels per row need two rows, found shape {list(shape)}")
-    if per_row and not flags & (_NEGATIVE | _POSITIVE):
-        raise cursor.fail("flags: levels per row need a level")
+    if flags & _BLOCKS and not flags & (_NEGATIVE | _POSITIVE):
+        raise cursor.fail("flags: blocks of levels need a level")
     if flags & _SYMMETRIC and not (flags & _NEGATIVE and flags & _POSITIVE):
         raise cursor.fail("flags: symmetric levels need both levels")
-    rows = geometry.rows if per_row else 1
-
-    # Levels that are stored bound the number of rows; only then are those made that are not.
-    negative = _read_levels(cursor, rows, dtype, negative=True) if flags & _NEGATIVE else None
-    positive = None
-    if flags & _SYMMETRIC and negative is not None:
-        positive = _negated(negative, dtype)
-        if np.any((positive == 0) != (negative == 0)) or np.any(positive & _sign_bit(dtype)):
-            raise cursor.fail("levels: expected negatives that have an opposite")
-    elif flags & _POSITIVE:
-        positive = _read_levels(cursor, rows, dtype, negative=False)
-    negative = np.zeros(rows, np.uint64) if negative is None else negative
-    positive = np.zeros(rows, np.uint64) if positive is None else positive
+    grid = _read_grid(cursor, geometry) if flags & _BLOCKS else Grid.of(geometry)
+    levels = None if flags & _BLOCKS else _read_levels(cursor, flags, dtype)
 
     size = geometry.symbols
     n_negative = cursor.varint("count of negatives", size) if flags & _NEGATIVE else 0
@@ -257,25 +266,37 @@ def decode_parameters(
             raise cursor.fail("count of negative zeros: expected at least 1, found 0")
         zeros, parameters = _read_codec(cursor, codecs, stored)
         coding = replace(coding, zeros=zeros, zero_parameters=parameters)
-    return Ternary(dtype, geometry, per_row, negative, positive, counts, n_negative_zeros), coding
+    return Ternary(dtype, geometry, grid, bool(flags & _SYMMETRIC), levels, counts, n_negative_zeros), coding
 
 
-def _sign_bit(dtype: DType) -> np.uint64:
-    return np.uint64(1 << (8 * dtype.itemsize - 1))
+def _read_levels(cursor: Cursor, flags: int, dtype: DType) -> Levels:
+    """The levels of a tensor that is one block."""
+    stored = bool(flags & _NEGATIVE) + (flags & (_POSITIVE | _SYMMETRIC) == _POSITIVE)
+    sequences = [cursor.take(dtype.itemsize, "levels") for _ in range(stored)]
+    try:
+        return restored_levels(
+            sequences,
+            1,
+            dtype,
+            negative=bool(flags & _NEGATIVE),
+            positive=bool(flags & _POSITIVE),
+            symmetric=bool(flags & _SYMMETRIC),
+        )
+    except CorruptPayload as error:
+        raise cursor.fail(str(error)) from None
 
 
-def _read_levels(cursor: Cursor, rows: int, dtype: DType, *, negative: bool) -> Levels:
-    data = cursor.take(rows * dtype.itemsize, "levels")
-    levels = np.frombuffer(data, f"<u{dtype.itemsize}").astype(np.uint64)
-    wrong = (levels & _sign_bit(dtype) == 0) if negative else (levels & _sign_bit(dtype) != 0)
-    # 0 marks a row without this level; the pattern of -0.0 is a zero and never a level.
-    if np.any(wrong & (levels != 0)) or (
-        negative and dtype.kind is Kind.FLOAT and np.any(levels == _sign_bit(dtype))
-    ):
-        raise cursor.fail(f"levels: expected {'negative' if negative else 'positive'} values")
-    if not levels.any():
-        raise cursor.fail("levels: expected at least one that is not zero")
-    return levels
+def _read_grid(cursor: Cursor, geometry: Geometry) -> Grid:
+    whole = Grid.of(geometry)
+    height = cursor.varint("rows of a block of levels", whole.rows - 1)
+    width = cursor.varint("elements of a block of levels", whole.row_size - 1)
+    grid = Grid.of(geometry, height, width)
+    most = geometry.symbols // MIN_LEVEL_BLOCK_ELEMENTS
+    if not 2 <= grid.blocks <= most:
+        raise cursor.fail(
+            f"levels: expected 2 to {most} blocks, found {grid.blocks} of {grid.height} x {grid.width} elements"
+        )
+    return grid
 
 
 def _read_codec(

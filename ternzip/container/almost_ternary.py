@@ -1,4 +1,4 @@
-"""Says why a tensor that looks ternary is not stored as one: stray values, or levels where the format has none.
+"""Says why a tensor that looks ternary is not stored as one: stray values, or levels that change along each row.
 
 A tensor is looked at in groups: as a whole, by index of dimension 0, by index of dimension 1, by stretches of a row.
 Within each group most elements of an almost ternary tensor are zero or one of two levels, one negative, one
@@ -56,8 +56,8 @@ class AlmostTernary:
     """How far a tensor is from being stored as ternary.
 
     Attributes:
-        grouping: what shares one pair of levels. With TENSOR and DIMENSION_0 there are strays; with the others,
-            which the format has no place for, there may be none.
+        grouping: what shares one pair of levels. There are strays, except with DIMENSION_1: levels that change from
+            each element of a row to the next are not looked for when a tensor is stored.
         group_size: elements in each group.
         elements: all elements of the tensor.
         strays: those that are neither zero nor a level of their group.
@@ -91,9 +91,9 @@ class AlmostTernary:
             )
         else:
             text = f"all {self.elements:,} elements take {several}{values}{where}"
-        if self.grouping in (Grouping.TENSOR, Grouping.DIMENSION_0):
+        if self.strays:
             return text
-        return f"{text}; a .tnz file has levels for a tensor or for each index of dimension 0"
+        return f"{text}; ternzip stores levels that eight consecutive elements of a row share, or more"
 
 
 def almost_ternary(tensor: RawTensor) -> AlmostTernary | None:

@@ -9,7 +9,8 @@ from ternzip._core.dtypes import DType, Kind
 from ternzip._core.errors import TernzipError
 from ternzip._core.symbols import SymbolCounts
 from ternzip._core.text import quoted
-from ternzip.codecs.ternary import Levels, is_weight
+from ternzip.codecs.levels import Levels
+from ternzip.codecs.ternary import is_weight
 from ternzip.container.layout import Entry
 from ternzip.container.reader import Reader
 
@@ -24,8 +25,10 @@ class TensorInfo:
         bytes: its share of the payload: parameters and records, or its part of a solid block.
         tied_to: name of the tensor it shares all elements with, else None.
         levels: (negative, positive) as numbers for a ternary tensor, None for a level that does not occur;
-            None for other tensors and for levels per row.
-        level_rows: rows with levels of their own; 1 for one pair, 0 where it is not ternary.
+            None for other tensors and for several blocks of levels.
+        level_blocks: how many blocks have levels of their own; 1 for one pair, 0 where it is not ternary.
+        level_block_shape: rows (indices of dimension 0), and consecutive elements of a row, that share a pair of
+            levels: (1, 128) for a group size of 128; None where it is not ternary.
         counts: of its symbols, None where it is not ternary.
         counted: whether the paper's metrics count it: two dimensions or more, two symbols or more.
         negative_zeros: zeros stored as -0.0.
@@ -38,7 +41,8 @@ class TensorInfo:
     bytes: int
     tied_to: str | None = None
     levels: tuple[float | None, float | None] | None = None
-    level_rows: int = 0
+    level_blocks: int = 0
+    level_block_shape: tuple[int, int] | None = None
     counts: SymbolCounts | None = None
     counted: bool = False
     negative_zeros: int = 0
@@ -110,10 +114,10 @@ def level_value(pattern: int, dtype: DType) -> float:
     return sign * (1 + mantissa / (1 << mantissa_bits)) * 2.0 ** (exponent - bias)
 
 
-def _pair(negative: Levels, positive: Levels, dtype: DType) -> tuple[float | None, float | None] | None:
-    if len(negative) != 1:
+def _pair(levels: Levels | None, dtype: DType) -> tuple[float | None, float | None] | None:
+    if levels is None or len(levels.negative) != 1:
         return None
-    low, high = (level_value(int(p), dtype) if p else None for p in (negative[0], positive[0]))
+    low, high = (level_value(int(p), dtype) if p else None for p in (levels.negative[0], levels.positive[0]))
     return low, high
 
 
@@ -152,8 +156,9 @@ def _describe(entry: Entry, entries: dict[str, Entry], share: int) -> TensorInfo
         return info
     return replace(
         info,
-        levels=_pair(stored.ternary.negative, stored.ternary.positive, stored.dtype),
-        level_rows=len(stored.ternary.negative),
+        levels=_pair(stored.ternary.levels, stored.dtype),
+        level_blocks=stored.ternary.grid.blocks,
+        level_block_shape=stored.ternary.grid.block_shape,
         counts=stored.ternary.counts,
         counted=is_weight(entry.shape, stored.ternary.counts) and stored is entry,
         negative_zeros=stored.ternary.negative_zeros,

@@ -233,9 +233,7 @@ def _place_records(
     owners: list[tuple[Entry | SolidBlock, int]] = []
     for owner in in_file_order(entries, blocks):
         count = owner.record_count() if isinstance(owner, Entry) else 1
-        units = (
-            (owner.size if isinstance(owner, Entry) and owner.ternary else _bytes_of(owner)) if count else 0
-        )
+        units = (owner.units if isinstance(owner, Entry) else owner.size) if count else 0
         space -= max(count, -(-units // MAX_EXPANSION)) if units else 0
         if space < 0:
             raise table.fail(
@@ -270,10 +268,6 @@ def _place_records(
             entry.block_offset = position
             position += entry.nbytes
     return extensions
-
-
-def _bytes_of(owner: Entry | SolidBlock) -> int:
-    return owner.nbytes if isinstance(owner, Entry) else owner.size
 
 
 def _read_texts(table: Cursor, lengths: list[int]) -> list[str]:

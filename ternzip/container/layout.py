@@ -113,7 +113,7 @@ class Entry:
         tied_to: name of the tensor whose elements these are, for Storage.TIED.
         ternary, coding: for Storage.TERNARY.
         parameters_size: bytes in the parameters section.
-        records: its own, in order: symbols, then signs of zeros. Empty for tied and solid tensors.
+        records: its own, in order: levels, symbols, signs of zeros. Empty for tied and solid tensors.
         block, block_offset: which solid block holds it and where in the block's raw bytes.
     """
 
@@ -138,9 +138,10 @@ class Entry:
     def record_units(self) -> Iterator[int]:
         """Symbols or bytes that each of its own records stands for, in order."""
         if self.storage is Storage.PLANES:
-            for start in range(0, self.nbytes, MAX_BLOCK_BYTES):
-                yield min(MAX_BLOCK_BYTES, self.nbytes - start)
+            yield from _pieces(self.nbytes)
         elif self.ternary is not None:
+            for size in self.ternary.level_bytes:
+                yield from _pieces(size)
             for geometry in (self.ternary.geometry, self.ternary.zero_geometry):
                 for _, chunk in geometry.chunks():
                     yield chunk.symbols
@@ -149,9 +150,27 @@ class Entry:
         """How many `record_units` yields, without walking them."""
         if self.storage is Storage.PLANES:
             return -(-self.nbytes // MAX_BLOCK_BYTES)
-        if self.ternary is not None:
-            return self.ternary.geometry.chunk_count + self.ternary.zero_geometry.chunk_count
-        return 0
+        if self.ternary is None:
+            return 0
+        symbols = self.ternary.geometry.chunk_count + self.ternary.zero_geometry.chunk_count
+        return self.level_record_count + symbols
+
+    @property
+    def level_record_count(self) -> int:
+        """How many of its records hold levels; they come first."""
+        return sum(-(-size // MAX_BLOCK_BYTES) for size in self.ternary.level_bytes) if self.ternary else 0
+
+    @property
+    def units(self) -> int:
+        """What its own records stand for at least, without walking them: all but the signs of zeros."""
+        if self.ternary is None:
+            return self.nbytes
+        return self.size + sum(self.ternary.level_bytes)
+
+
+def _pieces(size: int) -> Iterator[int]:
+    for start in range(0, size, MAX_BLOCK_BYTES):
+        yield min(MAX_BLOCK_BYTES, size - start)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ternzip._core.dtypes import DType
 from ternzip._core.varint import MAX_VARINT
 from ternzip.codecs.geometry import MAX_CHUNK_SYMBOLS
+from ternzip.codecs.levels import MIN_LEVEL_BLOCK_ELEMENTS
 from ternzip.codecs.parameters import MAX_CODEC_PARAMETER_BYTES
 from ternzip.codecs.planes import MAX_BLOCK_BYTES
 from ternzip.codecs.zstd import MAX_WINDOW_BYTES
@@ -32,6 +33,7 @@ __all__ = [
     "MAX_TENSOR_BYTES",
     "MAX_VARINT",
     "MAX_WINDOW_BYTES",
+    "MIN_LEVEL_BLOCK_ELEMENTS",
     "SOLID_BLOCK_BYTES",
     "SOLID_LIMIT",
     "most_entries",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import cached_property
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -253,7 +253,7 @@ class Reader:
             return lambda: RawTensor(entry.dtype, entry.shape, self._from_block(entry, memory))
         data = np.empty(entry.nbytes, np.uint8) if memory is None else memory
         if entry.storage is Storage.PLANES:
-            futures = self._start_planes(entry, data, workers)
+            futures: list[Future[Any]] = list(self._start_planes(entry, data, workers))
             after: Callable[[], None] = lambda: None  # noqa: E731
         else:
             decoding = TernaryDecoding(entry, data, self._payload, self._located, batches)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from ternzip.codecs import BATCH_DECODERS, ELEMENT_DECODERS
 from ternzip.codecs.base import BatchDecoder, CorruptPayload, DecodeJob, Trits
 from ternzip.codecs.elements import Elements, FillCounts
 from ternzip.codecs.geometry import Geometry
+from ternzip.codecs.levels import Levels
 from ternzip.codecs.plane import Bytes
 from ternzip.container.batches import Batches, BatchItem
 from ternzip.container.layout import Entry, Record
+from ternzip.container.level_records import read_levels
 from ternzip.container.located import Located
 from ternzip.container.workers import Workers
 
@@ -46,11 +49,14 @@ class TernaryDecoding:
         self._codec_code = -1 if entry.coding.symbols is None else entry.coding.symbols.code
         self._signs = np.empty(self._ternary.zero_geometry.symbols, np.int8)
         self._found: list[FillCounts] = []  # of each chunk
+        self._levels: Future[Levels] = Future()
 
-    def start(self, workers: Workers) -> list[Future[None]]:
+    def start(self, workers: Workers) -> list[Future[Any]]:
         """Submits all chunks; `finish` may be called when every future is done."""
-        records = iter(self._entry.records)
-        futures = []
+        # What waits for the levels is submitted after them, so it cannot keep them from a thread.
+        self._levels = workers.submit(read_levels, self._entry, self._payload, self._located)
+        records = iter(self._entry.records[self._entry.level_record_count :])
+        futures: list[Future[Any]] = [self._levels]
         batch_decoder = BATCH_DECODERS.get(self._codec_code)
         for start, chunk in self._ternary.geometry.chunks():
             record = next(records)
@@ -76,8 +82,8 @@ class TernaryDecoding:
         )
         missing = [part.missing_level for part in self._found if part.missing_level is not None]
         if missing:  # the symbol would have come out as a zero
-            row, symbol = min(missing)
-            raise CorruptPayload(f"row {row}: expected no symbol {symbol:+} without a level")
+            block, symbol = min(missing)
+            raise CorruptPayload(f"block {block} of levels: expected no symbol {symbol:+} without a level")
         if not ternary.negative_zeros:
             return
         signs = self._signs
@@ -93,9 +99,8 @@ class TernaryDecoding:
 
     def _elements(self, start: int, chunk: Geometry) -> Elements:
         itemsize = self._entry.dtype.itemsize
-        return Elements(
-            self._ternary, start, self._data[start * itemsize : (start + chunk.symbols) * itemsize]
-        )
+        data = self._data[start * itemsize : (start + chunk.symbols) * itemsize]
+        return Elements(self._ternary, self._levels.result(), start, data)
 
     def _decode_symbols(self, record: Record, start: int, chunk: Geometry) -> None:
         elements = self._elements(start, chunk)

@@ -25,7 +25,6 @@ from ternzip.codecs.ternary import (
     Ternary,
     detect,
     encode_parameters,
-    is_weight,
     merge_zeros,
     occurring,
     trits_of,
@@ -44,6 +43,7 @@ from ternzip.container.layout import (
     Storage,
     stored_size,
 )
+from ternzip.container.level_records import encode_levels, level_pieces
 from ternzip.container.limits import (
     MAX_NAME_BYTES,
     MAX_SECTION_BYTES,
@@ -52,6 +52,7 @@ from ternzip.container.limits import (
     text_problem,
 )
 from ternzip.container.progress import Progress
+from ternzip.container.storage_choice import worth_a_codec
 from ternzip.container.workers import Workers
 
 _ORDER_0 = codecs.candidates("static")
@@ -188,7 +189,7 @@ class _Writer:
         found = detect(tensor, self._workers.threads)
         if found is None:
             self._notice(name, tensor)
-        if found is not None and _worth_a_codec(entry, found):
+        if found is not None and worth_a_codec(tensor, found):
             entry.storage = Storage.TERNARY
             if self._options.merge_zeros and found.negative_zeros:
                 found = merge_zeros(found)
@@ -285,19 +286,6 @@ class _Writer:
         return record
 
 
-def _worth_a_codec(entry: Entry, found: Ternary) -> bool:
-    """Whether symbols and levels of its own serve a ternary tensor better than a place among other bytes.
-
-    Weights always get them; vectors once they are long; constants once they are too large for a solid block.
-    """
-    # Levels for every row of two or three elements would say no less than the elements themselves.
-    if found.per_row and entry.nbytes <= 2 * found.geometry.rows * entry.dtype.itemsize + entry.size // 4:
-        return False
-    if entry.nbytes >= SOLID_LIMIT or is_weight(entry.shape, found.counts):
-        return True
-    return entry.size >= 256 and occurring(found.counts) >= 2
-
-
 def _planes_job(entry: Entry, tensor: RawTensor, workers: Workers) -> _Pending:
     pieces = [
         tensor.data[start : start + MAX_BLOCK_BYTES] for start in range(0, entry.nbytes, MAX_BLOCK_BYTES)
@@ -324,6 +312,7 @@ def _ternary_job(
 ) -> _Pending:
     entry.ternary = found
     coded = occurring(found.counts) >= 2
+    levels = [workers.submit(encode_levels, piece, entry.dtype) for piece in level_pieces(found)]
     symbols: list[Attempt] = []
     zeros: list[Attempt] = []
     if coded:
@@ -352,6 +341,7 @@ def _ternary_job(
             coding = replace(coding, zeros=best.codec, zero_parameters=best.parameters)
             payloads = payloads + best.payloads
         entry.coding = coding
+        payloads = [future.result() for future in levels] + payloads
         return list(zip(payloads, entry.record_units(), strict=True))
 
     return _Pending(entry, finish, entry.nbytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import TypeAlias
 
 import numpy as np
@@ -13,8 +14,10 @@ from torch import Tensor
 from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs import BY_NAME, CorruptPayload, Geometry
+from ternzip.codecs.levels import Grid, Levels, Patterns
 from ternzip.codecs.ternary import Coding, Ternary
 from ternzip.container.layout import Entry, Record
+from ternzip.container.level_records import read_levels
 from ternzip.io.tensors import torch_dtype
 from ternzip.ops import _cuda
 
@@ -42,13 +45,23 @@ class DeviceDecoder:
         dtype = torch_dtype(entry.dtype.name)
         if ternary is None or coding is None or dtype is None or coding.symbols is not _FAST:
             return None
-        records = iter(entry.records)
+        if not _follow_one_another(ternary.grid):
+            return None
+        try:
+            levels = read_levels(entry, payload, lambda _entry, _record: nullcontext())
+        except CorruptPayload:
+            return None  # the CPU says what is wrong with them
+        records = iter(entry.records[entry.level_record_count :])
         out = torch.empty(entry.shape, dtype=dtype, device=self._device)
         minus_zero = 1 << (8 * entry.dtype.itemsize - 1)
         zero = minus_zero if ternary.negative_zeros and not ternary.has_zero_signs else 0
-        patterns = (int(ternary.negative[0]), zero, int(ternary.positive[0]))
+        patterns = (int(levels.negative[0]), zero, int(levels.positive[0]))
         counts = self._decode(
-            _chunks(ternary.geometry, records, payload), ternary.counts, out, patterns, _row_levels(ternary)
+            _chunks(ternary.geometry, records, payload),
+            ternary.counts,
+            out,
+            patterns,
+            (levels, ternary.grid.width) if ternary.grid.blocks > 1 else None,
         )
         if counts is None:
             return None
@@ -73,10 +86,11 @@ class DeviceDecoder:
         counts: SymbolCounts,
         out: Tensor,
         patterns: tuple[int, int, int],
-        rows: tuple[NDArray[np.uint64], NDArray[np.uint64], int] | None,
+        blocks: tuple[Levels, int] | None,
     ) -> Tensor | None:
-        """Queues the decoding of chunks (payload, symbols, first element) into `out`. Returns what will be the
-        counts of each, int64 (chunks, 4): -1, 0, +1, refused blocks; None if a header is refused."""
+        """Queues the decoding of chunks (payload, symbols, first element) into `out`. `patterns` are those of all
+        elements, unless there are levels of consecutive blocks of so many elements. Returns what will be the counts
+        of each chunk, int64 (chunks, 4): -1, 0, +1, refused blocks; None if a header is refused."""
         owners = list(chunks)
         jobs = [(data.ctypes.data, data.size, n, first) for data, n, first in owners]
         read = core.cuda_fast_read(jobs, counts.negative, counts.zero, counts.positive)
@@ -89,10 +103,11 @@ class DeviceDecoder:
         sent = staging.to(self._device, non_blocking=True)
         scratch = torch.empty(scratch_size, dtype=torch.uint8, device=self._device)
         found = torch.empty((len(jobs), 4), dtype=torch.int64, device=self._device)
-        levels = None
-        if rows is not None:
-            negative, positive = (torch.from_numpy(part.view(np.int64)).to(self._device) for part in rows[:2])
-            levels = (negative.data_ptr(), positive.data_ptr(), rows[2])
+        by_block = None
+        if blocks is not None:
+            levels, width = blocks
+            negative, positive = (self._upload(part) for part in (levels.negative, levels.positive))
+            by_block = (negative.data_ptr(), positive.data_ptr(), width)
         core.cuda_fast_decode(
             upload,
             sent.data_ptr(),
@@ -100,11 +115,14 @@ class DeviceDecoder:
             out.data_ptr(),
             out.dtype.itemsize,
             patterns,
-            levels,
+            by_block,
             found.data_ptr(),
             *_cuda.target(self._device),
         )
         return found
+
+    def _upload(self, levels: Patterns) -> Tensor:
+        return torch.from_numpy(levels.astype(np.uint64).view(np.int64)).to(self._device)
 
 
 def _chunks(
@@ -114,10 +132,9 @@ def _chunks(
         yield np.frombuffer(payload(record), np.uint8), chunk.symbols, first
 
 
-def _row_levels(ternary: Ternary) -> tuple[NDArray[np.uint64], NDArray[np.uint64], int] | None:
-    if not ternary.per_row:
-        return None
-    return ternary.negative, ternary.positive, ternary.level_rows[1]
+def _follow_one_another(grid: Grid) -> bool:
+    """Whether each block of levels is a run of as many elements: the kernels know no others."""
+    return grid.blocks == 1 or (grid.height == 1 and grid.row_size % grid.width == 0)
 
 
 def _agree(found: Tensor, counts: SymbolCounts) -> bool:

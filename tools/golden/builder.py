@@ -175,6 +175,14 @@ def ternary(
     codec_parameters: int = 0,
     signs: bytes = b"",
 ) -> bytes:
-    """Section 6: the parameters of a ternary tensor; `codec_parameters` is a number."""
+    """Section 6: the parameters of a ternary tensor; `codec_parameters` is a number.
+
+    With several blocks of levels, `levels` are their height and width.
+    """
     named = b"" if codec is None else bytes([codec]) + varint(codec_parameters)
     return bytes([flags]) + levels + b"".join(map(varint, counts)) + named + signs
+
+
+def levels(patterns: bytes, width: int) -> Record:
+    """Section 6: the record of a sequence of levels."""
+    return Record(block(patterns, width), len(patterns))

@@ -9,11 +9,13 @@ from golden import (
     invalid_context,
     invalid_fast,
     invalid_huffman,
+    invalid_levels,
     invalid_ternary,
     valid,
     valid_codecs,
     valid_files,
     valid_huffman,
+    valid_levels,
 )
 from golden.cases import INVALID
 from golden.valid_fast import fast_choices
@@ -25,6 +27,7 @@ __all__ = [
     "invalid_context",
     "invalid_fast",
     "invalid_huffman",
+    "invalid_levels",
     "invalid_ternary",
 ]
 
@@ -33,5 +36,6 @@ VALID: dict[str, Callable[[], valid.Golden]] = {
     **valid_files.CASES,
     **valid_codecs.CASES,
     **valid_huffman.CASES,
+    **valid_levels.CASES,
     "fast-choices": fast_choices,
 }

@@ -84,24 +84,6 @@ ternary(
     T(flags=6, levels=b"", counts=(2,), payloads=[b"\x21"]),
 )
 ternary(
-    "rows-of-vector",
-    "flag 8 needs two dimensions",
-    P + "flags: levels per row need two rows",
-    T(flags=15, levels=LOW * 6, shape=(6,)),
-)
-ternary(
-    "rows-of-nothing",
-    "flag 8 needs 1 or 2",
-    P + "flags: levels per row need a level",
-    T(flags=8, levels=b"", counts=(), codec=None, payloads=[b""]),
-)
-ternary(
-    "rows-of-one",
-    "flag 8 needs two rows",
-    P + "flags: levels per row need two rows",
-    T(flags=15, shape=(1, 6)),
-)
-ternary(
     "signs-of-integers",
     "signs of zeros need a type with -0.0",
     P + "flags: int8 has no negative zero",
@@ -154,36 +136,6 @@ ternary(
     "a positive level has a bit",
     P + "levels: expected at least one that is not zero",
     T(flags=3, levels=LOW + bytes(4)),
-)
-ternary(
-    "row-level-minus-zero",
-    "a negative level of floating point has another bit",
-    P + "levels: expected negative values",
-    T(flags=11, levels=LOW + MINUS + HIGH + HIGH),
-)
-ternary(
-    "row-level-positive",
-    "a negative level has the highest bit",
-    P + "levels: expected negative values",
-    T(flags=11, levels=LOW + HIGH + HIGH + HIGH),
-)
-ternary(
-    "row-level-negative",
-    "a positive level has not the highest bit",
-    P + "levels: expected positive values",
-    T(flags=11, levels=LOW + LOW + HIGH + LOW),
-)
-ternary(
-    "rows-without-negatives",
-    "at least one level of each flagged kind",
-    P + "levels: expected at least one that is not zero",
-    T(flags=11, levels=bytes(8) + HIGH + HIGH),
-)
-ternary(
-    "rows-without-positives",
-    "at least one level of each flagged kind",
-    P + "levels: expected at least one that is not zero",
-    T(flags=11, levels=LOW + LOW + bytes(8)),
 )
 ternary(
     "opposite-of-minimum",
@@ -299,24 +251,6 @@ ternary(
     "signs occur as often as the counts say",
     X + r"signs of zeros -1, 0, \+1: expected \(1, 0, 2\), found \(2, 0, 1\)",
     T(flags=7 | 32, signs=b"\1\0\0", payloads=[b.pack(SIX), b"\1"]),
-)
-ternary(
-    "row-without-negative",
-    "a row without a level has no such symbol",
-    X + r"row 0: expected no symbol -1 without a level",
-    T(flags=11, levels=bytes(4) + LOW + HIGH + HIGH),
-)
-ternary(
-    "row-without-positive",
-    "a row without a level has no such symbol",
-    X + r"row 1: expected no symbol \+1 without a level",
-    T(flags=11, levels=LOW + LOW + HIGH + bytes(4)),
-)
-ternary(
-    "row-without-opposite",
-    "a row without a level has no opposite",
-    X + r"row 1: expected no symbol \+1 without a level",
-    T(flags=15, levels=LOW + bytes(4)),
 )
 
 # --- section 7: codecs --------------------------------------------------------------------------------------

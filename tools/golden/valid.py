@@ -213,7 +213,7 @@ def planes_rotation() -> Golden:
 
 def planes_records() -> Golden:
     size = (1 << 22) + 24
-    ramp = b"".join(struct.pack("<d", i // 4096) for i in range(size // 8))
+    ramp = b"".join(struct.pack("<d", i % 4096) for i in range(size // 8))
     return saved(
         "planes in two records, the second short; the first filled up with zeros",
         [Expected("ramp", "float64", (size // 8,), ramp), Expected("zero", "uint8", (size,), bytes(size))],
@@ -262,29 +262,6 @@ def ties() -> Golden:
 
 F32 = BY_NAME["float32"]
 SIX = [1, 0, -1, 0, 0, 1]
-
-
-def hand_made(name: str, parameters: bytes, payload: bytes) -> tuple[b.Item, b.Record]:
-    return b.Item(name.encode(), b.TERNARY, b.FLOAT32, (2, 3), parameters), b.Record(payload, 6)
-
-
-def rows_without_levels() -> Golden:
-    """Levels per row with and without opposites, absent ones among them."""
-    half, quarter = level(F32, -0.5), level(F32, -0.25)
-    opposite = b.ternary(1 | 2 | 4 | 8, half + quarter, (1, 2))
-    absent = b.ternary(1 | 2 | 8, bytes(4) + quarter + level(F32, 3.0) + bytes(4), (2, 1))
-    flat = b.ternary(1 | 2 | 8, half * 2 + level(F32, 1.0) * 2, (1, 2))
-    made = [
-        hand_made("opposite", opposite, b.pack(SIX)),
-        hand_made("absent", absent, b.pack([0, 1, 0, -1, 0, -1])),
-        hand_made("same in both rows", flat, b.pack(SIX)),
-    ]
-    data = [
-        elements([1, 0, -1], F32) + elements([0, 0, 1], F32, -0.25, 0.25),
-        elements([0, 1, 0], F32, 0, 3.0) + elements([-1, 0, -1], F32, -0.25),
-        elements(SIX, F32, -0.5, 1.0),
-    ]
-    return built("levels per row", [item for item, _ in made], [record for _, record in made], data)
 
 
 def constants() -> Golden:
@@ -397,7 +374,6 @@ CASES: dict[str, Callable[[], Golden]] = {
     "zstd-frames": frames,
     "directory-frame": directory_frame,
     "ties": ties,
-    "levels-per-row": rows_without_levels,
     "level-bits": level_bits,
     "constants": constants,
     "zero-signs": zero_signs,

@@ -75,6 +75,60 @@ std::uint32_t zeros(const void* src, std::size_t n, std::uint64_t negative_zero_
   return static_cast<std::uint32_t>(count);
 }
 
+// Two passes over each block, which stays in the first-level cache: the extremes are the levels if it has
+// any, then nothing else may be there.
+template <class UInt, class Int>
+std::size_t block_levels(const void* src, std::size_t blocks, std::size_t width,
+                         std::uint64_t negative_zero_bits, void* negative_levels, void* positive_levels) {
+  const auto* x = static_cast<const unaligned_t<UInt>*>(src);
+  auto* negatives = static_cast<unaligned_t<UInt>*>(negative_levels);
+  auto* positives = static_cast<unaligned_t<UInt>*>(positive_levels);
+  const auto negative_zero = static_cast<UInt>(negative_zero_bits);
+  constexpr UInt kTop = static_cast<UInt>(UInt{1} << (8 * sizeof(UInt) - 1));
+  for (std::size_t block = 0; block < blocks; ++block, x += width) {
+    UInt most = 0;
+    Int highest = 0;
+    for (std::size_t i = 0; i < width; ++i) {
+      const UInt bits = x[i];
+      const auto value = static_cast<Int>(bits);
+      most = bits > most ? bits : most;
+      highest = value > highest ? value : highest;
+    }
+    // Without a level, zeros are what is looked for in its place.
+    const UInt negative = (most & kTop) != 0 && most != negative_zero ? most : UInt{0};
+    const auto positive = static_cast<UInt>(highest);
+    UInt strays = 0;
+    for (std::size_t i = 0; i < width; ++i) {
+      const UInt bits = x[i];
+      const bool known = (bits == 0) | (bits == negative_zero) | (bits == negative) | (bits == positive);
+      strays = static_cast<UInt>(strays | (known ? 0 : 1));
+    }
+    if (strays != 0) return block;
+    negatives[block] = negative;
+    positives[block] = positive;
+  }
+  return blocks;
+}
+
+template <class UInt>
+PatternCounts count_signs(const void* src, std::size_t n, std::uint64_t negative_zero_bits) {
+  using Count = typename Counter<UInt>::type;
+  const auto* x = static_cast<const unaligned_t<UInt>*>(src);
+  const auto negative_zero = static_cast<UInt>(negative_zero_bits);
+  constexpr UInt kTop = static_cast<UInt>(UInt{1} << (8 * sizeof(UInt) - 1));
+  Count n_top = 0, n_zero = 0, n_negative_zero = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const UInt bits = x[i];
+    n_top = static_cast<Count>(n_top + ((bits & kTop) != 0 ? 1 : 0));
+    n_zero = static_cast<Count>(n_zero + (bits == 0 ? 1 : 0));
+    n_negative_zero = static_cast<Count>(n_negative_zero + (bits == negative_zero ? 1 : 0));
+  }
+  if (negative_zero == 0) n_negative_zero = 0;
+  const auto zero = static_cast<std::uint32_t>(n_zero), minus = static_cast<std::uint32_t>(n_negative_zero);
+  const std::uint32_t negative = static_cast<std::uint32_t>(n_top) - minus;
+  return {negative, static_cast<std::uint32_t>(n) - negative - zero - minus, zero, minus};
+}
+
 using U8 = std::uint8_t;
 using U16 = std::uint16_t;
 using U32 = std::uint32_t;
@@ -87,6 +141,9 @@ extern const ScanKernels TERNZIP_TABLE(kScan) = {
     {extract<U8>, extract<U16>, extract<U32>, extract<U64>},
     {expand<U8>, expand<U16>, expand<U32>, expand<U64>},
     {zeros<U8>, zeros<U16>, zeros<U32>, zeros<U64>},
+    {block_levels<U8, std::int8_t>, block_levels<U16, std::int16_t>, block_levels<U32, std::int32_t>,
+     block_levels<U64, std::int64_t>},
+    {count_signs<U8>, count_signs<U16>, count_signs<U32>, count_signs<U64>},
 };
 
 }  // namespace ternzip

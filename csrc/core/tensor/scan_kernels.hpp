@@ -28,6 +28,13 @@ struct ScanKernels {
                     void* dst);
   // How many elements are zero of either sign; n <= kScanBlock.
   std::uint32_t (*zeros[4])(const void* src, std::size_t n, std::uint64_t negative_zero);
+  // The levels of consecutive blocks of `width` elements as elements of the type, 0 for a level that does not
+  // occur; NaNs are taken for levels. Returns the number of the first block that has a further value, else
+  // `blocks`.
+  std::size_t (*block_levels[4])(const void* src, std::size_t blocks, std::size_t width,
+                                 std::uint64_t negative_zero, void* negative_levels, void* positive_levels);
+  // How many elements are negative, positive, +0 and -0; n <= kScanBlock.
+  PatternCounts (*count_signs[4])(const void* src, std::size_t n, std::uint64_t negative_zero);
 };
 
 // The table of the active instruction set (core/simd/isa.hpp).

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
 #include <cstring>
 #include <vector>
 
 #include "core/base/parallel.hpp"
+#include "core/tensor/patterns.hpp"
 #include "core/tensor/scan_kernels.hpp"
 
 namespace ternzip {
@@ -16,37 +16,10 @@ namespace {
 // Below this a thread costs more than it saves.
 constexpr std::size_t kParallelGrain = std::size_t{1} << 18;
 
-std::size_t width_index(const Format& format) noexcept {
-  return static_cast<std::size_t>(std::countr_zero(format.width));
-}
-
-const unsigned char* at(const void* src, std::size_t index, std::size_t width) noexcept {
-  return static_cast<const unsigned char*>(src) + index * width;
-}
-unsigned char* at(void* dst, std::size_t index, std::size_t width) noexcept {
-  return static_cast<unsigned char*>(dst) + index * width;
-}
-
-template <class UInt>
-std::uint64_t load(const void* src, std::size_t index) noexcept {
-  UInt value;
-  std::memcpy(&value, at(src, index, sizeof value), sizeof value);
-  return value;
-}
-
-std::uint64_t load(const void* src, std::size_t index, std::size_t width) noexcept {
-  switch (width) {
-    case 1: return load<std::uint8_t>(src, index);
-    case 2: return load<std::uint16_t>(src, index);
-    case 4: return load<std::uint32_t>(src, index);
-    default: return load<std::uint64_t>(src, index);
-  }
-}
-
 // Takes in the levels that a block shows beyond the known ones. False if it holds a NaN or a third level.
 bool learn_levels(const void* src, std::size_t n, const Format& format, TernaryLevels& levels) noexcept {
   for (std::size_t i = 0; i < n; ++i) {
-    const std::uint64_t bits = load(src, i, format.width);
+    const std::uint64_t bits = load_pattern(src, i, format.width);
     if (bits == 0 || bits == format.negative_zero) continue;
     if (is_nan(format, bits)) return false;
     std::uint64_t& level = is_negative(format, bits) ? levels.negative_bits : levels.positive_bits;
@@ -70,7 +43,7 @@ bool scan(const void* src, std::size_t n, const Format& format, TernaryLevels& l
   for (std::size_t start = 0; start < n; start += kScanBlock) {
     if (stop != nullptr && stop->load(std::memory_order_relaxed)) return false;
     const std::size_t size = std::min(kScanBlock, n - start);
-    const void* block = at(src, start, format.width);
+    const void* block = element_at(src, start, format.width);
     // An absent pattern is searched as 0, and what it then finds is not counted.
     TritCounts counts;
     std::uint64_t negative_zeros = 0;
@@ -113,12 +86,12 @@ TernaryLevels detect_levels(const void* src, std::size_t n, const Format& format
   // The first block alone turns most tensors down, without a thread started.
   const std::size_t head = std::min(n, kScanBlock);
   if (!scan(src, head, format, levels, nullptr)) return {};
-  const void* tail = at(src, head, format.width);
+  const void* tail = element_at(src, head, format.width);
   parallel_for(n - head, kParallelGrain, std::min<unsigned>(threads, kMaxParts),
                [&](std::size_t begin, std::size_t end, std::size_t part) {
                  parts[part].negative_bits = levels.negative_bits;
                  parts[part].positive_bits = levels.positive_bits;
-                 if (!scan(at(tail, begin, format.width), end - begin, format, parts[part], &stop))
+                 if (!scan(element_at(tail, begin, format.width), end - begin, format, parts[part], &stop))
                    stop = true;
                });
   if (stop) return {};
@@ -129,26 +102,11 @@ TernaryLevels detect_levels(const void* src, std::size_t n, const Format& format
   return levels;
 }
 
-TernaryLevels detect_row_levels(const void* src, std::size_t rows, std::size_t cols, const Format& format,
-                                std::uint64_t* negative_bits, std::uint64_t* positive_bits) noexcept {
-  TernaryLevels total;
-  for (std::size_t row = 0; row < rows; ++row) {
-    TernaryLevels levels;
-    if (!scan(at(src, row * cols, format.width), cols, format, levels, nullptr)) return {};
-    negative_bits[row] = levels.negative_bits;
-    positive_bits[row] = levels.positive_bits;
-    levels.negative_bits = levels.positive_bits = 0;
-    merge(total, levels);
-  }
-  total.is_ternary = true;
-  return total;
-}
-
 void extract_trits(const void* src, std::size_t n, const Format& format, std::int8_t* trits,
                    unsigned threads) noexcept {
   const auto extract = scan_kernels().extract[width_index(format)];
   parallel_for(n, kParallelGrain, threads, [&](std::size_t begin, std::size_t end, std::size_t) {
-    extract(at(src, begin, format.width), end - begin, format.negative_zero, trits + begin);
+    extract(element_at(src, begin, format.width), end - begin, format.negative_zero, trits + begin);
   });
 }
 
@@ -165,7 +123,7 @@ std::size_t write_zero_signs(const void* src, std::size_t n, std::uint64_t negat
     const std::size_t end = std::min(n, start + block.size() - 1);
     std::size_t kept = 0;
     for (std::size_t i = start; i < end; ++i) {
-      const std::uint64_t bits = load<UInt>(src, i);
+      const std::uint64_t bits = load_pattern<UInt>(src, i);
       block[kept] = bits == 0 ? 1 : -1;
       kept += static_cast<std::size_t>(bits == 0) | static_cast<std::size_t>(bits == negative_zero);
     }
@@ -181,12 +139,12 @@ void read_zero_signs(void* dst, std::size_t n, std::uint64_t negative_zero, cons
                      std::size_t n_signs) noexcept {
   std::size_t next = 0;
   for (std::size_t i = 0; i < n && next < n_signs; ++i) {
-    const std::uint64_t bits = load<UInt>(dst, i);
+    const std::uint64_t bits = load_pattern<UInt>(dst, i);
     const auto zero =
         static_cast<std::uint64_t>(bits == 0) | static_cast<std::uint64_t>(bits == negative_zero);
     const auto wrong = static_cast<std::uint64_t>((signs[next] < 0) != (bits != 0));
     const UInt value = static_cast<UInt>(bits ^ (negative_zero & (0 - (zero & wrong))));
-    std::memcpy(at(dst, i, sizeof value), &value, sizeof value);
+    std::memcpy(element_at(dst, i, sizeof value), &value, sizeof value);
     next += static_cast<std::size_t>(zero);
   }
 }
@@ -208,7 +166,8 @@ bool apply_zero_signs(void* dst, std::size_t n, const Format& format, const std:
   const auto zeros = scan_kernels().zeros[width_index(format)];
   std::size_t count = 0;
   for (std::size_t start = 0; start < n; start += kScanBlock) {
-    count += zeros(at(dst, start, format.width), std::min(kScanBlock, n - start), format.negative_zero);
+    count +=
+        zeros(element_at(dst, start, format.width), std::min(kScanBlock, n - start), format.negative_zero);
   }
   if (count != n_signs) return false;
   if (format.negative_zero == 0) {

@@ -25,11 +25,6 @@ struct TernaryLevels {
 // Reads no further than the first block that shows the tensor is not ternary (counts are then 0).
 TernaryLevels detect_levels(const void* src, std::size_t n, const Format& format, unsigned threads) noexcept;
 
-// One pair of levels for each row, written to neg_bits[rows] and pos_bits[rows]; counts are of all rows,
-// and the pair in the result stays 0. What is written is meaningless where the result is not ternary.
-TernaryLevels detect_row_levels(const void* src, std::size_t rows, std::size_t cols, const Format& format,
-                                std::uint64_t* negative_bits, std::uint64_t* positive_bits) noexcept;
-
 // Trits by sign: 0 for zeros, else -1 or +1.
 void extract_trits(const void* src, std::size_t n, const Format& format, std::int8_t* trits,
                    unsigned threads) noexcept;
