@@ -8,22 +8,59 @@
 // is all state; a longer one has 5 to 8 bytes of state.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "core/base/bytes.hpp"
+#include "core/codecs/context/tables.hpp"
 
 namespace ternzip {
 
+// What a bit of probability p / 2^16 costs, in units of 2^-16 bits, by the nearest of 2048 values of p:
+// enough to choose by.
+constexpr std::array<std::uint32_t, 2048> make_bit_costs() {
+  std::array<std::uint32_t, 2048> table{};
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    table[i] = static_cast<std::uint32_t>((16 << 16) - context::log2_q16(32 * i + 16));
+  }
+  return table;
+}
+inline constexpr auto kBitCosts = make_bit_costs();
+inline std::uint32_t bit_cost(std::uint32_t p) noexcept { return kBitCosts[p >> 5]; }
+
+// What recorded bits cost, in units of 2^-16 bits.
+struct BitCosts {
+  std::uint64_t flags = 0, signs = 0;
+  std::uint64_t sum() const noexcept { return flags + signs; }
+};
+
 class BinaryRansEncoder {
  public:
+  static constexpr bool kEncodes = true;
+
   void reserve(std::size_t bits) { record_.reserve(bits); }
+  void clear() noexcept { record_.clear(); }
+
+  // What follows counts as costs of signs, or else of flags.
+  void signs(bool are_next) noexcept { kind_ = are_next ? kSign : 0; }
 
   // Records a bit that is 1 with probability p1 / 2^16, 0 < p1 < 2^16; returns the bit.
   std::uint32_t code(std::uint32_t p1, bool bit) {
-    record_.push_back((p1 << 1) | static_cast<std::uint32_t>(bit));
+    record_.push_back(kind_ | (p1 << 1) | static_cast<std::uint32_t>(bit));
     return bit ? 1 : 0;
+  }
+
+  BitCosts costs() const noexcept {
+    std::uint64_t all = 0, signs = 0;
+    for (const std::uint32_t record : record_) {
+      const std::uint32_t p1 = (record & ~kSign) >> 1;
+      const std::uint32_t cost = bit_cost((record & 1) != 0 ? p1 : (1U << 16) - p1);
+      all += cost;
+      signs += cost & (0 - (record >> 31));
+    }
+    return {all - signs, signs};
   }
 
   // Appends the coded stream to `out`.
@@ -31,7 +68,7 @@ class BinaryRansEncoder {
     std::uint64_t state = 0;
     std::vector<std::uint32_t> words;
     for (std::size_t i = record_.size(); i-- > 0;) {
-      const std::uint32_t p1 = record_[i] >> 1;
+      const std::uint32_t p1 = (record_[i] & ~kSign) >> 1;
       const std::uint32_t p0 = (1U << 16) - p1;
       const bool bit = (record_[i] & 1) != 0;
       const std::uint64_t frequency = bit ? p1 : p0;
@@ -72,11 +109,15 @@ class BinaryRansEncoder {
 #endif
   }
 
-  std::vector<std::uint32_t> record_;
+  static constexpr std::uint32_t kSign = 1U << 31;
+  std::uint32_t kind_ = 0;
+  std::vector<std::uint32_t> record_;  // kSign for one, the probability, the bit
 };
 
 class BinaryRansDecoder {
  public:
+  static constexpr bool kEncodes = false;
+
   // `bytes` must stay alive. Nothing is ever read past the end: a stream that runs dry decodes to wrong bits
   // and finished() says so.
   BinaryRansDecoder(const std::uint8_t* bytes, std::size_t size) noexcept {

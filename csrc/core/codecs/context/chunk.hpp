@@ -36,7 +36,7 @@ inline Geometry plane(const Geometry& g) {
 // The mode without learning: two fixed rates.
 template <class Coder, class Trit>
 void code_static(Coder& coder, const TritCounts& counts, Trit* trits, std::size_t size) {
-  constexpr bool kEncodes = std::is_same_v<Coder, BinaryRansEncoder>;
+  constexpr bool kEncodes = Coder::kEncodes;
   const BaseRates base_rates(counts);
   const std::uint32_t nonzeros = squash(base_rates.flag), negatives = squash(base_rates.sign);
   for (std::size_t i = 0; i < size; ++i) {

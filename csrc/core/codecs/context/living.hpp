@@ -23,8 +23,12 @@ class Living {
     std::fill(columns_.begin(), columns_.end(), kDead);
     for (std::size_t row = 0; row < whole.rows; ++row) {
       for (std::size_t column = 0; column < whole.cols; ++column, trits += whole.kernel) {
-        if (std::all_of(trits, trits + whole.kernel, [](std::int8_t trit) { return trit == 0; })) continue;
-        rows_[row] = columns_[column] = kAlive;
+        unsigned any = 0;  // of the kernel's bits
+        for (std::size_t k = 0; k < whole.kernel; ++k) any |= static_cast<std::uint8_t>(trits[k]);
+        const std::uint8_t lives = any != 0 ? kAlive : kDead;
+        static_assert(kAlive < kDead);
+        rows_[row] = std::min(rows_[row], lives);
+        columns_[column] = std::min(columns_[column], lives);
       }
     }
     count_left();

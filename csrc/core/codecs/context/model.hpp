@@ -29,7 +29,7 @@ namespace ternzip::context {
 // kLanes rows and columns before are searched for similarity; kMagnitude: the highest effort.
 template <class Coder, Shape kShape, std::size_t kLanes, bool kMagnitude>
 class Model {
-  static constexpr bool kEncodes = std::is_same_v<Coder, BinaryRansEncoder>;
+  static constexpr bool kEncodes = Coder::kEncodes;
   using FlagModel = Flags<kShape, kMagnitude>;
   using SignModel = Signs<kShape, kMagnitude>;
   using SignRow = typename SignModel::Row;
@@ -120,6 +120,16 @@ class Model {
     }
   };
 
+  // A sign that is to be coded, and what is known before it is.
+  template <bool kSimilar>
+  struct Sign {
+    Trit* trit;
+    std::size_t column;
+    typename SignModel::Context context;
+    typename SimilarityModel::Context similar{};  // with kSimilar
+    std::int32_t prediction() const noexcept { return context.prediction + similar.prediction; }
+  };
+
   // One over its signs.
   template <bool kSimilar>
   struct SignPass {
@@ -128,12 +138,20 @@ class Model {
     SignRow row;
 
     TERNZIP_INLINE explicit SignPass(Model& owner)
-        : model(owner), coder(std::move(*owner.coder_)), row(owner.signs_) {}
-    TERNZIP_INLINE void code(Position at) {
-      model.code_sign(row, coder, model.template sign_at<kSimilar>(row, at));
+        : model(owner), coder(std::move(*owner.coder_)), row(owner.signs_) {
+      if constexpr (kEncodes) coder.signs(true);
+    }
+    TERNZIP_INLINE Sign<kSimilar> predict(Position at) { return model.template sign_at<kSimilar>(row, at); }
+    TERNZIP_INLINE std::int32_t code(const Sign<kSimilar>& sign) { return model.code_sign(row, coder, sign); }
+    TERNZIP_INLINE void learn(const Sign<kSimilar>& sign, std::int32_t gradient) {
+      model.learn_sign(sign, gradient);
     }
     TERNZIP_INLINE void code_rest(const Position* from) {
-      for (; from != model.nonzeros_end_; ++from) code(*from);
+      for (; from != model.nonzeros_end_; ++from) {
+        const auto sign = predict(*from);
+        learn(sign, code(sign));
+      }
+      if constexpr (kEncodes) coder.signs(false);
       *model.coder_ = std::move(coder);
     }
   };
@@ -165,8 +183,12 @@ class Model {
     SignPass<kSimilar> a(first), b(second);
     const Position *i = first.nonzeros_.data(), *j = second.nonzeros_.data();
     for (; i != first.nonzeros_end_ && j != second.nonzeros_end_; ++i, ++j) {
-      a.code(*i);
-      b.code(*j);
+      // Step by step, not sign by sign: a sign has so many instructions that wait for each other that a
+      // processor which has taken them in has no room for those of the next one.
+      const auto sign_a = a.predict(*i), sign_b = b.predict(*j);
+      const std::int32_t gradient_a = a.code(sign_a), gradient_b = b.code(sign_b);
+      a.learn(sign_a, gradient_a);
+      b.learn(sign_b, gradient_b);
     }
     a.code_rest(i);
     b.code_rest(j);
@@ -183,7 +205,7 @@ class Model {
         const auto sign = sign_at<kSimilar>(signs, flags.row.position(k));
         const std::size_t magnitude = FlagModel::magnitude(sign.prediction());
         if (flags.row.template code<true>(flags.coder, k, kEncodes && *sign.trit != 0, magnitude)) {
-          code_sign(signs, flags.coder, sign);
+          learn_sign(sign, code_sign(signs, flags.coder, sign));
         }
       }
       flags.end(size);
@@ -191,26 +213,22 @@ class Model {
     flags.finish();
   }
 
-  // A sign that is to be coded, and what is known before it is.
-  template <bool kSimilar>
-  struct Sign {
-    Trit* trit;
-    std::size_t column;
-    typename SignModel::Context context;
-    typename SimilarityModel::Context similar{};  // with kSimilar
-    std::int32_t prediction() const noexcept { return context.prediction + similar.prediction; }
-  };
   template <bool kSimilar>
   TERNZIP_INLINE Sign<kSimilar> sign_at(SignRow& row, Position at) {
     Sign<kSimilar> sign{&weight(at), at.column(), row.context(at)};
     if constexpr (kSimilar) sign.similar = similarity_->context(at.column(), place_in_kernel<kShape>(at));
     return sign;
   }
+  // Returns the gradient.
   template <bool kSimilar>
-  TERNZIP_INLINE void code_sign(SignRow& row, Coder& coder, const Sign<kSimilar>& sign) {
+  TERNZIP_INLINE std::int32_t code_sign(SignRow& row, Coder& coder, const Sign<kSimilar>& sign) {
     const std::int32_t g = row.code(coder, sign.context, sign.prediction(), kEncodes && *sign.trit < 0);
     if constexpr (!kEncodes) *sign.trit = g > 0 ? -1 : 1;
-    if constexpr (kSimilar) similarity_->learn(sign.column, sign.similar, g);
+    return g;
+  }
+  template <bool kSimilar>
+  TERNZIP_INLINE void learn_sign(const Sign<kSimilar>& sign, std::int32_t gradient) {
+    if constexpr (kSimilar) similarity_->learn(sign.column, sign.similar, gradient);
     if (!signs_.due()) [[likely]]
       return;
     signs_.learn();

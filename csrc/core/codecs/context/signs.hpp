@@ -54,9 +54,12 @@ class Signs {
         context.negative = signs_.neighbours_->negative.pattern(negative_, at.column());
         context.positive = signs_.neighbours_->nonzero.pattern(nonzero_, at.column()) ^ context.negative;
       } else {
-        if (at.column() != last_.column()) {
+        if constexpr (kShape == Shape::kTree) {
+          negative_ &=
+              0 - std::uint64_t{at.column() == last_.column()};  // no branch: it would be mispredicted
+        } else if (at.column() != last_.column()) {
           nonzero_ = negative_ = 0;
-          if constexpr (kShape == Shape::kPlane) last_ = Position(at.column(), 0);
+          last_ = Position(at.column(), 0);
         }
         if constexpr (kShape == Shape::kPlane) {
           move_on(at.place() - last_.place());

@@ -69,7 +69,7 @@ class Similarity {
         columns_before_(geometry.kernel * stride_) {}
 
   // The prediction for a weight of the row.
-  Context context(std::size_t column, std::size_t place) noexcept {
+  TERNZIP_INLINE Context context(std::size_t column, std::size_t place) noexcept {
     Context context;
     context.rows = rows_before_.data() + (column * kernel_ + place) * kLanes;
     context.columns = columns_before_.data() + place * stride_ + column;
@@ -82,7 +82,7 @@ class Similarity {
   }
 
   // Learns from its sign, given the gradient.
-  void learn(std::size_t column, const Context& context, std::int32_t gradient) noexcept {
+  TERNZIP_INLINE void learn(std::size_t column, const Context& context, std::int32_t gradient) noexcept {
     row_gain_.add(gradient, context.by_row);
     column_gain_.add(gradient, context.by_column);
     adapt(row_weights_.data(), context.rows, gradient, reciprocal(row_precision_));
@@ -116,13 +116,14 @@ class Similarity {
   static_assert(limited_prediction(2 * kLargestTerm) == kPredictionLimit);
   static_assert(limited_prediction(-2 * kLargestTerm) == -kPredictionLimit);
 
-  static std::int32_t dot(const std::int16_t* weights, const std::int16_t* lanes) noexcept {
+  TERNZIP_INLINE static std::int32_t dot(const std::int16_t* weights, const std::int16_t* lanes) noexcept {
     std::int32_t sum = 0;
     for (std::size_t j = 0; j < kLanes; ++j) sum += std::int32_t{weights[j]} * lanes[j];
     return sum;
   }
-  static void adapt(std::int16_t* TERNZIP_RESTRICT weights, const std::int16_t* TERNZIP_RESTRICT lanes,
-                    std::int32_t gradient, std::int32_t rate) noexcept {
+  TERNZIP_INLINE static void adapt(std::int16_t* TERNZIP_RESTRICT weights,
+                                   const std::int16_t* TERNZIP_RESTRICT lanes, std::int32_t gradient,
+                                   std::int32_t rate) noexcept {
     const auto step = static_cast<std::int16_t>((std::int64_t{gradient} * rate + (1 << 19)) >> 20);
     for (std::size_t j = 0; j < kLanes; ++j) {
       weights[j] = static_cast<std::int16_t>(weights[j] + lanes[j] * step);
