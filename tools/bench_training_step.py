@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from machine import provenance
@@ -34,7 +35,7 @@ from ternzip.training.images import Dataset, Split
 from ternzip.training.learner import Learner
 from ternzip.training.recipe import Recipe
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "float32": {"precision": "32"},
     "bfloat16": {"precision": "bf16-mixed"},
     "compiled": {"precision": "32", "fast": True},

@@ -166,7 +166,8 @@ def tradeoff(runs: Sequence[RunRecord]) -> Any:
     axes[1].set(xlabel="entropy, bits/weight")
     for axis in axes:
         axis.grid(color="0.9")
-    axes[0].legend(fontsize="small")
+    # Below the axes, where it covers no point.
+    axes[0].legend(loc="upper center", bbox_to_anchor=(1.1, -0.15), ncols=4, frameon=False, fontsize="small")
     return figure
 
 

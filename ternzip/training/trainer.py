@@ -24,7 +24,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from ternzip._core.errors import TernzipError
 from ternzip.io.atomic import atomic_file, atomic_path
 from ternzip.io.files import save_file
-from ternzip.quantization import ternary_state
+from ternzip.quantization import fold_norms, ternary_state
 from ternzip.training.callbacks import ArmedEarlyStopping, EpochLine, LiveBar, TernaryCallback
 from ternzip.training.fast import precision_of
 from ternzip.training.images import open_dataset
@@ -220,7 +220,8 @@ def store(checkpoint: Path) -> Stored:
     network = restore(run.recipe, run.state, str(checkpoint))
     path = checkpoint.with_suffix(".tnz")
     metadata = {"arch": run.recipe.arch, "epoch": str(run.epoch), "accuracy": f"{run.accuracy:.4f}"}
-    save_file(ternary_state(network), path, metadata=metadata)
+    state = ternary_state(network)
+    save_file(fold_norms(network, state) if run.recipe.fold_norms else state, path, metadata=metadata)
     sizes = stored_sizes(path, network)
     return Stored(
         path=str(path),
