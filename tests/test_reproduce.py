@@ -263,11 +263,11 @@ def test_the_report_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
     assert log["loss"] == pytest.approx(full["accuracy"] - one["accuracy"])  # of the seed that both have
     assert 0 < one["predicted"] <= one["static"] < one["file"]
     assert one["context"] < one["static"] * 1.02
-    assert {f"figure{i}.svg" for i in range(1, 6)} <= {path.name for path in written}
+    assert {f"figure{i}.svg" for i in (1, 2, 3, 4, 5, "-front")} <= {path.name for path in written}
     assert {"log-best.tnz", "log-smallest.tnz", "fixed-best.tnz"} <= set(record["networks"])
     page = (folder / "report.html").read_text()
     assert "digits &lt;of&gt; scikit-learn" in page
-    assert page.count("data:image/svg+xml;base64,") == 5
+    assert page.count("data:image/svg+xml;base64,") == 6
     assert "src='figure" not in page
     assert "| log | last | 2 |" in (folder / "results.md").read_text()
 

@@ -21,7 +21,7 @@ import ternzip
 from ternzip import TernzipError
 from ternzip.training import fast
 from ternzip.training import trainer as training
-from ternzip.training.batches import IMAGENET_MEAN
+from ternzip.training.batches import IMAGENET_MEAN, ImageBatches
 from ternzip.training.callbacks import LiveBar
 from ternzip.training.catalog import DATASETS
 from ternzip.training.evaluation import evaluate, usable_device
@@ -494,6 +494,18 @@ def test_a_forced_run_that_breaks_off_leaves_no_result_of_the_old_one(
     assert {path.name for path in tmp_path.iterdir()} == {"csv", "tensorboard", "notes.txt"}
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_the_best_epoch_is_remembered_in_a_folder_that_was_moved(recipe: Recipe, tmp_path: Path) -> None:
+    """Nothing moves but the folder: all epochs are equally good, and the first of equals is the best."""
+    still = recipe.with_options({"epochs": 1, "lr": 0.0, "frozen_norm": True, "growth": "fixed"})
+    training.train(still, tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    result = training.train(still.with_options({"epochs": 3}), tmp_path / "there", resume=True)
+    assert result is not None
+    assert (result.best.epoch, result.last.epoch) == (1, 3)
+    assert not (tmp_path / "here").exists()
+
+
 def test_a_run_is_read_from_its_checkpoint_alone(recipe: Recipe, tmp_path: Path) -> None:
     """Logs are flushed now and then, and say more or less than what the weights have come to."""
     training.train(recipe, tmp_path)
@@ -595,7 +607,8 @@ def test_a_training_step_does_not_wait_for_the_device(
     monkeypatch.setattr(Learner, "device", torch.device("cpu"))
     monkeypatch.setattr(Learner, "current_epoch", 0)
     learner.on_train_epoch_start()
-    batch = (*(part[:8] for part in (learner.dataset.train.images, learner.dataset.train.labels)), None)
+    batches = iter(ImageBatches(learner.dataset.train, 8, shuffle=True, padding=4, mirror=True))
+    next(batches)  # an epoch's order and augmentation are sent to the device with its first batch
 
     def waits(*args: object) -> None:
         raise AssertionError("a number was read off the device")
@@ -603,9 +616,9 @@ def test_a_training_step_does_not_wait_for_the_device(
     for name in ("item", "tolist", "__bool__", "__int__", "__float__"):
         monkeypatch.setattr(torch.Tensor, name, waits)
     for index in range(9):
-        learner.training_step(batch, index)
+        learner.training_step(next(batches), index)
     with pytest.raises(AssertionError, match="read off"):
-        learner.training_step(batch, 9)
+        learner.training_step(next(batches), 9)
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ CAPTIONS = {
     "3": "Accuracy, its change from epoch to epoch, and zeros.",
     "4": "Best accuracy against zeros and against entropy; full precision is the line across.",
     "5": "Best accuracy against training speed: the epoch it came in.",
+    "-front": "Accuracy after the last epoch against the bytes of the whole file.",
 }
 STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em }
@@ -104,7 +105,20 @@ def _figures(finished: Sequence[Finished], folder: Path) -> list[Path]:
             drawn += plotting.draw(records, folder, figure)
         except plotting.NothingToDraw:
             continue
-    return drawn
+    return drawn + _front(finished, folder)
+
+
+def _front(finished: Sequence[Finished], folder: Path) -> list[Path]:
+    points: dict[str, list[tuple[int, float]]] = {}
+    for one in finished:
+        found = one.files["last"]
+        points.setdefault(one.run.method, []).append((found["file"], found["accuracy"]))
+    reference = [accuracy for _, accuracy in points.pop(FULL_PRECISION, [])]
+    if not points:
+        return []
+    paths = [folder / f"figure-front.{suffix}" for suffix in ("png", "svg")]
+    plotting.write(plotting.front(points, reference), *paths)
+    return paths
 
 
 def _networks(finished: Sequence[Finished], folder: Path) -> list[str]:

@@ -45,4 +45,7 @@ def _layer_bits(latent: Tensor, quantizer: nn.Module, temperature: float) -> Ten
     count = max(latent.numel(), 1)
     shares = torch.cat([totals, (count - totals.sum()).reshape(1)]).detach() / count
     cost_above, cost_below, cost_zero = -shares.clamp(min=1 / count).log2()
-    return cost_zero * count + (cost_above - cost_zero) * totals[0] + (cost_below - cost_zero) * totals[1]
+    bits: Tensor = (
+        cost_zero * count + (cost_above - cost_zero) * totals[0] + (cost_below - cost_zero) * totals[1]
+    )
+    return bits

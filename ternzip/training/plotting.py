@@ -184,6 +184,24 @@ def speed(runs: Sequence[RunRecord]) -> Any:
     return figure
 
 
+def front(points: Mapping[str, Sequence[tuple[int, float]]], reference: Sequence[float] = ()) -> Any:
+    """Accuracy against what a network takes: (bytes of its file, accuracy) of each run, by what they are labelled with.
+
+    `reference` are accuracies in full precision, drawn as lines across.
+    """
+    figure, ((axis,),) = subplots(1, 1, figsize=(6, 4))
+    for i, accuracy in enumerate(reference):
+        label = None if i else "full precision"
+        axis.axhline(100 * accuracy, color="black", linestyle="--", linewidth=1, label=label)
+    for marker, (label, group) in zip(_markers(), points.items(), strict=False):
+        sizes, accuracies = zip(*group, strict=True)
+        axis.plot(np.array(sizes) / 1000, 100 * np.array(accuracies), linestyle="", label=label, **marker)
+    axis.set(xlabel="whole file, kB", ylabel="accuracy, %")
+    axis.grid(color="0.9")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False, fontsize="small")
+    return figure
+
+
 def weights_of(runs: Sequence[RunRecord]) -> Any:
     """Figure 1 of the runs that have latent weights, as their last epoch left them."""
     ternary = [run for run in runs if run.recipe.quantizer != "none"]

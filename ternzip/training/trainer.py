@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -25,7 +25,13 @@ from ternzip._core.errors import TernzipError
 from ternzip.io.atomic import atomic_file, atomic_path
 from ternzip.io.files import save_file
 from ternzip.quantization import fold_norms, ternary_state
-from ternzip.training.callbacks import ArmedEarlyStopping, EpochLine, LiveBar, TernaryCallback
+from ternzip.training.callbacks import (
+    ArmedEarlyStopping,
+    EpochLine,
+    LiveBar,
+    MovableCheckpoint,
+    TernaryCallback,
+)
 from ternzip.training.fast import precision_of
 from ternzip.training.images import open_dataset
 from ternzip.training.learner import Learner
@@ -149,7 +155,7 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
         ),
         EpochLine(),
         *(
-            ModelCheckpoint(
+            MovableCheckpoint(
                 out,
                 filename=name,
                 monitor=monitor,
