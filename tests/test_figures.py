@@ -188,3 +188,14 @@ def test_mistakes_are_named(runs: list[RunRecord], tmp_path: Path) -> None:
         plotting.draw(runs[:1], tmp_path, "2")
     with pytest.raises(TernzipError, match=r"not a run: expected the last\.ckpt"):
         read_run_folder(tmp_path)
+
+
+def test_the_front_of_accuracy_against_bytes() -> None:
+    figure = plotting.front({"log": [(20_000, 0.8), (21_000, 0.81)], "fixed": [(30_000, 0.7)]}, [0.9, 0.91])
+    (axis,) = figure.axes
+    lines = axis.get_lines()
+    assert [line.get_ydata()[0] for line in lines[:2]] == pytest.approx([90, 91])
+    assert lines[2].get_xdata().tolist() == [20, 21]
+    assert lines[2].get_ydata().tolist() == pytest.approx([80, 81])
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert labels == ["full precision", "log", "fixed"]

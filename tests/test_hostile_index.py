@@ -156,7 +156,10 @@ def test_zstd_frames_that_state_more_than_they_may() -> None:
 def test_table_fields() -> None:
     tensor = Tensor("t", SOLID, U8, (3,))
     record = [b"\0\0\x03abc"]
-    refused(Forge([tensor], record, flags=1).to_bytes(), "flags: expected 0, found 0x01: features that this ternzip does not know")
+    refused(
+        Forge([tensor], record, flags=1).to_bytes(),
+        "flags: expected 0, found 0x01: features that this ternzip does not know",
+    )
     refused(Forge([tensor], record, tensor_count=1 << 60).to_bytes(), "number of tensors: expected at most")
     refused(
         Forge([tensor], record, metadata_count=1 << 60).to_bytes(), "number of metadata entries: expected at"

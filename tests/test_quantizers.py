@@ -16,6 +16,7 @@ from ternzip.quantization import (
     TWN,
     Binary,
     Delta,
+    DeltaSchedule,
     Quantizer,
     parameter_groups,
     quantizer_named,
@@ -269,3 +270,20 @@ def test_other_bad_options_are_refused() -> None:
 
 def test_quantizers_by_name() -> None:
     assert isinstance(quantizer_named("twn", ratio=0.5), TWN)
+
+
+def test_a_layers_own_scale_multiplies_what_the_schedule_sets() -> None:
+    model = prepare(
+        nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)),
+        Delta(0.1),
+        overrides={"1": Delta(0.1, scale=2)},
+    )
+    schedule = DeltaSchedule(model, 0.1, "fixed")
+    deltas = [float(layer.quantizer.delta) for layer in ternary_layers(model)]
+    assert deltas == pytest.approx([0.1, 0.2])
+    schedule.step(2)
+    with pytest.raises(TernzipError, match="another quantizer: expected scale=None, found scale=2"):
+        model[0].load_state_dict(model[1].state_dict())
+    for scale in (0.0, -1.0, float("nan")):
+        with pytest.raises(TernzipError, match="Delta's scale must be finite and > 0"):
+            Delta(0.1, scale=scale)

@@ -79,6 +79,14 @@ def test_bad_toml(tmp_path: Path) -> None:
         ({"seed": 99999999999999}, r"--seed: expected a number in \[0, 4e9\], found 99999999999999"),
         ({"batch_size": 10**400}, r"--batch-size: expected a number in \[2, 1e9\], found 10000"),
         ({"unfreeze_epoch": 2}, "--unfreeze-epoch: nothing is frozen"),
+        ({"delta_scale": ["conv1"]}, "--delta-scale: expected PATTERN=FACTOR, found 'conv1'"),
+        ({"delta_scale": ["conv1=x"]}, "--delta-scale: expected PATTERN=FACTOR, found 'conv1=x'"),
+        ({"delta_scale": ["=2"]}, "--delta-scale: expected PATTERN=FACTOR, found '=2'"),
+        (
+            {"delta_scale": ["conv1=2"]},
+            "--delta-scale: conv1=2: expected a factor > 0 with which --max-delta 0.9",
+        ),
+        ({"delta_scale": ["conv1=nan"]}, "--delta-scale: conv1=nan: expected a factor > 0"),
     ],
 )
 def test_bad_options_are_one_clear_line(options: dict[str, object], message: str) -> None:
@@ -137,6 +145,9 @@ def test_intervals(interval: str, inside: list[float], outside: list[float]) -> 
             "--multiplier: not used with --growth fixed, only with linear",
         ),
         ({"lr_schedule": "constant", "lr_scale": 2.0}, "--lr-scale: not used with --lr-schedule constant"),
+        ({"teacher_share": 0.5}, "--teacher-share: not used without --teacher"),
+        ({"rate_epochs": 5}, "--rate-epochs: not used without --rate"),
+        ({"quantizer": "twn", "rate": 0.1}, "--rate: not used with --quantizer twn, only with delta"),
         ({"arch": "fc3", "inflate": 1}, "--inflate: not used with --arch fc3, only with resnet20"),
         ({"dataset": "mnist", "statistics": "dataset"}, "--statistics: not used with --dataset mnist"),
     ],

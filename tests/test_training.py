@@ -21,12 +21,13 @@ import ternzip
 from ternzip import TernzipError
 from ternzip.training import fast
 from ternzip.training import trainer as training
-from ternzip.training.batches import IMAGENET_MEAN
+from ternzip.training.batches import IMAGENET_MEAN, ImageBatches
 from ternzip.training.callbacks import LiveBar
 from ternzip.training.catalog import DATASETS
 from ternzip.training.evaluation import evaluate, usable_device
 from ternzip.training.images import Dataset, Split
 from ternzip.training.learner import Learner, lr_factor
+from ternzip.training.losses import distillation, rate_price
 from ternzip.training.network import frozen_modules
 from ternzip.training.recipe import Recipe
 from ternzip.training.runs import ACCURACY_KEY, EPOCHS_KEY, RECIPE_KEY, read_run_checkpoint, read_run_folder
@@ -255,12 +256,106 @@ def test_devices_that_are_not_there(
 
 
 def test_a_collapsed_training_stops(recipe: Recipe, tmp_path: Path) -> None:
-    options = {"delta": 0.89, "batch_size": 2, "train_images": 44, "dropout": 0.0}
+    # In the second epoch Delta is beyond all weights.
+    options = {
+        "delta": 0.001,
+        "growth": "square",
+        "multiplier": 30.0,
+        "lr": 1e-6,
+        "batch_size": 2,
+        "dropout": 0.0,
+    }
+    many = recipe.with_options({**options, "train_images": 84})
     with pytest.raises(TernzipError, match="collapsed: no latent weight has had a gradient for 20 steps"):
-        training.train(recipe.with_options(options), tmp_path)
+        training.train(many, tmp_path / "many")
     few = recipe.with_options({**options, "train_images": 30})
     with pytest.raises(TernzipError, match="collapsed: the weights of all ternary layers are all zero"):
-        training.train(few, tmp_path)
+        training.train(few, tmp_path / "few")
+
+
+def test_a_delta_beyond_all_weights_is_refused_before_the_first_epoch(recipe: Recipe, tmp_path: Path) -> None:
+    """As the paper's 0.1 is for wide linear layers in torch's own initialization, which collapsed an epoch later."""
+    with pytest.raises(
+        TernzipError,
+        match=r"--delta 0\.2: all weights of fc3 are zero at the start, .* take --delta 0\.02 or less",
+    ):
+        training.train(recipe.with_options({"delta": 0.2}), tmp_path)
+    assert not list(tmp_path.iterdir())
+    learner = Learner(recipe.with_options({"delta": 0.2, "carry_on": True}), digits_like())
+    assert all(count.zero == count.total for count in ternzip.count_layers(learner.model).values())
+
+
+def digits_like() -> Dataset:
+    split = Split(torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
+    return Dataset(DATASETS["mnist"], split, split)
+
+
+def test_a_price_of_bits_makes_the_file_smaller(recipe: Recipe, tmp_path: Path) -> None:
+    free = recipe.with_options({"epochs": 4, "growth": "fixed", "lr": 1e-3})
+    sizes = []
+    for name, rate in (("free", 0.0), ("priced", 2.0)):
+        result = training.train(free.with_options({"rate": rate, "rate_epochs": 2}), tmp_path / name)
+        assert result is not None
+        sizes.append(result.last.ternary)
+    assert sizes[1] < 0.9 * sizes[0]
+
+
+def test_the_price_of_bits_grows_to_that_of_the_recipe() -> None:
+    recipe = Recipe(rate=8.0, rate_epochs=4)
+    assert [8192 * rate_price(recipe, epoch) for epoch in (1, 2, 4, 9)] == [2, 4, 8, 8]
+
+
+def test_a_teacher_is_learned_from_and_is_no_part_of_the_network(recipe: Recipe, tmp_path: Path) -> None:
+    training.train(recipe.with_options({"quantizer": "none", "epochs": 1}), tmp_path / "twin")
+    alone = recipe.with_options({"epochs": 1, "dropout": 0.0})
+    taught = alone.with_options({"teacher": str(tmp_path / "twin" / "last.tnz")})
+    for name, one in (
+        ("alone", alone),
+        ("nothing", taught.with_options({"teacher_share": 0.0})),
+        ("taught", taught),
+    ):
+        training.train(one, tmp_path / name)
+    first, nothing, second = (weights(tmp_path / name) for name in ("alone", "nothing", "taught"))
+    assert list(first) == list(nothing) == list(second)
+    latent = "model.fc1.parametrizations.weight.original"
+    assert torch.equal(first[latent], nothing[latent])  # the teacher draws no random numbers
+    assert not torch.equal(first[latent], second[latent])
+    with pytest.raises(TernzipError, match=r"absent\.tnz"):
+        training.train(alone.with_options({"teacher": "absent.tnz"}), tmp_path / "absent")
+
+
+def test_the_distance_to_a_teacher() -> None:
+    own, taught = torch.tensor([[0.0, 2.0]]), torch.tensor([[2.0, 0.0]])
+    assert float(distillation(own, own, 3.0)) == pytest.approx(0.0, abs=1e-6)
+    p = 1 / (1 + np.exp(-1.0))  # at temperature 2 both differ by 1
+    expected = p * np.log(p / (1 - p)) + (1 - p) * np.log((1 - p) / p)
+    assert float(distillation(own, taught, 2.0)) == pytest.approx(4 * expected, rel=1e-6)
+
+
+def test_folded_norms_are_in_the_file_and_not_in_the_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
+    training.train(recipe, tmp_path)
+    plain = ternzip.load_file(tmp_path / "last.tnz")
+    result = training.train(recipe.with_options({"fold_norms": True, "epochs": 3}), tmp_path, resume=True)
+    assert result is not None
+    folded = ternzip.load_file(tmp_path / "last.tnz")
+    assert list(folded) == list(plain)
+    assert folded["bn1.running_var"].unique().tolist() == [1.0]
+    assert len(weights(tmp_path)["model.bn1.running_var"].unique()) > 1
+    assert evaluate(tmp_path / "last.tnz", recipe).accuracy == pytest.approx(result.last.accuracy)
+
+
+def test_layers_may_have_deltas_of_their_own(recipe: Recipe) -> None:
+    scaled = recipe.with_options(
+        {"delta_scale": ["fc1=0.5", "fc*=2"], "growth": "linear", "multiplier": 1.0, "max_delta": 0.4}
+    )
+    learner = Learner(scaled, digits_like())
+    assert learner.schedule is not None
+    learner.schedule.step(3)
+    deltas = {
+        layer.name: float(layer.quantizer.delta)
+        for layer in ternzip.quantization.ternary_layers(learner.model)
+    }
+    assert deltas == pytest.approx({"fc1": 0.04, "fc2": 0.16, "fc3": 0.16})
 
 
 def test_a_last_layer_that_gets_nothing_but_rounding_has_collapsed_too(
@@ -399,6 +494,18 @@ def test_a_forced_run_that_breaks_off_leaves_no_result_of_the_old_one(
     assert {path.name for path in tmp_path.iterdir()} == {"csv", "tensorboard", "notes.txt"}
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_the_best_epoch_is_remembered_in_a_folder_that_was_moved(recipe: Recipe, tmp_path: Path) -> None:
+    """Nothing moves but the folder: all epochs are equally good, and the first of equals is the best."""
+    still = recipe.with_options({"epochs": 1, "lr": 0.0, "frozen_norm": True, "growth": "fixed"})
+    training.train(still, tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    result = training.train(still.with_options({"epochs": 3}), tmp_path / "there", resume=True)
+    assert result is not None
+    assert (result.best.epoch, result.last.epoch) == (1, 3)
+    assert not (tmp_path / "here").exists()
+
+
 def test_a_run_is_read_from_its_checkpoint_alone(recipe: Recipe, tmp_path: Path) -> None:
     """Logs are flushed now and then, and say more or less than what the weights have come to."""
     training.train(recipe, tmp_path)
@@ -500,7 +607,8 @@ def test_a_training_step_does_not_wait_for_the_device(
     monkeypatch.setattr(Learner, "device", torch.device("cpu"))
     monkeypatch.setattr(Learner, "current_epoch", 0)
     learner.on_train_epoch_start()
-    batch = (*(part[:8] for part in (learner.dataset.train.images, learner.dataset.train.labels)), None)
+    batches = iter(ImageBatches(learner.dataset.train, 8, shuffle=True, padding=4, mirror=True))
+    next(batches)  # an epoch's order and augmentation are sent to the device with its first batch
 
     def waits(*args: object) -> None:
         raise AssertionError("a number was read off the device")
@@ -508,9 +616,9 @@ def test_a_training_step_does_not_wait_for_the_device(
     for name in ("item", "tolist", "__bool__", "__int__", "__float__"):
         monkeypatch.setattr(torch.Tensor, name, waits)
     for index in range(9):
-        learner.training_step(batch, index)
+        learner.training_step(next(batches), index)
     with pytest.raises(AssertionError, match="read off"):
-        learner.training_step(batch, 9)
+        learner.training_step(next(batches), 9)
 
 
 @pytest.mark.slow

@@ -3,8 +3,8 @@
     python tools/bench_training_step.py --json docs/benchmarks/training_step.json
 
 A step is what `ternzip train` does: a batch augmented and normalized, forward, backward, the watch for collapse, Adam,
-clipping. All settings run in turns in one process, and the least of each one's times counts, so that other work on the
-machine falls on all alike.
+clipping. All settings run in turns in one process, and the least of each one's times counts; with one thread, of its
+CPU times. So other work on the machine falls on all alike, and its own time does not count.
 
 `prepare` ternarizes in the forward and `clip_latent_` clips after the optimizer's step. The operators also have both in
 one pass, with the forward only attaching the estimator; `one_pass` measures them bare, without any check that the
@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from machine import provenance
@@ -34,7 +35,7 @@ from ternzip.training.images import Dataset, Split
 from ternzip.training.learner import Learner
 from ternzip.training.recipe import Recipe
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "float32": {"precision": "32"},
     "bfloat16": {"precision": "bf16-mixed"},
     "compiled": {"precision": "32", "fast": True},
@@ -44,13 +45,14 @@ SETTINGS = {
 
 def least_seconds(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """The least time of each call over `rounds` rounds, all calls in turns, after two rounds to warm up."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     least = dict.fromkeys(calls, float("inf"))
     for i in range(rounds + 2):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             call()
             if i >= 2:
-                least[name] = min(least[name], time.perf_counter() - start)
+                least[name] = min(least[name], clock() - start)
     return least
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from ternzip._core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ternzip.quantization.folding import fold_norms
     from ternzip.quantization.layers import TernaryLayer, ternary_layers
     from ternzip.quantization.learned import EC2T, TTQ, LearnedLevels, quantizer_named
     from ternzip.quantization.preparation import convert, prepare
     from ternzip.quantization.quantizers import TWN, Binary, Delta, Quantizer
+    from ternzip.quantization.rate import expected_bits
     from ternzip.quantization.schedules import DeltaSchedule
     from ternzip.quantization.state import clip_latent_, count_layers, parameter_groups, ternary_state
 
@@ -30,6 +32,8 @@ _HOMES = {
     "clip_latent_": "state",
     "convert": "preparation",
     "count_layers": "state",
+    "expected_bits": "rate",
+    "fold_norms": "folding",
     "parameter_groups": "state",
     "prepare": "preparation",
     "quantizer_named": "learned",
@@ -50,6 +54,8 @@ __all__ = [
     "clip_latent_",
     "convert",
     "count_layers",
+    "expected_bits",
+    "fold_norms",
     "parameter_groups",
     "prepare",
     "quantizer_named",

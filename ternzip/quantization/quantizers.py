@@ -129,24 +129,33 @@ class Delta(Quantizer):
         delta: threshold in [0, 1); a float64 buffer of the module.
         levels: the values written for -1 and +1.
         ste: "closed" (gradient where |w| <= 1) or "open" (|w| < 1).
+        scale: what `delta`, and whatever a schedule sets later, is multiplied by in this layer, > 0.
     """
 
     delta: Tensor
 
     def __init__(
-        self, delta: float = 0.1, *, levels: tuple[float, float] = (-1.0, 1.0), ste: str = "closed"
+        self,
+        delta: float = 0.1,
+        *,
+        levels: tuple[float, float] = (-1.0, 1.0),
+        ste: str = "closed",
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         if not levels[0] < 0 < levels[1]:
             raise TernzipError(f"levels must be (negative, positive), found {levels}")
-        self.register_buffer("delta", scalar(check_share(delta, "Delta")))
+        if not 0 < scale < float("inf"):
+            raise TernzipError(f"Delta's scale must be finite and > 0, found {scale:g}")
+        self.register_buffer("delta", scalar(check_share(scale * delta, "Delta")))
+        self.scale = float(scale)
         self.fixed_levels = (float(levels[0]), float(levels[1]))
         self.ste = ste
 
     def set_threshold(self, delta: float) -> None:
-        """Move Delta, unless the layer is frozen (`pinned`)."""
+        """Move Delta to `delta` times the layer's scale, unless the layer is frozen (`pinned`)."""
         if not self.pinned:
-            self.delta.fill_(delta)
+            self.delta.fill_(check_share(self.scale * delta, "Delta"))
 
     def thresholds(self, weight: Tensor) -> tuple[Scalar, Scalar]:
         return -self.delta, self.delta
@@ -155,7 +164,8 @@ class Delta(Quantizer):
         return self.fixed_levels
 
     def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "levels": self.fixed_levels}
+        own = {} if self.scale == 1 else {"scale": self.scale}
+        return {**super().settings(), "levels": self.fixed_levels, **own}
 
 
 class Binary(Quantizer):

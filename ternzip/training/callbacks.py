@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 
 from ternzip._core.symbols import SymbolCounts
 from ternzip.quantization import DeltaSchedule, clip_latent_, count_layers, ternary_layers
@@ -107,6 +108,25 @@ class LiveBar(RichProgressBar):
         """What stands behind the bar."""
         loss = super().get_metrics(trainer, pl_module).get("loss_step", math.nan)
         return {"loss": f"{float(loss):.4f}"}  # type: ignore[arg-type]
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """A checkpoint in a folder that may have been moved since it was written, which resuming must not mistake.
+
+    Lightning's own forgets the best accuracy then, and overwrites the best checkpoint by the next one that comes.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of a run that goes on here, wherever it was begun."""
+        here = {**state_dict, "dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            here[name] = self._moved(state_dict[name])
+        known = state_dict["best_k_models"].items()
+        here["best_k_models"] = {self._moved(path): score for path, score in known}
+        super().load_state_dict(here)
+
+    def _moved(self, path: str) -> str:
+        return str(Path(str(self.dirpath)) / Path(path).name) if path else path
 
 
 class ArmedEarlyStopping(EarlyStopping):

@@ -13,11 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ternzip._core.errors import TernzipError
-from ternzip.quantization import DeltaSchedule, Quantizer, parameter_groups
+from ternzip.quantization import DeltaSchedule, Quantizer, expected_bits, parameter_groups
 from ternzip.training.batches import ImageBatches, augment, normalize
 from ternzip.training.fast import CompiledForward
 from ternzip.training.images import Dataset, Split
-from ternzip.training.network import NORMS, build_ternary, frozen_modules, normalization
+from ternzip.training.losses import distillation, rate_price
+from ternzip.training.network import (
+    NORMS,
+    build_teacher,
+    build_ternary,
+    check_start,
+    frozen_modules,
+    normalization,
+)
 from ternzip.training.recipe import Recipe
 from ternzip.training.runs import ACCURACY_KEY, EPOCHS_KEY, RECIPE_KEY
 
@@ -56,6 +64,10 @@ class Learner(lightning.LightningModule):
             self.schedule = DeltaSchedule(
                 self.model, recipe.delta, recipe.growth, recipe.multiplier, recipe.max_delta
             )
+        if not recipe.carry_on:
+            check_start(self.model, recipe)
+        # In a tuple: the teacher is no part of the model, of its parameters and of its checkpoints.
+        self.teacher = () if recipe.teacher is None else (build_teacher(recipe),)
         self.frozen = frozen_modules(self.model, recipe.freeze)
         mean, std = normalization(recipe)
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
@@ -68,19 +80,24 @@ class Learner(lightning.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (batch, num_classes) of uint8 images."""
-        inputs = normalize(images, self.mean, self.std).to(next(self.model.parameters()).dtype)
-        # Without a copy: the images are laid out so.
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs = self._inputs(images)
         if self.training and self.compiled is not None:
             return self.compiled(inputs)
         scores: Tensor = self.model(inputs)
         return scores
+
+    def _inputs(self, images: Tensor) -> Tensor:
+        inputs = normalize(images, self.mean, self.std).to(next(self.model.parameters()).dtype)
+        # Without a copy: the images are laid out so.
+        return inputs.contiguous(memory_format=torch.channels_last)
 
     def setup(self, stage: str) -> None:
         """Bring the images to the device, for good."""
         device = self.trainer.strategy.root_device
         splits = (self.dataset.train.resident(device), self.dataset.test.resident(device))
         self.dataset = Dataset(self.dataset.info, *splits)
+        for teacher in self.teacher:
+            teacher.to(device)
 
     def _batches(self, split: Split, training: bool) -> ImageBatches:
         augmented = training and self.recipe.augment
@@ -130,11 +147,11 @@ class Learner(lightning.LightningModule):
                 module.pinned = id(module) in frozen
 
     def training_step(self, batch: Any, index: int) -> Tensor:
-        """The mean cross entropy of a batch; 0-d."""
+        """The loss of a batch: mean cross entropy, and what the recipe adds to it; 0-d."""
         images, labels, crop = batch
         if crop is not None:
             images = augment(images, crop)
-        loss = F.cross_entropy(self(images), labels)
+        loss = self._loss(images, labels)
         first = ~loss.detach().isfinite() & (self._broken_step == 0)
         self._broken_step += first * (index + 1)
         self._broken_loss = torch.where(first, loss.detach(), self._broken_loss)
@@ -143,6 +160,17 @@ class Learner(lightning.LightningModule):
         self.log(
             "loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(labels), sync_dist=True
         )
+        return loss
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        scores = self(images)
+        loss = F.cross_entropy(scores, labels)
+        for teacher in self.teacher:
+            taught = teacher(self._inputs(images))
+            distance = distillation(scores, taught, self.recipe.teacher_temperature)
+            loss = (1 - self.recipe.teacher_share) * loss + self.recipe.teacher_share * distance
+        if self.recipe.rate:
+            loss = loss + rate_price(self.recipe, self.current_epoch + 1) * expected_bits(self.model)
         return loss
 
     def on_validation_start(self) -> None:

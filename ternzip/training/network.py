@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ternzip import models
 from ternzip._core.errors import TernzipError
-from ternzip.quantization import Quantizer, prepare
+from ternzip.quantization import Delta, Quantizer, count_layers, prepare, ternary_layers
 from ternzip.quantization.learned import quantizer_named
 from ternzip.training.batches import IMAGENET_MEAN, IMAGENET_STD
 from ternzip.training.catalog import DATASETS
@@ -41,7 +41,37 @@ def build(recipe: Recipe) -> nn.Module:
 def build_ternary(recipe: Recipe) -> nn.Module:
     """The recipe's network as it is trained: prepared, unless its quantizer is "none"."""
     network = build(recipe)
-    return network if recipe.quantizer == "none" else prepare(network, quantizer_of(recipe), skip=recipe.skip)
+    if recipe.quantizer == "none":
+        return network
+    overrides = {
+        pattern: Delta(recipe.delta, ste=recipe.ste, scale=factor)
+        for pattern, factor in recipe.delta_scales.items()
+    }
+    return prepare(network, quantizer_of(recipe), skip=recipe.skip, overrides=overrides)
+
+
+def build_teacher(recipe: Recipe) -> nn.Module:
+    """The recipe's network in full precision with the weights of `--teacher`, in evaluation mode.
+
+    Leaves the global random generator alone.
+    """
+    with torch.random.fork_rng(devices=[]):
+        teacher = build(dataclasses.replace(recipe, init=recipe.teacher))
+    return teacher.requires_grad_(False).eval()
+
+
+def check_start(model: nn.Module, recipe: Recipe) -> None:
+    """TernzipError where Delta is beyond every weight that a network starts with: nothing in it would ever learn."""
+    layers = ternary_layers(model)
+    counts = count_layers(model).values()
+    if recipe.quantizer != "delta" or any(count.zero < count.total for count in counts):
+        return
+    largest = max(float(layer.latent.detach().abs().max()) for layer in layers)
+    raise TernzipError(
+        f"--delta {recipe.delta:g}: all weights of {recipe.arch} are zero at the start, as the largest is "
+        f"{largest:.3g}, and none would ever learn: take --delta {float(f'{largest / 4:.1g}'):g} or less with as small "
+        "a --max-delta, or --quantizer twn, whose threshold follows each layer"
+    )
 
 
 def restore(recipe: Recipe, state: Mapping[str, Tensor], source: str) -> nn.Module:

@@ -166,7 +166,8 @@ def tradeoff(runs: Sequence[RunRecord]) -> Any:
     axes[1].set(xlabel="entropy, bits/weight")
     for axis in axes:
         axis.grid(color="0.9")
-    axes[0].legend(fontsize="small")
+    # Below the axes, where it covers no point.
+    axes[0].legend(loc="upper center", bbox_to_anchor=(1.1, -0.15), ncols=4, frameon=False, fontsize="small")
     return figure
 
 
@@ -180,6 +181,24 @@ def speed(runs: Sequence[RunRecord]) -> Any:
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(color="0.9")
     axis.legend(fontsize="small")
+    return figure
+
+
+def front(points: Mapping[str, Sequence[tuple[int, float]]], reference: Sequence[float] = ()) -> Any:
+    """Accuracy against what a network takes: (bytes of its file, accuracy) of each run, by what they are labelled with.
+
+    `reference` are accuracies in full precision, drawn as lines across.
+    """
+    figure, ((axis,),) = subplots(1, 1, figsize=(6, 4))
+    for i, accuracy in enumerate(reference):
+        label = None if i else "full precision"
+        axis.axhline(100 * accuracy, color="black", linestyle="--", linewidth=1, label=label)
+    for marker, (label, group) in zip(_markers(), points.items(), strict=False):
+        sizes, accuracies = zip(*group, strict=True)
+        axis.plot(np.array(sizes) / 1000, 100 * np.array(accuracies), linestyle="", label=label, **marker)
+    axis.set(xlabel="whole file, kB", ylabel="accuracy, %")
+    axis.grid(color="0.9")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False, fontsize="small")
     return figure
 
 

@@ -75,6 +75,23 @@ class Recipe:
         choices=("closed", "open"),
         only={"quantizer": ("delta", "binary", "twn")},
     )
+    delta_scale: tuple[str, ...] = option(
+        (),
+        "Ternarization",
+        "Other Deltas for some layers, as PATTERN=FACTOR: FACTOR times the schedule's; repeatable.",
+        unset="none",
+        only=DELTA,
+    )
+    rate: float = option(
+        0.0,
+        "Ternarization",
+        "What a kibibyte of ternary weights costs in the loss, by the expected length of their code.",
+        within="[0, inf)",
+        only=DELTA,
+    )
+    rate_epochs: int = option(
+        10, "Ternarization", "Epochs in which that price grows from 0.", within="[1, 1e9]", only=DELTA
+    )
     twn_ratio: float = option(
         0.7,
         "Ternarization",
@@ -179,6 +196,18 @@ class Recipe:
     )
 
     init: str | None = option(None, "Transfer", "Full-precision checkpoint to start from.", unset="none")
+    teacher: str | None = option(
+        None,
+        "Transfer",
+        "Full-precision checkpoint of the same network whose scores are learned as well as the labels.",
+        unset="none",
+    )
+    teacher_share: float = option(
+        0.7, "Transfer", "Share of the loss that is the distance to the teacher.", within="[0, 1]"
+    )
+    teacher_temperature: float = option(
+        4.0, "Transfer", "Temperature at which both their scores are compared.", within="(0, inf)"
+    )
     freeze: tuple[str, ...] = option(
         (),
         "Transfer",
@@ -190,6 +219,11 @@ class Recipe:
     )
     frozen_norm: bool = option(False, "Transfer", "Keep all batch norm in evaluation mode.")
 
+    fold_norms: bool = option(
+        False,
+        "Run",
+        "Fold batch norm statistics in the .tnz files: half the size for them, to be evaluated only.",
+    )
     # A generator takes 64 bits: 32 of the seed and 20 of the epoch make every epoch's own.
     seed: int = option(0, "Run", "Seed of initialization, order and augmentation.", within="[0, 4e9]")
     fast: bool = option(
@@ -218,8 +252,28 @@ class Recipe:
                 raise TernzipError(f"{flag(name)}: {error}") from None
         if self.delta > self.max_delta:
             raise TernzipError(f"--delta: {self.delta:g} exceeds --max-delta {self.max_delta:g}")
+        for pattern, factor in self.delta_scales.items():
+            if not 0 < factor * self.max_delta < 1:
+                raise TernzipError(
+                    f"--delta-scale: {pattern}={factor:g}: expected a factor > 0 with which --max-delta "
+                    f"{self.max_delta:g} stays below 1"
+                )
         if self.unfreeze_epoch is not None and not self.freeze:
             raise TernzipError("--unfreeze-epoch: nothing is frozen: give --freeze PATTERN too")
+
+    @property
+    def delta_scales(self) -> dict[str, float]:
+        """`delta_scale` as pattern and factor; TernzipError where it is not so written."""
+        scales: dict[str, float] = {}
+        for entry in self.delta_scale:
+            pattern, _, factor = entry.rpartition("=")
+            try:
+                scales[pattern] = float(factor)
+            except ValueError:
+                pattern = ""
+            if not pattern:
+                raise TernzipError(f"--delta-scale: expected PATTERN=FACTOR, found {entry!r}")
+        return scales
 
     def with_options(self, options: Mapping[str, Any], source: str = "options") -> "Recipe":
         """A copy with some options changed; names may have - or _. TernzipError for an unknown name."""
@@ -235,6 +289,11 @@ class Recipe:
 
     def check_used(self, names: Collection[str]) -> None:
         """TernzipError unless a run by this recipe uses all options of these names: what is asked for, happens."""
+        for name, needed in (("teacher_share", "teacher"), ("teacher_temperature", "teacher")):
+            if name in names and getattr(self, needed) is None:
+                raise TernzipError(f"{flag(name)}: not used without {flag(needed)}")
+        if "rate_epochs" in names and not self.rate:
+            raise TernzipError("--rate-epochs: not used without --rate")
         for name in names:
             for other, values in OPTIONS[name].only.items():
                 found = getattr(self, other)
@@ -245,7 +304,7 @@ class Recipe:
 
     def differences(self, other: "Recipe") -> list[str]:
         """Names of the options in which two recipes would train differently."""
-        free = {"epochs", "data", "download", "carry_on", "accelerator"}
+        free = {"epochs", "data", "download", "carry_on", "accelerator", "fold_norms"}
         return [name for name in OPTIONS if name not in free and getattr(self, name) != getattr(other, name)]
 
 

@@ -17,15 +17,21 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ternzip._core.errors import TernzipError
 from ternzip.io.atomic import atomic_file, atomic_path
 from ternzip.io.files import save_file
-from ternzip.quantization import ternary_state
-from ternzip.training.callbacks import ArmedEarlyStopping, EpochLine, LiveBar, TernaryCallback
+from ternzip.quantization import fold_norms, ternary_state
+from ternzip.training.callbacks import (
+    ArmedEarlyStopping,
+    EpochLine,
+    LiveBar,
+    MovableCheckpoint,
+    TernaryCallback,
+)
 from ternzip.training.fast import precision_of
 from ternzip.training.images import open_dataset
 from ternzip.training.learner import Learner
@@ -149,7 +155,7 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
         ),
         EpochLine(),
         *(
-            ModelCheckpoint(
+            MovableCheckpoint(
                 out,
                 filename=name,
                 monitor=monitor,
@@ -220,7 +226,8 @@ def store(checkpoint: Path) -> Stored:
     network = restore(run.recipe, run.state, str(checkpoint))
     path = checkpoint.with_suffix(".tnz")
     metadata = {"arch": run.recipe.arch, "epoch": str(run.epoch), "accuracy": f"{run.accuracy:.4f}"}
-    save_file(ternary_state(network), path, metadata=metadata)
+    state = ternary_state(network)
+    save_file(fold_norms(network, state) if run.recipe.fold_norms else state, path, metadata=metadata)
     sizes = stored_sizes(path, network)
     return Stored(
         path=str(path),

@@ -1,0 +1,285 @@
+"""tools/reproduce.py: what is trained in which order, what a killed queue comes to, what its report says."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("lightning")
+pytest.importorskip("matplotlib")
+pytest.importorskip("sklearn")
+pytest.importorskip("fcntl", reason="the queue's locks are POSIX")
+
+import reproduce_queue
+import reproduce_report
+import reproduce_results
+from reproduce_plan import FULL_PRECISION, SCALES, Run, plan
+
+import ternzip
+from ternzip.training import trainer as training
+from ternzip.training.learner import Learner
+from ternzip.training.recipe import Recipe
+from ternzip.training.runs import read_run_checkpoint, read_run_folder
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The `srun` command"),
+    pytest.mark.filterwarnings("ignore:.* layers start with all ternary weights zero"),
+]
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_planned_recipe_is_one_that_a_run_uses_whole(scale: str) -> None:
+    runs = plan(scale, 2)
+    for run in runs + plan(scale, 1, tuple(SCALES[scale].ablation)):
+        Recipe().with_options(run.options).check_used(list(run.options))
+    assert [run.method for run in runs[:3]] == [FULL_PRECISION, "log", "linear"]
+    assert len({run.name for run in runs}) == len(runs)
+
+
+def test_what_a_run_starts_from_comes_before_it() -> None:
+    names = [run.name for run in plan("cpu", 2, ("EC2T",))]
+    assert names == ["full-precision-seed0", "EC2T-seed0", "full-precision-seed1", "EC2T-seed1"]
+    assert plan("cpu", 1, ("EC2T",))[1].needs == "full-precision-seed0/last.tnz"
+    first = plan("cpu", 1, ("ablation",))
+    assert [run.method for run in first[:3]] == [FULL_PRECISION, "short", "short, rate"]
+    assert {run.needs for run in first} == {None, "full-precision-seed0/last.tnz"}
+    with pytest.raises(ValueError, match="unknown method 'xnor': expected one of full precision, log"):
+        plan("cpu", 1, ("xnor",))
+
+
+# A stand-in for `ternzip train`: it writes what it was given, and behaves as its --arch says.
+STAND_IN = """
+import os, sys, time
+from pathlib import Path
+given = dict(flag.split("=") if "=" in flag else (flag, "") for flag in sys.argv[1:])
+folder = Path(given["--out"])
+with (folder / "given.txt").open("a") as file:
+    print(*sys.argv[1:], file=file)
+(folder / "last.ckpt").touch()
+if given["--arch"] == "fails":
+    sys.exit(3)
+if given["--arch"] == "waits" and "--resume" not in given:
+    time.sleep(600)
+(folder / "last.tnz").touch()
+(folder / "result.json").touch()
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    script = tmp_path / "train.py"
+    script.write_text(STAND_IN)
+    monkeypatch.setattr(reproduce_queue, "TRAIN", [sys.executable, str(script)])
+    return tmp_path / "out"
+
+
+def given(out: Path, run: Run) -> list[str]:
+    return (out / run.name / "given.txt").read_text().splitlines()
+
+
+def test_the_queue_trains_what_is_unfinished_in_order(stand_in: Path, tmp_path: Path) -> None:
+    start = Run("start", 0, {"arch": "well", "fast": True, "skip": ("a", "b")})
+    after = Run("after", 0, {"arch": "well", "init": f"{start.name}/last.tnz"})
+    broken = Run("broken", 0, {"arch": "fails"})
+    orphan = Run("orphan", 0, {"arch": "well", "init": f"{broken.name}/last.tnz"})
+    runs = [after, broken, orphan, start]
+    assert reproduce_queue.work(runs, stand_in, tmp_path) == [broken]
+    (line,) = given(stand_in, start)
+    assert line == f"--data={tmp_path} --out=start-seed0 --arch=well --fast --skip=a --skip=b"
+    assert given(stand_in, after)
+    assert not (stand_in / orphan.name).exists()
+    assert len(given(stand_in, broken)) == 1  # not again and again
+    reproduce_queue.work(runs, stand_in, tmp_path)
+    assert [len(given(stand_in, run)) for run in (start, after, broken)] == [1, 1, 2]
+    assert given(stand_in, broken)[1].endswith("--resume")
+    starts = (stand_in / broken.name / "starts.jsonl").read_text().splitlines()
+    assert [set(json.loads(start)) >= {"time", "commit", "machine", "versions"} for start in starts] == [
+        True,
+        True,
+    ]
+
+
+def test_a_deadline_stops_a_run_that_goes_on_the_next_time(stand_in: Path, tmp_path: Path) -> None:
+    run = Run("slow", 0, {"arch": "waits"})
+    while not (stand_in / run.name / "given.txt").exists():
+        reproduce_queue.work([run], stand_in, tmp_path, deadline=time.monotonic() + 2)
+    assert not reproduce_queue.is_finished(stand_in / run.name)
+    assert reproduce_queue.work([run], stand_in, tmp_path) == []
+    assert reproduce_queue.is_finished(stand_in / run.name)
+
+
+def test_a_run_that_still_trains_is_left_to_its_process(stand_in: Path, tmp_path: Path) -> None:
+    """Also when the queue that started it has been killed."""
+    held, free = Run("held", 0, {"arch": "waits"}), Run("free", 0, {"arch": "well"})
+    program = (
+        "import sys, os; from pathlib import Path; import reproduce_queue as q; from reproduce_plan import Run\n"
+        f"q.TRAIN = {reproduce_queue.TRAIN!r}\n"
+        f"q.work([Run('held', 0, {{'arch': 'waits'}})], Path({str(stand_in)!r}), Path('.'))"
+    )
+    path = os.pathsep.join([str(ROOT / "tools"), *filter(None, sys.path)])
+    queue = subprocess.Popen(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": path}, start_new_session=True
+    )
+    try:
+        while not (stand_in / held.name / "given.txt").exists():
+            assert queue.poll() is None
+            time.sleep(0.05)
+        queue.kill()
+        queue.wait()
+        reproduce_queue.work([held, free], stand_in, tmp_path)
+        assert reproduce_queue.is_finished(stand_in / free.name)
+        assert not reproduce_queue.is_finished(stand_in / held.name)
+    finally:
+        os.killpg(queue.pid, signal.SIGKILL)
+
+
+def digits(monkeypatch: pytest.MonkeyPatch, **options: object) -> Recipe:
+    """A run of a second."""
+    narrow = functools.partial(ternzip.models.fc3, hidden=24)
+    wide = ternzip.models.ARCHITECTURES["fc3"]
+    monkeypatch.setitem(ternzip.models.ARCHITECTURES, "fc3", dataclasses.replace(wide, build=narrow))
+    small = {"arch": "fc3", "dataset": "digits", "train_images": 200, "test_images": 60, "batch_size": 48}
+    return Recipe().with_options({**small, "delta": 0.02, "epochs": 3, "accelerator": "cpu", **options})
+
+
+def same_numbers(one: Path, other: Path) -> None:
+    first, second = (read_run_checkpoint(folder / "last.ckpt") for folder in (one, other))
+    assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
+    assert [{**f, "seconds": 0} for f in first.epochs.values()] == [
+        {**f, "seconds": 0} for f in second.epochs.values()
+    ]
+    for name in ("best.tnz", "last.tnz"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_a_run_broken_off_ten_times_gives_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = digits(monkeypatch, epochs=6)
+    training.train(recipe, tmp_path / "whole")
+
+    chance = random.Random(0)
+    step, left = Learner.training_step, 10
+
+    def breaks(self: Learner, batch: object, index: int) -> torch.Tensor:
+        nonlocal left
+        if left and chance.random() < 0.3:
+            left -= 1
+            raise RuntimeError("killed")
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Learner, "training_step", breaks)
+    for _ in range(11):
+        resume = (tmp_path / "parts" / "last.ckpt").exists()
+        try:
+            training.train(recipe, tmp_path / "parts", resume=resume)
+        except RuntimeError:
+            continue
+        break
+    assert left == 0
+    same_numbers(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_gives_the_same_numbers(tmp_path: Path) -> None:
+    """By SIGKILL, at random moments of ten different epochs, through the queue."""
+    options = {"dataset": "digits", "epochs": 24, "batch_size": 64, "train_images": 128, "test_images": 60}
+    run = Run(
+        "killed", 0, {**options, "delta": 0.03, "multiplier": 0.5, "max_delta": 0.2, "accelerator": "cpu"}
+    )
+    log = tmp_path / "parts" / run.name / "log.txt"
+    program = textwrap.dedent(f"""
+        import sys; from pathlib import Path; import reproduce_queue; from reproduce_plan import Run
+        reproduce_queue.work([Run("killed", 0, {dict(run.options)!r})], Path(sys.argv[1]), Path("."))
+    """)
+    path = os.pathsep.join([str(ROOT / "tools"), *filter(None, sys.path)])
+
+    def queue(folder: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", program, str(tmp_path / folder)]
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, env=environment, start_new_session=True)
+
+    def epochs_done() -> int:
+        lines: Sequence[str] = log.read_text().splitlines() if log.exists() else ()
+        return max(
+            (int(line.split()[0]) for line in lines if line.split()[:1] and line.split()[0].isdigit()),
+            default=0,
+        )
+
+    chance = random.Random(1)
+    for _ in range(10):
+        process = queue("parts")
+        wanted = epochs_done() + 1
+        while epochs_done() < wanted and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.2))
+        assert process.poll() is None, log.read_text()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not reproduce_queue.is_finished(tmp_path / "parts" / run.name)
+    for folder in ("parts", "whole"):
+        assert queue(folder).wait() == 0
+    same_numbers(*(tmp_path / folder / run.name for folder in ("whole", "parts")))
+
+
+def test_the_report_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [
+        Run(FULL_PRECISION, 0, {"quantizer": "none"}),
+        Run("log", 0, {}),
+        Run("log", 1, {"seed": 1}),
+        Run("fixed", 0, {"growth": "fixed"}),
+        Run("TWN", 0, {"quantizer": "twn"}),
+    ]
+    out, folder = tmp_path / "out", tmp_path / "report"
+    for run in runs[:-1]:
+        training.train(digits(monkeypatch, test_images=None, **run.options), out / run.name)
+        (out / run.name / "starts.jsonl").write_text('{"commit": "abc"}\n')
+    written = reproduce_report.write_report(runs, out, tmp_path, folder, "digits <of> scikit-learn")
+    assert all(path.is_file() for path in written)
+    record = json.loads((folder / "results.json").read_text())
+    assert record["unfinished"] == {"TWN-seed0": "not begun"}
+    rows = {(row["method"], row["epoch"]): row for row in record["summary"]}
+    log = rows["log", "last"]
+    assert log["seeds"] == [0, 1]
+    one = next(run for run in record["runs"] if run["name"] == "log-seed0")["last"]
+    assert one["accuracy"] == pytest.approx(read_run_folder(out / "log-seed0").epochs[3]["accuracy"])
+    full = next(run for run in record["runs"] if run["method"] == FULL_PRECISION)["last"]
+    assert log["loss"] == pytest.approx(full["accuracy"] - one["accuracy"])  # of the seed that both have
+    assert 0 < one["predicted"] <= one["static"] < one["file"]
+    assert one["context"] < one["static"] * 1.02
+    assert {f"figure{i}.svg" for i in (1, 2, 3, 4, 5, "-front")} <= {path.name for path in written}
+    assert {"log-best.tnz", "log-smallest.tnz", "fixed-best.tnz"} <= set(record["networks"])
+    page = (folder / "report.html").read_text()
+    assert "digits &lt;of&gt; scikit-learn" in page
+    assert page.count("data:image/svg+xml;base64,") == 6
+    assert "src='figure" not in page
+    assert "| log | last | 2 |" in (folder / "results.md").read_text()
+
+
+def test_what_was_measured_is_kept_until_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Path] = []
+    monkeypatch.setattr(reproduce_results, "measure", lambda path, data: calls.append(path) or {"file": 1})
+    path = tmp_path / "last.tnz"
+    path.write_bytes(b"x")
+    for modified in (1, 1, 2):
+        os.utime(path, ns=(modified, modified))
+        assert reproduce_results.measured(path, tmp_path)["file"] == 1
+    assert len(calls) == 2

@@ -1,0 +1,163 @@
+"""What tools/reproduce.py trains: methods, scales, and the order of the runs.
+
+A run of fewer epochs than the paper's is the paper's recipe, shrunk. The paper's learning rate has stopped falling
+after 250 of its 500 epochs, so a run of E epochs takes its steps at s = E / 250 of their epochs. Latent weights that
+Adam moves by steps of one size in changing directions spread with the root of the number of steps, so Delta's two ends
+are about sqrt(s) times the paper's (Delta_f its 0.8), and Delta meets its bound at the same share of the run (log:
+epoch 68 s, linear: 80 s).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Options = Mapping[str, Any]
+NEEDED = ("init", "teacher")  # the options that name another run's file
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a folder `name` of the queue's folder.
+
+    Attributes:
+        method: what its results are reported under, with those of other seeds.
+        options: of its recipe, all but where the data lie.
+    """
+
+    method: str
+    seed: int
+    options: Options
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.method}-seed{self.seed}".replace(",", "").replace(" ", "-")
+
+    @property
+    def needs(self) -> str | None:
+        """The file, relative to the queue's folder, of an earlier run that this one starts from."""
+        return next((str(self.options[name]) for name in NEEDED if name in self.options), None)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the experiment is.
+
+    Attributes:
+        base: options of every run.
+        methods: options of each method beside those, by name, in the order in which they are trained.
+        once: methods that are trained for the first seed alone.
+        ablation: methods that are trained only where they are asked for, by their names or all as "ablation".
+    """
+
+    base: Options
+    methods: Mapping[str, Options]
+    once: tuple[str, ...] = ()
+    ablation: Mapping[str, Options] = field(default_factory=dict)
+
+
+FULL_PRECISION = "full precision"
+# As in their papers: from the full-precision twin, first and last layer left alone, small steps, levels smaller ones.
+LEARNED: Options = {
+    "skip": ("conv1", "linear"),
+    "lr": 1e-4,
+    "levels_lr": 1e-5,
+    "lr_schedule": "constant",
+}
+
+
+def methods(delta: float, log: Options, linear: Options, bound: float, epochs: int) -> dict[str, Options]:
+    """The methods of one scale: `delta` is Delta's start, `bound` its end."""
+    short = {"epochs": max(1, epochs // 2), "lr_scale": None}
+    return {
+        FULL_PRECISION: {"quantizer": "none"},
+        "log": {"growth": "log", "delta": delta, "max_delta": bound, **log},
+        "linear": {"growth": "linear", "delta": delta, "max_delta": bound, **linear},
+        "binary": {"quantizer": "binary"},
+        "fixed": {"growth": "fixed", "delta": delta, "max_delta": bound},
+        "TWN": {"quantizer": "twn"},
+        "EC2T": {"quantizer": "ec2t", **LEARNED, **short},
+        "TTQ": {"quantizer": "ttq", **LEARNED, **short},
+        "fixed, twice the Delta": {"growth": "fixed", "delta": 2 * delta, "max_delta": bound},
+        "fixed, four times the Delta": {"growth": "fixed", "delta": 4 * delta, "max_delta": bound},
+    }
+
+
+def ablation(epochs: int, growth: Options, rate: float) -> dict[str, Options]:
+    """One thing at a time beside the same short run by the paper's method, and what helps together."""
+    base = {"epochs": epochs, "lr_scale": epochs / 250, **growth}
+    priced = {"rate": rate, "rate_epochs": max(1, epochs // 4)}
+    taught = {"teacher": FULL_PRECISION}
+    return {
+        "short": base,
+        "short, rate": {**base, **priced},
+        "short, teacher": {**base, **taught},
+        "short, rate and teacher": {**base, **priced, **taught},
+        "short, Delta by layer": {**base, "delta_scale": ("conv1=0.5", "linear=0.5", "layer3.*=1.25")},
+    }
+
+
+ABLATION = "ablation"
+FIXED_DELTAS = ("fixed, twice the Delta", "fixed, four times the Delta")
+PAPERS = methods(0.1, {"multiplier": 1.9}, {"multiplier": 0.1}, 0.9, 500)
+SCALES = {
+    "cpu": Scale(
+        {"epochs": 60, "lr_scale": 60 / 250, "fast": True, "fold_norms": True},
+        methods(0.05, {"multiplier": 2.5}, {"multiplier": 0.37}, 0.4, 60),
+        FIXED_DELTAS,
+        ablation(30, {"delta": 0.035, "multiplier": 2.9, "max_delta": 0.25}, rate=0.05),
+    ),
+    "gpu": Scale(
+        {"epochs": 250, "inflate": 5, "fast": True, "fold_norms": True},
+        methods(0.1, {"multiplier": 1.9}, {"multiplier": 0.1}, 0.9, 250),
+        FIXED_DELTAS,
+    ),
+    "full": Scale({"inflate": 5, "fast": True, "fold_norms": True}, PAPERS, FIXED_DELTAS),
+    # A minute on data that need no download: that the tool works, no more.
+    "trial": Scale(
+        {"dataset": "digits", "epochs": 4, "batch_size": 64, "train_images": 320, "lr_scale": 4 / 250},
+        methods(0.03, {"multiplier": 0.5}, {"multiplier": 0.2}, 0.2, 4),
+        FIXED_DELTAS,
+        ablation(4, {"delta": 0.03, "multiplier": 0.5, "max_delta": 0.2}, rate=0.05),
+    ),
+}
+
+
+def plan(scale: str, seeds: int, only: tuple[str, ...] = ()) -> list[Run]:
+    """The runs of a scale in the order of the queue: every method with the first seed, then with the next.
+
+    `only` keeps the methods of these names, and what they start from; "ablation" stands for all of the scale's.
+    ValueError for a name that is none.
+    """
+    known = SCALES[scale]
+    choices = {**known.methods, **known.ablation}
+    wanted = set(only or known.methods)
+    if ABLATION in wanted:
+        wanted = (wanted - {ABLATION}) | set(known.ablation)
+    unknown = sorted(wanted - set(choices))
+    if unknown:
+        raise ValueError(f"unknown method {unknown[0]!r}: expected one of {', '.join([*choices, ABLATION])}")
+    if any(_needs_twin(choices[name]) for name in wanted):
+        wanted.add(FULL_PRECISION)
+    return [
+        _run(known.base, method, options, seed)
+        for seed in range(seeds)
+        for method, options in choices.items()
+        if method in wanted and (seed == 0 or method not in known.once)
+    ]
+
+
+def _needs_twin(options: Options) -> bool:
+    return "teacher" in options or options.get("quantizer") in ("ttq", "ec2t")
+
+
+def _run(base: Options, method: str, own: Options, seed: int) -> Run:
+    options = {**base, **own, "seed": seed}
+    twin = f"{Run(FULL_PRECISION, seed, {}).name}/last.tnz"
+    if options.get("quantizer") in ("ttq", "ec2t"):
+        options["init"] = twin
+    if "teacher" in options:
+        options["teacher"] = twin
+    return Run(method, seed, {name: value for name, value in options.items() if value is not None})

@@ -1,0 +1,237 @@
+"""The report of tools/reproduce.py: tables, figures, networks and one HTML page, of whatever is finished."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from machine import provenance
+from reproduce_plan import FULL_PRECISION, Run
+from reproduce_queue import commit
+from reproduce_results import Finished, collect, summary
+
+from ternzip.io.atomic import atomic_file
+from ternzip.training import plotting
+
+CAPTIONS = {
+    "1": "Latent weights after the last epoch, cut by each layer's thresholds.",
+    "2": "Accuracy for several fixed Deltas.",
+    "3": "Accuracy, its change from epoch to epoch, and zeros.",
+    "4": "Best accuracy against zeros and against entropy; full precision is the line across.",
+    "5": "Best accuracy against training speed: the epoch it came in.",
+    "-front": "Accuracy after the last epoch against the bytes of the whole file.",
+}
+STYLE = """
+body { font: 15px/1.5 sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em }
+table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .2em .7em; border-bottom: 1px solid #ccc }
+td { text-align: right; font-variant-numeric: tabular-nums } td:first-child { text-align: left }
+img { max-width: 100%; display: block } figure { margin: 2em 0 } pre { white-space: pre-wrap; font-size: 13px }
+"""
+Table = tuple[list[str], list[list[str]]]
+
+
+def write_report(runs: Sequence[Run], out: Path, data: Path, folder: Path, note: str) -> list[Path]:
+    """Write results.json, results.md, report.html, the figures and the chosen networks; returns what was written."""
+    finished, missing = collect(runs, out, data)
+    rows = summary(finished, FULL_PRECISION)
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = _figures(finished, folder)
+    networks = _networks(finished, folder)
+    record = {
+        **provenance(),
+        "commit": commit(),
+        "data": note,
+        "summary": rows,
+        "runs": [_run_record(one) for one in finished],
+        "unfinished": missing,
+        "networks": networks,
+    }
+    tables = {
+        "Accuracy, zeros and entropy": _accuracy_table(rows),
+        "Bytes of the ternary weights, and of the whole file": _bytes_table(rows),
+        "Every run": _runs_table(finished),
+    }
+    if missing:
+        tables["Not finished"] = (["run", "state"], [[name, state] for name, state in missing.items()])
+    written = {
+        "results.json": json.dumps(record, indent=2) + "\n",
+        "results.md": _markdown(tables, pictures, record),
+        "report.html": _page(tables, pictures, record, folder),
+    }
+    for name, text in written.items():
+        with atomic_file(folder / name) as stream:
+            stream.write(text.encode())
+    return [folder / name for name in [*written, *networks]] + pictures
+
+
+def _run_record(one: Finished) -> dict[str, Any]:
+    epochs = {name: one.record.series(name)[1] for name in ("accuracy", "sparsity", "entropy", "delta")}
+    return {
+        "name": one.run.name,
+        "method": one.run.method,
+        "seed": one.run.seed,
+        "options": dict(one.run.options),
+        "last": one.files["last"],
+        "best": one.files["best"],
+        "hours": one.hours,
+        "starts": one.starts,
+        "epochs": {name: values for name, values in epochs.items() if values},
+    }
+
+
+def _figures(finished: Sequence[Finished], folder: Path) -> list[Path]:
+    """The paper's figures, as far as the finished runs allow; 1 to 3 show the first seed."""
+    drawn: list[Path] = []
+    first = [one.record for one in finished if one.run.seed == 0]
+    # The paper's figure 1 compares a fixed Delta with a growing one, figure 3 the regimes of Delta.
+    regimes = [record for record in first if record.recipe.quantizer == "delta"]
+    chosen = {
+        "1": [one.record for one in finished if one.run.seed == 0 and one.run.method in ("fixed", "log")],
+        "2": first,
+        "3": [record for record in regimes if record.recipe.growth != "fixed"]
+        + [one.record for one in finished if one.run.seed == 0 and one.run.method == "fixed"],
+        "4": [one.record for one in finished],
+        "5": [one.record for one in finished],
+    }
+    for figure, records in chosen.items():
+        if not records:
+            continue
+        try:
+            drawn += plotting.draw(records, folder, figure)
+        except plotting.NothingToDraw:
+            continue
+    return drawn + _front(finished, folder)
+
+
+def _front(finished: Sequence[Finished], folder: Path) -> list[Path]:
+    points: dict[str, list[tuple[int, float]]] = {}
+    for one in finished:
+        found = one.files["last"]
+        points.setdefault(one.run.method, []).append((found["file"], found["accuracy"]))
+    reference = [accuracy for _, accuracy in points.pop(FULL_PRECISION, [])]
+    if not points:
+        return []
+    paths = [folder / f"figure-front.{suffix}" for suffix in ("png", "svg")]
+    plotting.write(plotting.front(points, reference), *paths)
+    return paths
+
+
+def _networks(finished: Sequence[Finished], folder: Path) -> list[str]:
+    """Copies of each method's best and smallest network; those in full precision are too large to be kept."""
+    kept = []
+    for method in {one.run.method: None for one in finished if one.run.method != FULL_PRECISION}:
+        files = [
+            (found, one.record.folder / f"{which}.tnz")
+            for one in finished
+            if one.run.method == method
+            for which, found in one.files.items()
+        ]
+        chosen = {
+            "best": max(files, key=lambda entry: float(entry[0]["accuracy"])),
+            "smallest": min(files, key=lambda entry: int(entry[0]["file"])),
+        }
+        for which, (_, path) in chosen.items():
+            name = f"{method.replace(',', '').replace(' ', '-')}-{which}.tnz"
+            shutil.copyfile(path, folder / name)
+            kept.append(name)
+    return kept
+
+
+def _percent(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _count(value: float | None) -> str:
+    return f"{value:,.0f}" if value else ""  # full precision has no ternary weights, NNCodec may be missing
+
+
+def _accuracy_table(rows: Sequence[dict[str, Any]]) -> Table:
+    heading = ["method", "epoch", "seeds", "accuracy, %", "deviation", "lost to full precision", "zeros, %"]
+    return [*heading, "bits/weight", "hours"], [
+        [
+            row["method"],
+            row["epoch"],
+            str(len(row["seeds"])),
+            _percent(row["accuracy"]),
+            _percent(row["accuracy_deviation"]),
+            _percent(row["loss"]),
+            _percent(row["zeros"] or None),
+            f"{row['entropy']:.4f}" if row["entropy"] else "",
+            f"{row['hours']:.2f}",
+        ]
+        for row in rows
+    ]
+
+
+def _bytes_table(rows: Sequence[dict[str, Any]]) -> Table:
+    names = ("predicted", "static", "context", "nncodec", "file")
+    return ["method", "epoch", "predicted", "static", "context", "NNCodec", "whole file"], [
+        [row["method"], row["epoch"], *(_count(row[name]) for name in names)] for row in rows
+    ]
+
+
+def _runs_table(finished: Sequence[Finished]) -> Table:
+    return ["run", "last, %", "best, %", "best epoch", "zeros, %", "file", "hours", "starts", "commit"], [
+        [
+            one.run.name,
+            _percent(one.files["last"]["accuracy"]),
+            _percent(one.files["best"]["accuracy"]),
+            str(one.files["best"]["epoch"]),
+            _percent(one.files["last"]["zeros"]),
+            _count(one.files["last"]["file"]),
+            f"{one.hours:.2f}",
+            str(len(one.starts)),
+            ", ".join(dict.fromkeys(start["commit"] for start in one.starts)),
+        ]
+        for one in finished
+    ]
+
+
+def _about(record: dict[str, Any]) -> str:
+    machine = record["machine"]
+    return (
+        f"{record['data']}. Accuracies are those of the stored files on all test images, in float32; the best epoch "
+        "is picked on the test images, as the paper does. The same network in full precision, trained on the same "
+        "data, is what they are to be compared with, and not published scores. "
+        f"{record['date']}, commit {record['commit']}, {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['system']}."
+    )
+
+
+def _markdown(tables: dict[str, Table], pictures: Sequence[Path], record: dict[str, Any]) -> str:
+    parts = ["# Results", _about(record)]
+    for title, (heading, rows) in tables.items():
+        lines = [heading, ["---"] * len(heading), *rows]
+        parts += [f"## {title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    parts += [f"![{CAPTIONS[path.stem[6:]]}]({path.name})" for path in pictures if path.suffix == ".svg"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _page(tables: dict[str, Table], pictures: Sequence[Path], record: dict[str, Any], folder: Path) -> str:
+    """One HTML page that needs no other file."""
+    escape = html.escape
+    parts = [
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>ternzip: results</title>",
+        f"<style>{STYLE}</style><h1>Results</h1><p>{escape(_about(record))}</p>",
+    ]
+    for title, (heading, rows) in tables.items():
+        cells = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        parts.append(f"<h2>{escape(title)}</h2><table><tr>{cells}</tr>{body}</table>")
+    for path in pictures:
+        if path.suffix == ".svg":
+            data = base64.b64encode(path.read_bytes()).decode()
+            caption = CAPTIONS[path.stem[6:]]
+            image = f"<img alt='{escape(caption)}' src='data:image/svg+xml;base64,{data}'>"
+            parts.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
+    kept = {name: record[name] for name in ("date", "commit", "machine", "versions", "data")}
+    options = {one["name"]: one["options"] for one in record["runs"]}
+    parts.append(
+        f"<h2>Provenance</h2><pre>{escape(json.dumps({**kept, 'runs': options}, indent=1))}</pre></html>"
+    )
+    return "\n".join(parts) + "\n"
