@@ -85,8 +85,13 @@ def test_two_files_are_never_guessed_to_be_source_and_destination(run: Run) -> N
     assert run("compress", "-f", "a.tnz", "-o", "b.tnz", "--codec", "packed").status == 0
     assert Path("b.tnz").read_bytes() != before
     misused(run("compress", "a.pt", "c"), "c: no such SRC, and DST is expected to end in .tnz")
-    misused(run("decompress", "a.tnz", "c.onnx"), "DST is expected to end in .pt or .pth or .safetensors or .gguf")
-    misused(run("decompress", "a.tnz", "-o", "c.onnx"), "expected a name ending in .pt, .pth, .safetensors or .gguf")
+    misused(
+        run("decompress", "a.tnz", "c.onnx"), "DST is expected to end in .pt or .pth or .safetensors or .gguf"
+    )
+    misused(
+        run("decompress", "a.tnz", "-o", "c.onnx"),
+        "expected a name ending in .pt, .pth, .safetensors or .gguf",
+    )
 
 
 @pytest.mark.usefixtures("models")
