@@ -88,13 +88,16 @@ def seed_tensors(
 ) -> list[tuple[str, RawTensor | Tie]]:
     """Ternary tensors of several shapes, types and densities, others, ties, empty ones."""
     tensors: list[tuple[str, RawTensor | Tie]] = []
-    shapes = [(6, 4, 3, 3), (17, 31), (50,), (), (0, 3), (3, 2, 2, 2, 2), (40, 60)]
+    shapes = [(6, 4, 3, 3), (17, 31), (50,), (), (0, 3), (3, 2, 2, 2, 2), (40, 60), (7,), (10, 50)]
     for i, shape in enumerate(shapes):
         zero = (0.5, 0.9, 0.3)[i % 3]
         trits = rng.choice(np.array([-1, 0, 1]), shape, p=[(1 - zero) / 2, zero, (1 - zero) / 2])
         values = (trits * np.float32(0.25)).astype(np.float32)
         if i == 6:
             values *= np.arange(1, shape[0] + 1, dtype=np.float32).reshape(-1, 1)  # levels per row
+        if i == 8:  # levels per group of 16, the last one cut off; another one for the negatives
+            groups = np.arange(1, 41, dtype=np.float32).reshape(10, 4).repeat(16, axis=1)[:, :50]
+            values = np.where(values < 0, values * (groups + 1), values * groups)
         if signed_zeros:
             values = np.where((values == 0) & (rng.random(shape) < 0.5), np.float32(-0.0), values)
         data = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint8)
