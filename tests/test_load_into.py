@@ -19,6 +19,12 @@ def samples() -> dict[str, torch.Tensor]:
         "signs": both,
         "large": large,
         "rows": trits(60, 50, seed=1).float() * torch.linspace(0.5, 2.0, 60)[:, None] + 0.0,
+        "groups": (trits(64, 512, seed=6).view(64, 4, 128) * torch.linspace(0.5, 2.0, 256).view(64, 4, 1))
+        .view(64, 512)
+        .bfloat16(),
+        "pruned": torch.where(
+            trits(200, 300, seed=7, zeros=0.9) != 0, torch.linspace(-1, 1, 60_000).view(200, 300), 0.0
+        ),
         "floats": torch.randn(200, 300, generator=torch.Generator().manual_seed(0)),
         "halves": torch.randn(7, generator=torch.Generator().manual_seed(1)).half(),
         "constant": torch.ones(200, 100),

@@ -1,10 +1,11 @@
 """Ternary codecs side by side: bits per weight and speed of ternzip's and everybody else's, in one run.
 
-    python tools/bench_codec.py [--checkpoints DIR] [--networks DIR] [--sections checkpoints,networks,independent]
+    python tools/bench_codec.py [--checkpoints DIR] [--networks DIR] [--sections checkpoints,networks,independent,small]
                                 [--only TEXT] [--seconds 0.4] [--output docs/benchmarks/codec.json]
                                 [--chart docs/benchmarks/codec.svg]
 
-Inputs are the ternary tensors of every checkpoint in the two folders, and synthetic ones with independent weights.
+Inputs are the ternary tensors of every checkpoint in the two folders, and synthetic ones with independent weights,
+large and small.
 Speeds are one thread's, weights per second, the best of several runs, in rounds in which each coder has its turn, so
 that a slow spell of the machine meets them all; every decoder's result is compared. Sections that are not run again
 stay in the JSON as they were, each with its own date; --only keeps the inputs whose name holds the text, and replaces
@@ -44,6 +45,12 @@ SYNTHETIC = {
     4_300_000: (0.5, 0.9, 0.98),
     64_000_000: (1 / 3, 0.5, 0.9, 0.98, 0.995),
 }
+# Names, the weights of each tensor, and their share of zeros.
+SMALL = (
+    ("16 small tensors, 98 % zeros", [10_872] * 16, 0.98),
+    ("100 tensors of 504 weights, 50 % zeros", [504] * 100, 0.5),
+    ("100 tensors of 504 weights, 90 % zeros", [504] * 100, 0.9),
+)
 # Each coder is timed so often, with all others between.
 ROUNDS = 3
 SLOW_LIMIT = 5_000_000  # weights up to which slow coders take part: they need minutes for ten times as many
@@ -266,12 +273,22 @@ def synthetic(only: str) -> Iterator[Input]:
                 yield Input(name, [iid_trits(size, zeros)])
 
 
+def small(only: str) -> Iterator[Input]:
+    """Networks of small tensors, where what a tensor costs beside its weights shows."""
+    for name, sizes, zeros in SMALL:
+        if only in name:
+            rng = np.random.default_rng(2024)
+            shares = [(1 - zeros) / 2, zeros, (1 - zeros) / 2]
+            values = np.array([-1, 0, 1], np.int8)
+            yield Input(name, [rng.choice(values, (size // 8, 8), p=shares) for size in sizes])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--checkpoints", type=Path, help="folder of checkpoint files")
     parser.add_argument("--networks", type=Path, help="folder of further networks")
     parser.add_argument(
-        "--sections", help="which to measure; default: those that have a folder, and independent"
+        "--sections", help="which to measure; default: those that have a folder, and made ones"
     )
     parser.add_argument("--only", default="", help="measure inputs whose name holds this")
     parser.add_argument("--seconds", type=float, default=0.4, help="for each timing, at least")
@@ -279,12 +296,13 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, default=Path("docs/benchmarks/codec.svg"))
     arguments = parser.parse_args()
     folders = {"checkpoints": arguments.checkpoints, "networks": arguments.networks}
-    wanted = [name for name in folders if folders[name] is not None] + ["independent"]
+    made = {"independent": synthetic, "small": small}
+    wanted = [name for name in folders if folders[name] is not None] + list(made)
     if arguments.sections is not None:
         wanted = [name for name in arguments.sections.split(",") if name]
     for name in wanted:
-        if name not in (*folders, "independent") or (name in folders and folders[name] is None):
-            parser.error(f"section {name!r}: expected independent, or one whose folder is given")
+        if name not in (*folders, *made) or (name in folders and folders[name] is None):
+            parser.error(f"section {name!r}: expected {', '.join(made)}, or one whose folder is given")
     others, missing = peers()
     console = Console()
     if missing:
@@ -292,9 +310,7 @@ def main() -> None:
     result = merge_sections(arguments.output, {})
     for name in wanted:
         start = time.perf_counter()
-        items = (
-            synthetic(arguments.only) if name == "independent" else checkpoints(folders[name], arguments.only)
-        )
+        items = made[name](arguments.only) if name in made else checkpoints(folders[name], arguments.only)
         rows: list[dict[str, Any]] = []
         for row in run(items, [*own_coders(), *others], arguments.seconds):
             rows.append(row)  # what is measured is kept, whatever becomes of the next input
