@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
+import ternzip
 from ternzip import TernzipError
 from ternzip.cli.app import app
-from ternzip.lowrank import load_compressed
+from ternzip.lowrank import fold_batch_norm, load_compressed
 from ternzip.models import fc3
+from ternzip.search.choices import METHODS
 
 for module in ("botorch", "optuna", "sklearn"):
     pytest.importorskip(module)
@@ -61,11 +65,10 @@ def test_a_search_and_its_files(model: Path, tmp_path: Path) -> None:
     [
         (["--target-size", "1KB"], "cannot be reached: the smallest file"),
         (["--target-size", "frog"], "size: expected a number of bytes"),
-        (["--dataset", "mnist", "--data", "nowhere"], "nowhere.*: no such data file"),
         (["--arch", "alexnet"], "unknown architecture 'alexnet'"),
         (["--dataset", "faces"], "unknown data set 'faces'"),
-        (["--normalize", "loud"], "--normalize: expected imagenet or none, found 'loud'"),
         (["--out", "best.pt"], "--out: expected a name that ends in .tnz"),
+        (["--out", "nowhere/best.tnz"], "nowhere/best.tnz: cannot be written: nowhere is no folder"),
     ],
 )
 def test_bad_input(
@@ -90,13 +93,40 @@ def test_bad_input(
     assert not list(tmp_path.glob("*.tnz"))
 
 
-def test_the_command_offers_what_the_library_has() -> None:
-    """The command line starts without torch, so it spells these names itself."""
-    from ternzip.cli.search import Engine, LossName, Method
-    from ternzip.search.compressors import METHODS
-    from ternzip.search.engine.sampler import ENGINES
-    from ternzip.search.objective import LOSSES
+def test_the_model_is_read_before_any_data(tmp_path: Path) -> None:
+    with pytest.raises(TernzipError, match=r"missing\.pt"):
+        run(tmp_path / "missing.pt", "--arch", "fc3", "--dataset", "mnist", "--data", tmp_path)
+    torch.save(fc3().state_dict(), tmp_path / "model.pt")
+    with pytest.raises(TernzipError, match="no such data file"):
+        run(tmp_path / "model.pt", "--arch", "fc3", "--dataset", "mnist", "--data", tmp_path)
 
-    assert [entry.value for entry in Method] == list(METHODS)
-    assert [entry.value for entry in LossName] == list(LOSSES)
-    assert [entry.value for entry in Engine] == list(ENGINES)
+
+def test_nothing_is_searched_for_a_file_that_cannot_be_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ternzip.search.run.search", lambda *a, **k: pytest.fail("searched"))
+    out = tmp_path / "nowhere" / "best.tnz"
+    with pytest.raises(TernzipError, match="is no folder"):
+        run(model, "--arch", "fc3", "--dataset", "digits", "--study", "memory", "--out", out)
+
+
+def test_the_names_of_choices_load_no_torch() -> None:
+    program = "import sys, ternzip.search.choices as c; print(c.METHODS, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{METHODS} False"
+
+
+@pytest.mark.parametrize("option", ["--method", "--loss", "--engine", "--share", "--statistics"])
+def test_names_that_are_none_are_errors_of_usage(model: Path, option: str) -> None:
+    result = CliRunner().invoke(app, ["search", str(model), "--arch", "fc3", option, "loud"])
+    assert result.exit_code == 2
+    assert "'loud'" in result.output
+
+
+def test_folded_batch_norm_is_no_part_of_the_file(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small.tnz"
+    options = [model, "--arch", "fc3", "--dataset", "digits", "--target-size", "60KB", "--out", out]
+    run(*options, "--method", "rank", "--evaluations", 1, "--fold-batch-norm", "--study", "memory")
+    folded = fold_batch_norm(fc3(in_features=64), torch.zeros(1, 1, 8, 8))
+    load_compressed(folded, out)
+    assert not any(name.startswith("bn") for name in ternzip.load_file(out))

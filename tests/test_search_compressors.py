@@ -196,7 +196,7 @@ def test_every_method_makes_a_module_that_works(name: str, layer: nn.Module) -> 
     inputs = weights(3, 16, 9) if isinstance(layer, nn.Conv1d) else inputs
     view = LayerView("x", layer)
     statistics = None
-    if view.factored and name in NEEDS_DATA:
+    if view.obstacle is None and name in NEEDS_DATA:
         model = nn.Sequential(layer, nn.Flatten())
         statistics = collect_statistics(model, [inputs], {"0": layer}, fisher=True)["0"]
     before = layer.weight.detach().clone()

@@ -14,9 +14,10 @@ pytest.importorskip("botorch")
 optuna = pytest.importorskip("optuna")
 
 from ternzip.search.certificate import Certificate, Confirmation, is_certified
+from ternzip.search.choices import ENGINES
 from ternzip.search.engine.gaussian import Observation, Surrogate
 from ternzip.search.engine.pac import ProbablyBetter, Proposal, propose
-from ternzip.search.engine.sampler import ENGINES, NOISE, EngineSampler, History, initial_count, space
+from ternzip.search.engine.sampler import NOISE, EngineSampler, History, initial_count, space
 
 
 def observations(count: int = 9, d: int = 1, noise: float = 0.01) -> list[Observation]:

@@ -17,8 +17,11 @@ import ternzip
 from ternzip import TernzipError
 from ternzip.lowrank import load_compressed
 from ternzip.search import search, write_report
+from ternzip.search.choices import METHODS
 from ternzip.search.compressors import Frontier, RankCompressor, TernaryCompressor, method
 from ternzip.search.network import Network
+from ternzip.search.problem import Problem
+from ternzip.search.samples import gather, samples_of
 from ternzip.search.target import TOLERANCE, TargetSize
 
 SMALL = {"smallest": 100, "evaluations": 3}
@@ -36,15 +39,15 @@ def test_a_search_for_a_size(tmp_path: Path) -> None:
     result = search(
         trained(),
         data(),
-        target_size=3000,
+        target_size=2500,
         smallest=100,
         evaluations=8,
         epsilon=0.0,
         on_trial=lambda n, e: seen.append((n, e.bytes)),
     )
-    assert 3000 * (1 - TOLERANCE) <= result.bytes <= 3000
+    assert 2500 * (1 - TOLERANCE) <= result.bytes <= 2500
     assert [number for number, _ in seen] == list(range(8))
-    assert all(size <= 3000 for _, size in seen)
+    assert all(size <= 2500 for _, size in seen)
     assert all(torch.equal(value, before[name]) for name, value in trained().state_dict().items())
 
     path = tmp_path / "best.tnz"
@@ -59,7 +62,7 @@ def test_a_search_for_a_size(tmp_path: Path) -> None:
         result.dense.bytes
         == sum(4 * value.numel() for value in trained().state_dict().values() if value.dim()) + 8
     )
-    again = search(trained(), data(), target_size=3000, smallest=100, evaluations=8, epsilon=0.0)
+    again = search(trained(), data(), target_size=2500, smallest=100, evaluations=8, epsilon=0.0)
     assert again.data == result.data
 
 
@@ -117,22 +120,31 @@ def test_batch_norm_is_estimated_anew_and_this_helps() -> None:
         found = made.compress([0.3] * 3)
         lost.append(float((found.model(inputs) - exact).square().mean()))
     assert lost[0] < lost[1]
-    norm = with_it.compress([0.3] * 3).model[1]
-    first = with_it.compress([0.3] * 3).model[0](inputs)
+    model = with_it.compress([0.3] * 3).model
+    first = model[0](inputs)
     # Averages over batches of 256 of 600, stored in 16 bits.
-    torch.testing.assert_close(norm.running_mean, first.mean(0), rtol=0.05, atol=0.05)
-    assert torch.equal(
-        without.compress([0.3] * 3).model[1].running_mean, trained()[1].running_mean.half().float()
-    )
+    own = trained()[1]
+    expected = (first - first.mean(0)) / first.std(0) * own.weight + own.bias
+    alive = first.std(0) > 0.1
+    torch.testing.assert_close(model[1](first)[:, alive], expected[:, alive], rtol=0.1, atol=0.1)
+    kept = without.compress([0.3] * 3).model[1]
+    torch.testing.assert_close(kept(first), own(first), rtol=5e-3, atol=5e-3)
+
+
+def test_batch_norm_takes_two_vectors_of_the_file() -> None:
+    made = Network(trained(), TernaryCompressor(), calibration=data()[0][:100], smallest=100)
+    for found in (made.compress([0.3] * 3), made.compress([0.3] * 3, batch_norm=False)):
+        assert not found.tensors["1.running_mean"].any()
+        assert bool((found.tensors["1.running_var"] == 1).all())
 
 
 def test_finetuning_helps_and_holds_what_was_found() -> None:
     needs_extra()
-    options = {"target_size": 1500, "compressor": "ternary", "smallest": 100, "evaluations": 3}
+    options = {"target_size": 1000, "compressor": "ternary", "smallest": 100, "evaluations": 3}
     result = search(trained(), data(), finetune=4, learning_rate=3e-3, **options)
     assert result.finetuned is not None
-    assert result.finetuned.loss < result.best.loss
-    assert result.bytes == result.finetuned.bytes <= 1500
+    assert result.finetuned.accuracy > result.best.accuracy
+    assert result.bytes == result.finetuned.bytes <= 1000
     inputs, _ = data()
     assert torch.equal(load_compressed(network(), result.data).eval()(inputs), result.model(inputs))
     for layer in result.network.layers.values():
@@ -215,6 +227,14 @@ def test_reports(tmp_path: Path) -> None:
         ),
         (None, {"target_size": "a lot"}, "size: expected a number of bytes"),
         (None, {"compressor": "magic"}, "method: expected one of all"),
+        (None, {"share": "magic"}, "share: expected one of none, shape, found 'magic'"),
+        ((data()[0], data()[1] + 1), {}, "expected labels of 0 to 2, as the model has outputs, found 1 to 3"),
+        (None, {"kappa": float("nan")}, "kappa: expected a finite number of at least 0, found nan"),
+        (None, {"delta": -1.0}, "delta: expected a finite number of at least 0, found -1.0"),
+        (None, {"epsilon": 2.0}, "epsilon: expected 0 to 1, found 2.0"),
+        (None, {"held_out": float("nan")}, "held_out: expected 0 to 1, found nan"),
+        (None, {"samples_per_evaluation": 1}, "samples_per_evaluation: expected at least 2, found 1"),
+        (None, {"calibration": 0}, "calibration: expected at least 1 sample, found 0"),
         (None, {"engine": "magic"}, "engine: expected one of pac"),
         (None, {"loss": "magic"}, "loss: expected one of distance"),
         (None, {"evaluations": 0}, "evaluations: expected at least 1, found 0"),
@@ -287,6 +307,127 @@ def test_the_point_of_a_target_holds_ratios_and_the_largest_layer_has_none() -> 
 
 def test_one_layer_and_a_size_leave_nothing_to_search() -> None:
     needs_extra()
-    result = search(trained(), data(), target_size=3000, compressor="ternary", smallest=1000)
+    result = search(trained(), data(), target_size=1500, compressor="ternary", smallest=1000)
     assert len(result.visited) == 1
-    assert result.bytes <= 3000
+    assert result.bytes <= 1500
+
+
+class Mixed(nn.Module):
+    """A convolution of groups, a depthwise one and a one-dimensional one beside plain ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = nn.Conv2d(3, 16, 3, padding=1)
+        self.grouped = nn.Conv2d(16, 16, 3, padding=1, groups=4)
+        self.depthwise = nn.Conv2d(16, 64, 3, padding=1, groups=16)
+        self.line = nn.Conv1d(64, 8, 3)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.depthwise(self.grouped(self.plain(x).relu()).relu()).relu()
+        return self.head(self.line(x.flatten(2)).mean(2))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_layers_that_have_no_low_rank_are_left_as_they_are(name: str) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(40, 3, 8, 8)
+    labels = torch.arange(40) % 10
+    made = Network(Mixed(), method(name), calibration=images, labels=labels, smallest=80, fisher=True)
+    found = made.compress([0.5] * len(made.names))
+    assert set(made.names) == {"plain", "grouped", "depthwise", "line", "head"}
+    loaded = load_compressed(Mixed(), found.file(made.coder)).eval()
+    torch.testing.assert_close(loaded(images), found.model(images))
+    if name.startswith("rank"):
+        assert found.layers["plain"].rank is not None
+        for layer, reason in {"grouped": "4 groups", "depthwise": "16 groups", "line": "Conv1d"}.items():
+            assert found.layers[layer].rank is None
+            assert found.layers[layer].label == f"whole, 8 bits ({reason})"
+
+
+def test_a_module_of_two_names_is_compressed_under_both() -> None:
+    """Under its second name it was stored with 8 bits, in the place of what had been found."""
+
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = self.second = nn.Linear(12, 12)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(self.first(x))
+
+    torch.manual_seed(0)
+    made = Network(Shared(), TernaryCompressor(), smallest=100)
+    found = made.compress([0.5])
+    assert len(found.model.second.weight.unique()) == 3
+    assert "second.weight" not in found.description.codes
+    once = ternzip.save({"first.weight": found.tensors["first.weight"], "first.bias": torch.zeros(12)})
+    assert len(found.file(made.coder)) < len(once) + 200
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_contents_without_a_module_are_those_of_the_network(name: str) -> None:
+    made = Network(trained(), method(name), calibration=data()[0][:100], smallest=100, fisher=True)
+    for zeros in (0.0, 0.1):
+        found = made.compress([0.3, 0.6, 1.0], zeros=zeros, batch_norm=False)
+        alone = made.contents([0.3, 0.6, 1.0], zeros=zeros)
+        assert alone.description == found.description
+        assert list(alone.tensors) == list(found.tensors)
+        assert all(torch.equal(alone.tensors[key], value) for key, value in found.tensors.items())
+        assert alone.file(made.coder) == found.file(made.coder)
+
+
+def test_layers_of_one_shape_may_share_a_number() -> None:
+    model = nn.Sequential(*[nn.Linear(12, 12) for _ in range(3)], nn.Linear(12, 20), nn.Linear(20, 3))
+    inputs = data()[0]
+    whole = samples_of(model, inputs, None)
+    made = Network(model, TernaryCompressor(), smallest=10)
+    shared = Problem(made, whole, whole, target=500, share="shape")
+    assert shared.names == ["3 threshold ratio", "4 threshold ratio"]
+    assert shared.offsets([1.0, 0.0]) == [0.0, 0.0, 0.0, pytest.approx(0.3), pytest.approx(-0.3)]
+    free = Problem(made, whole, whole, share="shape")
+    assert free.names == ["0 and 2 like it threshold", "3 threshold", "4 threshold"]
+    assert free.compress([0.1, 0.5, 0.9]).theta == (0.1, 0.1, 0.1, 0.5, 0.9)
+    assert shared.fingerprint() != Problem(made, whole, whole, target=500).fingerprint()
+
+
+def test_a_target_that_no_setting_fills_leaves_thresholds_free() -> None:
+    """The largest ternary file has too small thresholds: to fill the target was the worse the larger it was."""
+    made = problem(target=100_000, compressor="ternary")
+    assert not made.binding
+    assert made.names == ["0 threshold", "3 threshold", "5 threshold"]
+    found = made.compress([0.5, 0.6, 0.7])
+    assert found.theta == (0.5, 0.6, 0.7)
+    measured = made.evaluate([0.5, 0.6, 0.7], 0)
+    assert measured.value == measured.loss.value
+    uniform = made.uniform(100_000)
+    assert len(set(uniform.theta)) == 1
+    losses = {t: made.confirm([t] * 3).value for t in (0.0, uniform.theta[0], 1.0)}
+    assert losses[uniform.theta[0]] < min(losses[0.0], losses[1.0])
+    assert problem(target=100_000, compressor="rank").binding  # the largest is the best: nothing to choose
+
+
+def test_the_smallest_file_has_a_uniform_setting_to_compare_with() -> None:
+    """By its batch norm the best file may be smaller than the smallest that was tabulated: no error at the end."""
+    made = problem(compressor="ternary")
+    smallest = made.compress([0.0] * 3)
+    for size in (len(smallest.data) - 3, len(smallest.data), len(smallest.data) + 3):
+        assert made.uniform(size).theta == (0.0, 0.0, 0.0)
+
+
+def test_other_labels_are_other_data() -> None:
+    whole = samples_of(trained(), *data())
+    other = samples_of(trained(), data()[0], (data()[1] + 1) % 3)
+    made = Network(trained(), TernaryCompressor(), smallest=100)
+    assert (
+        Problem(made, whole, whole).fingerprint()["data"] != Problem(made, other, whole).fingerprint()["data"]
+    )
+
+
+def test_images_have_their_channels_last() -> None:
+    images = torch.randn(6, 3, 4, 4)
+    for source in (images, (images, torch.zeros(6)), [images[:3], images[3:]]):
+        inputs, _ = gather(source)
+        assert inputs.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(inputs, images)
+    assert gather(torch.zeros(6, 3))[0].is_contiguous()

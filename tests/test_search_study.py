@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from ternzip.search.problem import Evaluation
 from ternzip.search.study import CERTIFICATE, CONFIRMATIONS, SearchStudy, open_storage
 
 WORKER = Path(__file__).with_name("search_worker.py")
+SERVER = Path(__file__).with_name("search_server.py")
 
 
 def worker(url: str, evaluations: int, pause: float = 0.0) -> subprocess.Popen[str]:
@@ -111,6 +113,45 @@ def test_two_workers_share_a_study(tmp_path: Path) -> None:
     assert all(told), "both have worked"
     points = {tuple(trial.params.values()) for trial in study.trials[:8]}
     assert len(points) == 8
+
+
+def test_two_workers_share_a_study_by_a_server(tmp_path: Path) -> None:
+    """Optuna's gRPC proxy before a database, as for many machines."""
+    pytest.importorskip("grpc")
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    database = f"sqlite:///{tmp_path / 'study.db'}"
+    server = subprocess.Popen([sys.executable, str(SERVER), database, str(port)], stderr=subprocess.DEVNULL)
+    try:
+        both = [worker(f"grpc://localhost:{port}", 10, pause=0.05) for _ in range(2)]
+        told = []
+        for process in both:
+            out, err = process.communicate(timeout=300)
+            assert process.returncode == 0, err
+            told += [int(line.split()[1]) for line in out.splitlines() if line.startswith("told")]
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+    study = optuna.load_study(study_name="ternzip", storage=database)
+    assert sorted(told) == [trial.number for trial in study.trials]
+    assert 10 <= len(told) <= 11
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("grpc://localhost:frog", "expected grpc://HOST:PORT"),
+        ("grpc://:13000", "expected grpc://HOST:PORT"),
+        ("grpc://localhost:9", "no server answers within 0.5 seconds"),
+    ],
+)
+def test_servers_that_are_none(url: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("grpc")
+    monkeypatch.setattr("ternzip.search.study._GRPC_PATIENCE", 0.5)
+    with pytest.raises(TernzipError) as caught:
+        open_storage(url)
+    assert str(caught.value) == f"study {url}: cannot be opened: {message}"
 
 
 def test_workers_that_start_at_once_all_find_the_tables(

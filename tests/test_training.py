@@ -21,9 +21,9 @@ import ternzip
 from ternzip import TernzipError
 from ternzip.training import fast
 from ternzip.training import trainer as training
-from ternzip.training.batches import IMAGENET_MEAN, ImageBatches
+from ternzip.training.batches import ImageBatches
 from ternzip.training.callbacks import LiveBar
-from ternzip.training.catalog import DATASETS
+from ternzip.training.catalog import DATASETS, IMAGENET_MEAN
 from ternzip.training.evaluation import evaluate, usable_device
 from ternzip.training.images import Dataset, Split
 from ternzip.training.learner import Learner, lr_factor

@@ -6,7 +6,8 @@
     python tools/bench_search.py svd --mnist DIR          # four weightings at equal bytes
     python tools/bench_search.py resnet --checkpoint fp32-resnet20.pt --cifar DIR
 
-Each writes docs/benchmarks/search_NAME.json. One thread; `resnet` takes hours.
+Each writes docs/benchmarks/search_NAME.json. `resnet` goes on where it was stopped. One thread; it takes an hour
+or two of CPU time. TERNZIP_BENCH_OUT names another folder to write to.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import argparse
 import gzip
 import json
 import math
+import os
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -36,12 +39,16 @@ from ternzip.search.compressors import RankCompressor, method
 from ternzip.search.engine.gaussian import Observation, Surrogate
 from ternzip.search.engine.pac import propose
 from ternzip.search.engine.sampler import initial_count
-from ternzip.search.network import Network
-from ternzip.search.problem import Problem
-from ternzip.search.samples import samples_of
+from ternzip.search.finetune import finetune
+from ternzip.search.network import CompressedNetwork, Network
+from ternzip.search.objective import accuracy
+from ternzip.search.problem import Compressed, Evaluation, Problem
+from ternzip.search.samples import Samples, gather, outputs_of, samples_of
+from ternzip.search.size import dense_bytes
+from ternzip.search.study import SearchStudy
 from ternzip.search.target import TargetSize
 
-OUT = Path(__file__).parents[1] / "docs" / "benchmarks"
+OUT = Path(os.environ.get("TERNZIP_BENCH_OUT") or Path(__file__).parents[1] / "docs" / "benchmarks")
 DELTA, EPSILON = 0.05, 0.005
 
 
@@ -51,6 +58,14 @@ def write(name: str, figures: dict[str, Any]) -> None:
         json.dumps({**machine.provenance(), "threads": 1, **figures}, indent=2) + "\n", encoding="utf-8"
     )
     print(path)
+
+
+def commit() -> str:
+    """Of the code that measures; sizes depend on its codecs."""
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    return found.stdout.strip() or "unknown"
 
 
 def known_rows(name: str, about: dict[str, Any]) -> list[dict[str, Any]]:
@@ -199,6 +214,8 @@ def fc3_table(arguments: argparse.Namespace) -> None:
         ("rank", "65KB"),
         ("rank", "105KB"),
         ("rank-whitening", "65KB"),
+        ("rank-activation", "65KB"),
+        ("rank-activation", "105KB"),
         ("ternary", "160KB"),
         ("ternary", "96KB"),
         ("ternary", "48KB"),
@@ -211,7 +228,7 @@ def fc3_table(arguments: argparse.Namespace) -> None:
             result = search(
                 model, train, test=test, compressor=compressor, target_size=target, seed=seed, evaluations=30
             )
-            rows.append({"compressor": what, "seed": seed, **summary(result)})
+            rows.append({"compressor": what, "seed": seed, "commit": commit(), **summary(result)})
             print({k: v for k, v in rows[-1].items() if k not in ("layers", "dense")}, flush=True)
             write("fc3", {**about, "rows": rows})
 
@@ -271,52 +288,140 @@ def svd_table(arguments: argparse.Namespace) -> None:
 
 def cifar(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The official binary layout, normalised with ImageNet's statistics as the checkpoint expects."""
-    from ternzip.training import batches
+    from ternzip.training.batches import normalize
+    from ternzip.training.catalog import statistics_of
     from ternzip.training.images import open_dataset
 
     found = open_dataset("cifar10", folder)
 
     def scaled(split: Any) -> tuple[Tensor, Tensor]:
-        images = batches.normalize(split.images, batches.IMAGENET_MEAN, batches.IMAGENET_STD)
+        images = normalize(split.images, *statistics_of(found.info, "imagenet"))
         return images, split.labels
 
     return scaled(found.train), scaled(found.test)
 
 
+class SharedProblem(Problem):
+    """A problem that several engines work on with one seed: what one has measured the others need not."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.known: dict[tuple[int, tuple[float, ...], int], Evaluation] = {}
+        self.scores: dict[tuple[float, ...], dict[str, Any]] = {}
+
+    def evaluate(self, point: Sequence[float], evaluation: int) -> Evaluation:
+        key = self.seed, tuple(point), evaluation
+        if key not in self.known:
+            self.known[key] = super().evaluate(point, evaluation)
+        return self.known[key]
+
+    def score(self, found: Compressed) -> dict[str, Any]:
+        """L and accuracy of the whole test set."""
+        if found.theta not in self.scores:
+            self.scores[found.theta] = self.score_of(found.network, len(found.data))
+        return self.scores[found.theta]
+
+    def score_of(self, network: CompressedNetwork, size: int) -> dict[str, Any]:
+        outputs = outputs_of(network.model, self.held_out.inputs)
+        loss = self.loss.estimate(outputs, self.held_out)
+        assert self.held_out.labels is not None
+        right = accuracy(outputs, self.held_out.labels)
+        return {"bytes": size, "loss": loss.value, "standard_error": loss.standard_error, "accuracy": right}
+
+
+def resnet_problem(
+    model: nn.Module, pool: Samples, held: Samples, what: str, size: int, arguments: argparse.Namespace
+) -> SharedProblem:
+    network = Network(model, method(what), calibration=pool.inputs[: arguments.calibration])
+    return SharedProblem(network, pool, held, target=size, count=arguments.count, share=arguments.share)
+
+
+def one_resnet_search(
+    problem: SharedProblem, engine: str, seed: int, evaluations: int, delta: float, epochs: int
+) -> dict[str, Any]:
+    """One engine's search, and what it found, on the whole test set; fine-tuned as well if epochs are given."""
+    problem.seed = seed
+    start = time.process_time()
+    # The same number of evaluations for all: no certificate ends the engine's search.
+    study = SearchStudy(problem, engine=engine, seed=seed, delta=delta, epsilon=0.0)
+    study.run(evaluations)
+    point, _ = study.incumbent()
+    chosen = problem.compress(point)
+    row = {
+        "engine": engine,
+        "seed": seed,
+        "target_bytes": problem.target and problem.target.target,
+        "binding": problem.binding,
+        "evaluations": len(study.evaluations()),
+        "cpu_seconds": time.process_time() - start,
+        "incumbent": list(point),
+        "found": problem.score(chosen),
+        "finetuned": None,
+        "layers": {name: layer.label for name, layer in chosen.network.layers.items()},
+    }
+    if epochs:
+        assert problem.target is not None
+        tuned = finetune(
+            problem.network, chosen.network, problem.samples, epochs=epochs, target=problem.target.target
+        )
+        row["finetuned"] = problem.score_of(tuned, len(tuned.file(problem.network.coder)))
+    return row
+
+
 def resnet_table(arguments: argparse.Namespace) -> None:
     train, test = cifar(arguments.cifar)
-    train = train[0][: arguments.samples], train[1][: arguments.samples]
-    test = test[0][: arguments.test], test[1][: arguments.test]
-    model = load_weights(he_resnet20(), arguments.checkpoint)
+    model = load_weights(he_resnet20(), arguments.checkpoint).eval()
+    pool = samples_of(model, *gather(train, arguments.samples))
+    held = samples_of(model, *gather(test, arguments.test))
+    assert held.labels is not None
     about = {
         "data": "CIFAR-10 (JPEG re-encoding)",
         "evaluations": arguments.evaluations,
-        "samples": len(train[0]),
-        "test": len(test[0]),
+        "samples_per_evaluation": arguments.count,
+        "calibration": arguments.calibration,
+        "share": arguments.share,
+        "delta": arguments.delta,
+        "samples": len(pool),
+        "test": len(held),
+        "dense": {"bytes": dense_bytes(model.state_dict()), "accuracy": accuracy(held.outputs, held.labels)},
     }
     rows = known_rows("resnet20", about)
-    for what in arguments.methods:
+    problems: dict[tuple[str, str], SharedProblem] = {}
+    for seed in range(arguments.seeds):
         for size in arguments.sizes:
-            for engine in arguments.engines:
-                for seed in range(arguments.seeds):
-                    if is_known(rows, what, size, engine, seed):
-                        continue
-                    result = search(
-                        model,
-                        train,
-                        test=test,
-                        compressor=method(what),
-                        target_size=size,
-                        engine=engine,
-                        evaluations=arguments.evaluations,
-                        seed=seed,
-                        # The same number of evaluations for all: no certificate ends the engine's search.
-                        epsilon=0.0,
-                        finetune=2 if size == "96KB" and engine == "pac" else 0,
+            for what in arguments.methods:
+                todo = [e for e in arguments.engines if not is_known(rows, what, size, e, seed)]
+                if not todo:
+                    continue
+                if (what, size) not in problems:
+                    problems[what, size] = resnet_problem(
+                        model, pool, held, what, parse_size(size), arguments
                     )
-                    rows.append({"compressor": what, "seed": seed, **summary(result)})
-                    print({k: v for k, v in rows[-1].items() if k not in ("layers", "dense")}, flush=True)
+                problem = problems[what, size]
+                uniform = problem.score(problem.uniform(parse_size(size)))
+                for engine in todo:
+                    same = unbound_row(rows, problem, what, engine, seed)
+                    if same is not None:
+                        rows.append({**same, "target_bytes": parse_size(size)})
+                        continue
+                    epochs = 2 if size == "96KB" and engine == "pac" and seed == 0 else 0
+                    row = one_resnet_search(
+                        problem, engine, seed, arguments.evaluations, arguments.delta, epochs
+                    )
+                    rows.append({"compressor": what, "commit": commit(), **row, "uniform": uniform})
+                    print({k: v for k, v in rows[-1].items() if k != "layers"}, flush=True)
                     write("resnet20", {**about, "rows": rows})
+    write("resnet20", {**about, "rows": rows})
+
+
+def unbound_row(
+    rows: list[dict[str, Any]], problem: SharedProblem, what: str, engine: str, seed: int
+) -> dict[str, Any] | None:
+    """The same search for another size, where neither size binds anything."""
+    if problem.binding:
+        return None
+    wanted = (what, engine, seed, False)
+    return next((r for r in rows if (r["compressor"], r["engine"], r["seed"], r["binding"]) == wanted), None)
 
 
 def main() -> None:
@@ -337,13 +442,17 @@ def main() -> None:
     one = commands.add_parser("resnet")
     one.add_argument("--checkpoint", type=Path, required=True)
     one.add_argument("--cifar", type=Path, required=True, help="folder of the official binary layout")
-    one.add_argument("--methods", nargs="+", default=["ternary", "rank", "bits", "all"])
-    one.add_argument("--sizes", nargs="+", default=["160KB", "96KB", "64KB"])
-    one.add_argument("--engines", nargs="+", default=["pac", "random", "tpe", "qlognei", "uniform"])
-    one.add_argument("--evaluations", type=int, default=60)
+    one.add_argument("--methods", nargs="+", default=["all", "rank", "prune", "ternary"])
+    one.add_argument("--sizes", nargs="+", default=["96KB", "64KB", "160KB"])
+    one.add_argument("--engines", nargs="+", default=["pac", "uniform", "random", "qlognei", "tpe"])
+    one.add_argument("--evaluations", type=int, default=24)
+    one.add_argument("--count", type=int, default=100, help="fresh samples an evaluation")
+    one.add_argument("--calibration", type=int, default=128, help="images for batch norm and weighted SVDs")
+    one.add_argument("--delta", type=float, default=0.01, help="what counts as better, in L")
+    one.add_argument("--share", default="shape", help="which layers share a parameter")
     one.add_argument("--seeds", type=int, default=3)
-    one.add_argument("--samples", type=int, default=5000)
-    one.add_argument("--test", type=int, default=2000)
+    one.add_argument("--samples", type=int, default=5000, help="training images to draw from")
+    one.add_argument("--test", type=int, default=None, help="test images for the figures; all of them")
     one.set_defaults(run=resnet_table)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

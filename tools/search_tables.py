@@ -73,3 +73,38 @@ def svd_table(result: dict[str, Any]) -> str:
         f"to the power 1/2. {result['data']}. "
     )
     return "\n".join([*lines, "", note + _measured(result)])
+
+
+def resnet20_table(result: dict[str, Any]) -> str:
+    """He's ResNet-20: the mean accuracy of each engine over its seeds, a row a method and size."""
+    engines = list(dict.fromkeys(row["engine"] for row in result["rows"]))
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in result["rows"]:
+        groups.setdefault((row["compressor"], row["target_bytes"]), []).append(row)
+    lines = [
+        f"| method | asked for | bytes | one setting | {' | '.join(engines)} | seeds | fine-tuned |",
+        "|---|---:|---:|---:|" + "---:|" * len(engines) + "---:|---:|",
+    ]
+    for (method, target), rows in groups.items():
+        cells = []
+        for engine in engines:
+            found = [row["found"]["accuracy"] for row in rows if row["engine"] == engine]
+            cells.append(f"{sum(found) / len(found):.2%}" if found else "")
+        sizes = [row["found"]["bytes"] for row in rows]
+        size = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
+        tuned = [row["finetuned"] for row in rows if row["finetuned"]]
+        after = f"{tuned[0]['accuracy']:.2%} at {tuned[0]['bytes']:,}" if tuned else ""
+        seeds = len({row["seed"] for row in rows})
+        uniform = rows[0]["uniform"]["accuracy"]
+        lines.append(
+            f"| {method} | {target:,} | {size} | {uniform:.2%} | {' | '.join(cells)} | {seeds} | {after} |"
+        )
+    dense = result["dense"]
+    note = (
+        f"{result['data']}: {result['evaluations']} evaluations of {result['samples_per_evaluation']} samples each, "
+        f"accuracy on all {result['test']:,} test images (its standard error is about 0.4 points); original "
+        f"{dense['accuracy']:.2%} at {dense['bytes']:,} bytes. One number for each shape of layer, delta "
+        f"{result['delta']:g}, batch norm estimated on {result['calibration']} images. Fine-tuned: 2 epochs of "
+        f"{result['samples']:,} training images, from A_PAC's setting of seed 0. "
+    )
+    return "\n".join([*lines, "", note + _measured(result)])

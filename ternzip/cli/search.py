@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,8 @@ import typer
 from ternzip._core.errors import TernzipError
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import say
+from ternzip.search.choices import ENGINES, METHODS, Engine, LossName, Method, Share
+from ternzip.training.catalog import Statistics, dataset_named, statistics_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,43 +22,8 @@ if TYPE_CHECKING:
     from ternzip.search.problem import Evaluation
     from ternzip.search.result import Score, SearchResult
     from ternzip.search.study import OnTrial
-    from ternzip.training.images import Dataset
 
     _Pair = tuple[Tensor, Tensor]
-
-
-class Method(str, Enum):
-    """What may be done to a layer."""
-
-    all = "all"
-    ternary = "ternary"
-    ternary_row = "ternary-row"
-    rank = "rank"
-    rank_fisher = "rank-fisher"
-    rank_activation = "rank-activation"
-    rank_whitening = "rank-whitening"
-    rank_ternary = "rank-ternary"
-    prune = "prune"
-    bits = "bits"
-
-
-class LossName(str, Enum):
-    """What is minimised."""
-
-    distance = "distance"
-    error = "error"
-    cross_entropy = "cross-entropy"
-
-
-class Engine(str, Enum):
-    """Who proposes settings."""
-
-    pac = "pac"
-    random = "random"
-    tpe = "tpe"
-    gp = "gp"
-    qlognei = "qlognei"
-    uniform = "uniform"
 
 
 _OBJECTIVE, _ENGINE, _AFTER = "Objective", "Engine", "Afterwards"
@@ -74,13 +40,13 @@ def search(
         str, typer.Option(help="Data set: cifar10, mnist, fashion-mnist or digits.")
     ] = "cifar10",
     data: Annotated[Path, typer.Option(help="Folder of its files.")] = Path("data"),
-    normalize: Annotated[
-        str | None,
-        typer.Option(
-            help="How pixels were scaled in training: imagenet, or none for 0 to 1.",
-            show_default="the data's own",
-        ),
-    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch missing files first, md5-checked.")
+    ] = False,
+    statistics: Annotated[
+        Statistics,
+        typer.Option(help="Whose mean and deviation normalize colour images; none leaves all in 0 to 1."),
+    ] = "imagenet",
     images: Annotated[
         int, typer.Option(min=2, help="Training images to draw from and to fine-tune on, the first so many.")
     ] = 10_000,
@@ -93,12 +59,21 @@ def search(
         ),
     ] = None,
     method: Annotated[
-        Method, typer.Option(help="What may be done to a layer.", rich_help_panel=_OBJECTIVE)
-    ] = Method.all,
+        Method,
+        typer.Option(
+            metavar="NAME",
+            help=f"What may be done to a layer: {', '.join(METHODS)}.",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = "all",
     loss: Annotated[
         LossName,
-        typer.Option(help="Distance from the original, or a loss on labels.", rich_help_panel=_OBJECTIVE),
-    ] = LossName.distance,
+        typer.Option(
+            metavar="NAME",
+            help="Distance from the original; or on labels, error or cross-entropy.",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = "distance",
     kappa: Annotated[
         float, typer.Option(min=0, help="Weight of L beside R.", rich_help_panel=_OBJECTIVE)
     ] = 1.0,
@@ -113,6 +88,24 @@ def search(
             rich_help_panel=_OBJECTIVE,
         ),
     ] = None,
+    share: Annotated[
+        Share,
+        typer.Option(
+            help="Layers that share one parameter: none, or those of one shape.",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = "none",
+    fold_batch_norm: Annotated[
+        bool,
+        typer.Option(
+            "--fold-batch-norm",
+            help="Make batch norms part of the layers before them.",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = False,
+    calibration: Annotated[
+        int, typer.Option(min=1, help="Images that estimate batch norm.", rich_help_panel=_OBJECTIVE)
+    ] = 512,
     keep_batch_norm: Annotated[
         bool,
         typer.Option(
@@ -126,8 +119,13 @@ def search(
         ),
     ] = None,
     engine: Annotated[
-        Engine, typer.Option(help="Who proposes settings.", rich_help_panel=_ENGINE)
-    ] = Engine.pac,
+        Engine,
+        typer.Option(
+            metavar="NAME",
+            help=f"Who proposes settings: {', '.join(ENGINES)}.",
+            rich_help_panel=_ENGINE,
+        ),
+    ] = "pac",
     delta: Annotated[
         float, typer.Option(min=0, help="What counts as better, in J.", rich_help_panel=_ENGINE)
     ] = 0.05,
@@ -160,6 +158,7 @@ def search(
 
     May be stopped at any time: the same command goes on with the same study, and several at once share it.
     """
+    from ternzip.lowrank import fold_batch_norm as fold
     from ternzip.search import parse_size, write_report
     from ternzip.search import search as run
 
@@ -172,7 +171,11 @@ def search(
         raise TernzipError(f"{out}: exists already; it is only replaced with --force")
     if out.suffix != ".tnz":
         raise UsageError(f"--out: expected a name that ends in .tnz, found {out}")
-    network, pool, held = _load(model, arch, dataset, data, normalize, images)
+    if not out.absolute().parent.is_dir():
+        raise TernzipError(f"{out}: cannot be written: {out.parent} is no folder")
+    network, pool, held = _load(model, arch, dataset, data, download, statistics, images)
+    if fold_batch_norm:
+        network = fold(network, pool[0][:1])
     where = study or f"sqlite:///{out.with_suffix('.study.db')}"
     with _progress(evaluations) as on_trial:
         result = run(
@@ -180,18 +183,20 @@ def search(
             pool,
             test=held,
             target_size=target_size,
-            compressor=method.value,
-            loss=loss.value,
+            compressor=method,
+            loss=loss,
             kappa=kappa,
             samples_per_evaluation=samples,
             evaluations=evaluations,
             delta=delta,
             epsilon=epsilon,
-            engine=engine.value,
+            engine=engine,
             study=where,
             name=study_name,
             seed=seed,
             skip=skip or (),
+            share=share,
+            calibration=calibration,
             batch_norm=not keep_batch_norm,
             finetune=finetune,
             learning_rate=learning_rate,
@@ -225,34 +230,22 @@ def _print_result(result: SearchResult, out: Path) -> None:
 
 
 def _load(
-    model: Path, arch: str, name: str, folder: Path, normalize: str | None, images: int
+    model: Path, arch: str, name: str, folder: Path, download: bool, statistics: str, images: int
 ) -> tuple[nn.Module, _Pair, _Pair]:
     """The network, training samples, test samples."""
     from ternzip.models import architecture, load_weights
+    from ternzip.training.batches import normalize
     from ternzip.training.images import open_dataset
 
-    found = open_dataset(name, folder)
-    network = architecture(arch)(found.info.image_shape, found.info.num_classes)
+    info = dataset_named(name)
+    network = architecture(arch)(info.image_shape, info.num_classes)
     load_weights(network, model)
-    train, test = _samples(found, normalize, images)
+    found = open_dataset(name, folder, download=download)
+    mean, std = statistics_of(found.info, statistics)
+    train, test = (
+        (normalize(part.images, mean, std), part.labels) for part in (found.train.first(images), found.test)
+    )
     return network, train, test
-
-
-def _samples(found: Dataset, normalize: str | None, images: int) -> list[_Pair]:
-    from ternzip.training import batches
-
-    scales = {
-        None: (found.info.mean, found.info.std),
-        "imagenet": (batches.IMAGENET_MEAN, batches.IMAGENET_STD),
-        "none": ((0.0,), (1.0,)),
-    }
-    if normalize not in scales:
-        raise UsageError(f"--normalize: expected imagenet or none, found {normalize!r}")
-    mean, std = scales[normalize]
-    return [
-        (batches.normalize(part.images, mean, std), part.labels)
-        for part in (found.train.first(images), found.test)
-    ]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
+from ternzip.lowrank.batch_norm import trainable_batch_norm
 from ternzip.search.compressors.base import sparser_layer
 from ternzip.search.compressors.encodings import Encoding
 from ternzip.search.network import CompressedNetwork, Network
@@ -17,6 +18,7 @@ from ternzip.search.objective import centred
 from ternzip.search.samples import Samples
 
 _HALVINGS = 14
+_CALIBRATION = 512
 
 
 class Held(nn.Module):
@@ -58,6 +60,7 @@ def finetune(
     Raises TernzipError for a loss that is not finite.
     """
     model = copy.deepcopy(compressed.model)
+    trainable_batch_norm(model, samples.inputs[:_CALIBRATION])
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     places = {
@@ -128,7 +131,7 @@ def _train(
                 else:
                     loss = centred(outputs - batch.outputs.to(outputs)).square().sum(1).mean() / spread
                 if not bool(loss.isfinite()):
-                    raise TernzipError(f"fine-tuning: expected a finite loss, found {float(loss)}")
+                    raise TernzipError(f"fine-tuning: expected a finite loss, found {float(loss.detach())}")
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
 from ternzip.io.tensors import overlapping
+from ternzip.lowrank.batch_norm import BATCH_NORMS, affine_batch_norm, estimate_batch_norm
 from ternzip.lowrank.statistics import collect_statistics
 from ternzip.lowrank.stored import METADATA_KEY, Description
 from ternzip.search.compressors.base import (
@@ -30,24 +31,19 @@ from ternzip.search.size import Coder, dense_bytes, entropy_bytes
 SMALLEST = 1024
 """Layers of fewer weights are not searched: they are stored with 8 bits."""
 _BATCH = 256
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
-class CompressedNetwork:
-    """A network at one setting.
+class Contents:
+    """What a file holds.
 
     Attributes:
-        model: an ordinary module, in eval mode, with exactly the values that its file gives back.
-        tensors: what the file holds.
-        description: how these become the model's state_dict.
-        layers: what was done to each searched layer.
+        tensors: by name.
+        description: how these become a state_dict.
     """
 
-    model: nn.Module
     tensors: dict[str, Tensor]
     description: Description
-    layers: dict[str, CompressedLayer]
 
     def metadata(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         """What the file says of its network, and `extra`."""
@@ -58,11 +54,24 @@ class CompressedNetwork:
         return coder.file(self.tensors, self.metadata(extra))
 
 
+@dataclass(frozen=True)
+class CompressedNetwork(Contents):
+    """A network at one setting, and what its file holds.
+
+    Attributes:
+        model: an ordinary module, in eval mode, with exactly the values that its file gives back.
+        layers: what was done to each searched layer.
+    """
+
+    model: nn.Module
+    layers: dict[str, CompressedLayer]
+
+
 class Network:
     """A trained model and what may be done to each of its layers.
 
     Attributes:
-        model: the original, on the CPU, never changed.
+        model: a copy of the original on the CPU, its batch norms as `ternzip.lowrank.affine_batch_norm` makes them.
         views: the searched layers by name, in the model's order.
         compressor: what is done to them.
         dense_bytes: bytes of the original's float32 file.
@@ -102,7 +111,7 @@ class Network:
         self.coder = coder or Coder()
         layers = _layers(self.model, [skip] if isinstance(skip, str) else list(skip), smallest)
         found = {}
-        factored = {name: la for name, la in layers.items() if LayerView(name, la).factored}
+        factored = {name: la for name, la in layers.items() if LayerView(name, la).obstacle is None}
         if calibration is not None and factored:
             found = collect_statistics(
                 self.model, torch.split(calibration, _BATCH), factored, fisher=fisher, labels=labels
@@ -110,8 +119,22 @@ class Network:
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         self.views = {name: LayerView(name, la, found.get(name), "activation") for name, la in layers.items()}
-        self.dense_bytes = dense_bytes(self.model.state_dict())
-        normed = any(isinstance(module, _BATCH_NORMS) for module in self.model.modules())
+        self._norms = {
+            name: copy.deepcopy(module)
+            for name, module in self.model.named_modules()
+            if isinstance(module, BATCH_NORMS)
+        }
+        affine_batch_norm(self.model)
+        self._state = self.model.state_dict()
+        self._others: dict[int, Encoded] = {}
+        modules = {id(la): name for name, la in layers.items()}
+        self._first_names = {
+            name: modules[id(module)]
+            for name, module in self.model.named_modules(remove_duplicate=False)
+            if id(module) in modules
+        }
+        self.dense_bytes = dense_bytes(self._state)
+        normed = any(isinstance(module, BATCH_NORMS) for module in self.model.modules())
         self.batch_norm = batch_norm and normed and calibration is not None
         self._compressed: dict[tuple[str, float], CompressedLayer] = {}
 
@@ -140,10 +163,29 @@ class Network:
 
         `zeros`: the share of what the layers keep that becomes zeros as well, the smallest magnitudes.
         """
+        return self.assemble(self._layers_at(theta, zeros), batch_norm=batch_norm)
+
+    def contents(self, theta: Sequence[float], *, zeros: float = 0.0) -> Contents:
+        """What the file of `compress` holds with batch norm as in the original; no module is built for it."""
+        layers = self._layers_at(theta, zeros)
+        state: dict[str, Tensor] = {}
+        for name, value in self._state.items():
+            owner, _, part = name.rpartition(".")
+            layer = layers[self._first_names[owner]] if owner in self._first_names else None
+            if layer is None or layer.rank is None:
+                state[name] = value
+            elif part == "weight":
+                state |= {f"{owner}.{piece}": encoded.value for piece, encoded in layer.encoded.items()}
+            else:
+                state[f"{owner}.1.{part}"] = value
+        found, _ = self._stored(state, layers, self._others)
+        return found
+
+    def _layers_at(self, theta: Sequence[float], zeros: float) -> dict[str, CompressedLayer]:
         layers = {name: self.layer(name, t) for name, t in zip(self.views, theta, strict=True)}
         if zeros:
             layers = {name: sparser_layer(self.views[name], la, zeros) for name, la in layers.items()}
-        return self.assemble(layers, batch_norm=batch_norm)
+        return layers
 
     def assemble(
         self,
@@ -152,42 +194,61 @@ class Network:
         base: nn.Module | None = None,
         batch_norm: bool = True,
     ) -> CompressedNetwork:
-        """The network of these layers; what is no searched layer comes from `base`, by default the original."""
+        """The network of these layers; what is no searched layer comes from `base`, by default the original.
+
+        Batch norms of `base` may be as training left them.
+        """
         model = copy.deepcopy(base or self.model)
         if base is None:
-            _replace(model, {name: la.module(self.views[name].layer) for name, la in layers.items()})
+            new = {name: la.module(self.views[name].layer) for name, la in layers.items()}
+            _replace(model, {**new, **copy.deepcopy(self._norms)})
         model.eval()
         if batch_norm and self.batch_norm:
             assert self.calibration is not None
-            _estimate_batch_norm(model, self.calibration)
-        searched = {
-            f"{name}.{part}": encoded for name, la in layers.items() for part, encoded in la.encoded.items()
-        }
-        tensors: dict[str, Tensor] = {}
-        codes: list[str] = []
-        dtypes: dict[str, str] = {}
+            estimate_batch_norm(model, self.calibration)
+        affine_batch_norm(model)
         state = model.state_dict()
-        kept: dict[int, Encoded] = {}
+        found, values = self._stored(state, layers, {})
         with torch.no_grad():
             for name, value in state.items():
-                encoded = searched.get(name)
-                if encoded is None:
-                    # Tensors tied together stay one tensor, in the file as well.
-                    key = value.data_ptr() or id(value)
-                    if key not in kept:
-                        kept[key] = _encoding_of_others(value).encode(value)
-                    encoded = kept[key]
-                value.copy_(encoded.value)
-                tensors[name] = encoded.stored
-                if encoded.scale is not None:
-                    codes.append(name)
-                    tensors[f"{name}.scale"] = encoded.scale
-                if encoded.stored.dtype != value.dtype and (
-                    encoded.scale is None or value.dtype != torch.float32
-                ):
-                    dtypes[name] = str(value.dtype).removeprefix("torch.")
+                value.copy_(values[name])
+        return CompressedNetwork(found.tensors, found.description, model, layers)
+
+    def _stored(
+        self, state: dict[str, Tensor], layers: dict[str, CompressedLayer], known: dict[int, Encoded]
+    ) -> tuple[Contents, dict[str, Tensor]]:
+        """What is stored of a state_dict whose searched layers are `layers`, and the values that come back.
+
+        `known` holds the encodings of tensors that no compressor changes, by address; new ones are added.
+        """
+        searched = {
+            f"{name}.{part}": encoded
+            for name, first in self._first_names.items()
+            for part, encoded in layers[first].encoded.items()
+        }
+        tensors: dict[str, Tensor] = {}
+        values: dict[str, Tensor] = {}
+        codes: list[str] = []
+        dtypes: dict[str, str] = {}
+        for name, value in state.items():
+            encoded = searched.get(name)
+            if encoded is None:
+                # Tensors tied together stay one tensor, in the file as well.
+                key = value.data_ptr() or id(value)
+                if key not in known:
+                    known[key] = _encoding_of_others(value).encode(value)
+                encoded = known[key]
+            values[name] = encoded.value
+            tensors[name] = encoded.stored
+            if encoded.scale is not None:
+                codes.append(name)
+                tensors[f"{name}.scale"] = encoded.scale
+            if encoded.stored.dtype != value.dtype and (
+                encoded.scale is None or value.dtype != torch.float32
+            ):
+                dtypes[name] = str(value.dtype).removeprefix("torch.")
         ranks = {name: la.rank for name, la in layers.items() if la.rank is not None}
-        return CompressedNetwork(model, tensors, Description(ranks, tuple(codes), dtypes), layers)
+        return Contents(tensors, Description(ranks, tuple(codes), dtypes)), values
 
     def describe(self) -> str:
         """The space that is searched, as JSON: layers and compressor."""
@@ -195,6 +256,7 @@ class Network:
             "layers": self.names,
             "compressor": self.compressor.describe(),
             "batch_norm": self.batch_norm,
+            "calibration": 0 if self.calibration is None else len(self.calibration),
         }
         return json.dumps(parts, sort_keys=True)
 
@@ -254,21 +316,3 @@ def _encoding_of_others(value: Tensor) -> Encoding:
     if not value.is_floating_point() or not value.numel():
         return Plain()
     return Codes(8) if value.dim() >= 2 else HALF
-
-
-def _estimate_batch_norm(model: nn.Module, inputs: Tensor) -> None:
-    """Running means and variances anew, as plain averages over the batches."""
-    norms = [module for module in model.modules() if isinstance(module, _BATCH_NORMS)]
-    norms = [norm for norm in norms if norm.track_running_stats]
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    with torch.no_grad():
-        for batch in torch.split(inputs, _BATCH):
-            if len(batch) > 1 or len(inputs) == 1:
-                model(batch)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-        norm.eval()

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ternzip._core.errors import TernzipError
+from ternzip.search.choices import LOSSES
 from ternzip.search.samples import Samples
 
-LOSSES = ("distance", "error", "cross-entropy")
 _SMALLEST_SPREAD = 1e-3
 """The least standard deviation a sample's term is taken to have: m samples can show no error at all."""
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ternzip._core.errors import TernzipError
+from ternzip.search.choices import SHARES
 from ternzip.search.network import CompressedNetwork, Network
 from ternzip.search.objective import Estimate, Loss, accuracy, fresh
 from ternzip.search.samples import Samples, outputs_of
 from ternzip.search.target import TOLERANCE, TargetSize
 
+_UNIFORMS = 9
 _CORRECTIONS = 6  # batch norm's new statistics take some bytes more or less than the original's
 
 
@@ -56,9 +58,11 @@ class Compressed:
 class Problem:
     """J over the unit cube.
 
-    Without a target size the point holds one theta a layer, and J = kappa L + R. With one, it holds the ratios
-    between layers: theta_l = s + 2 spread (x_l - 1/2), with the compressor's spread, no offset for the largest
-    layer, and s such that the real file has the target size; J is then L alone.
+    The layers form groups that share one theta: each layer by itself, or all of one shape. Without a target size the
+    point holds one theta a group, and J = kappa L + R. With one, it holds the ratios between groups: theta_g = s +
+    2 spread (x_g - 1/2), with the compressor's spread, no offset for the group of the most weights, and s such that
+    the real file has the target size; J is then L alone. A target that no setting fills binds nothing: where the
+    largest file need not be the best (`Compressor.monotone`), the point is theta itself again, and J still L alone.
 
     Args:
         network: the layers and what may be done to them.
@@ -69,6 +73,7 @@ class Problem:
         target: bytes of the file, or None.
         seed: of the samples drawn.
         metadata: further metadata of the file, which count towards its size.
+        share: which layers share one theta, of SHARES.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class Problem:
         target: int | None = None,
         seed: int = 0,
         metadata: dict[str, str] | None = None,
+        share: str = "none",
     ) -> None:
         self.network = network
         self.samples = samples
@@ -93,35 +99,53 @@ class Problem:
         self.seed = seed
         self.metadata = metadata or {}
         self.target = None if target is None else TargetSize(network, target, metadata)
-        sizes = [view.weight.numel() for view in network.views.values()]
+        self.binding = self.target is not None and (
+            network.compressor.monotone or self.target.largest > self.target.target
+        )
+        self.groups = _groups(network, share)
+        views = network.views
+        sizes = [sum(views[name].weight.numel() for name in group) for group in self.groups]
         self._reference = sizes.index(max(sizes))
 
     @cached_property
     def names(self) -> list[str]:
         """The parameters, as a study names them."""
         kind = self.network.compressor.name
-        names = self.network.names
-        if self.target is None:
+        names = [
+            group[0] if len(group) == 1 else f"{group[0]} and {len(group) - 1} like it"
+            for group in self.groups
+        ]
+        if not self.binding:
             return [f"{name} {kind}" for name in names]
         return [f"{name} {kind} ratio" for i, name in enumerate(names) if i != self._reference]
 
     @property
     def dimension(self) -> int:
-        """How many numbers make a theta: one a layer."""
+        """How many numbers make a point."""
         return len(self.names)
 
+    def _of_layers(self, of_groups: Sequence[float]) -> list[float]:
+        """The groups' numbers, one for each layer in the network's order."""
+        found = {name: x for group, x in zip(self.groups, of_groups, strict=True) for name in group}
+        return [found[name] for name in self.network.names]
+
     def offsets(self, point: Sequence[float]) -> list[float]:
-        """By how much each layer's theta differs from the common one; 0 for the largest layer."""
+        """By how much each layer's theta differs from the common one; 0 in the group of the most weights."""
         offsets = [2 * self.network.compressor.spread * (x - 0.5) for x in point]
         offsets.insert(self._reference, 0.0)
-        return offsets
+        return self._of_layers(offsets)
 
     def compress(self, point: Sequence[float]) -> Compressed:
         """The network at a point, with its file."""
-        if self.target is not None:
+        if self.target is not None and self.binding:
             return self.fitted(self.target, self.offsets(point))
-        compressed = self.network.compress(point)
-        return Compressed(compressed, tuple(point), compressed.file(self.network.coder, self.metadata))
+        theta = self._of_layers(point)
+        compressed = self.network.compress(theta)
+        found = Compressed(compressed, tuple(theta), compressed.file(self.network.coder, self.metadata))
+        if self.target is not None and len(found.data) > self.target.target:
+            # `largest` is by entropy, and this file has turned out larger than that.
+            return self.fitted(self.target, [t - max(theta) for t in theta])
+        return found
 
     def fitted(self, target: TargetSize, offsets: Sequence[float]) -> Compressed:
         """The network whose file has the target's size, or is a little smaller; never larger.
@@ -153,7 +177,18 @@ class Problem:
         return best
 
     def uniform(self, size: int) -> Compressed:
-        """One theta for all layers, with a file of at most that size."""
+        """One theta for all layers, with a file of at most that size; where no target binds, the best of a few.
+
+        Without a target there is always one: the smallest file stands for sizes below it.
+        """
+        if self.target is not None and not self.binding:
+            samples = fresh(self.samples, self.count, self.seed, 0)
+            tried = [self.compress([i / (_UNIFORMS - 1)] * len(self.groups)) for i in range(_UNIFORMS)]
+            return min(tried, key=lambda one: self._loss(one, samples).value)
+        if self.target is None:
+            smallest = self.compress([0.0] * len(self.groups))
+            if len(smallest.data) >= size * (1 - TOLERANCE):  # by its batch norm it may be some bytes larger
+                return smallest
         target = self.target or TargetSize(self.network, size, self.metadata)
         return self.fitted(target.for_target(size), [0.0] * len(self.network.names))
 
@@ -179,6 +214,9 @@ class Problem:
             value, noise, loss, size, ratio, right, time.perf_counter() - start, compressed.theta
         )
 
+    def _loss(self, compressed: Compressed, samples: Samples) -> Estimate:
+        return self.loss.estimate(outputs_of(compressed.network.model, samples.inputs), samples)
+
     def fingerprint(self) -> dict[str, str]:
         """What tells this problem from others: digests of the model and of the samples, the space, the objective."""
         digest = hashlib.sha256()
@@ -186,7 +224,8 @@ class Problem:
             digest.update(name.encode())
             digest.update(tensor.contiguous().flatten().view(-1).numpy().tobytes())
         data = hashlib.sha256()
-        for tensor in (self.samples.inputs, self.held_out.inputs):
+        parts = (self.samples.inputs, self.samples.labels, self.held_out.inputs, self.held_out.labels)
+        for tensor in (part for part in parts if part is not None):
             data.update(tensor.contiguous().numpy().tobytes())
         objective = {
             "loss": self.loss.name,
@@ -199,6 +238,17 @@ class Problem:
         return {
             "model": digest.hexdigest()[:16],
             "data": data.hexdigest()[:16],
-            "space": self.network.describe(),
+            "space": f"{self.network.describe()}, {len(self.groups)} groups",
             "objective": json.dumps(objective, sort_keys=True),
         }
+
+
+def _groups(network: Network, share: str) -> list[list[str]]:
+    """The layers' names, those together that share one theta; in the order of the network."""
+    if share not in SHARES:
+        raise TernzipError(f"share: expected one of {', '.join(SHARES)}, found {share!r}")
+    groups: dict[object, list[str]] = {}
+    for name, view in network.views.items():
+        key: object = name if share == "none" else (type(view.layer), tuple(view.weight.shape))
+        groups.setdefault(key, []).append(name)
+    return list(groups.values())

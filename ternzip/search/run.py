@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -26,8 +27,6 @@ from ternzip.search.size import Coder
 if TYPE_CHECKING:
     from ternzip.search.study import OnTrial, SearchStudy
 
-_CALIBRATION = 512
-
 
 def search(
     model: nn.Module,
@@ -49,6 +48,8 @@ def search(
     skip: str | Iterable[str] = (),
     smallest: int = SMALLEST,
     batch_norm: bool = True,
+    share: str = "none",
+    calibration: int = 512,
     held_out: float = 0.2,
     test: SampleSource | None = None,
     finetune: int = 0,
@@ -77,6 +78,9 @@ def search(
         seed: of everything random. One worker with the same seed finds the same, also after an interruption.
         skip, smallest: layers left out, by pattern and by number of weights; these are stored with 8 bits.
         batch_norm: whether running statistics are estimated anew after every compression.
+        share: "none": a number for each layer; "shape": one for all layers of one type and shape, which leaves deep
+            networks a handful.
+        calibration: samples that batch norm is estimated on, and that weighted SVDs see.
         held_out: share of the samples that only confirmations and final scores see, unless `test` is given.
         test: samples for that instead.
         finetune: epochs of training on, with thresholds, ranks, masks and bits held.
@@ -93,6 +97,7 @@ def search(
     extra = dict(metadata or {})
     found = method(compressor) if isinstance(compressor, str) else compressor
     target = None if target_size is None else parse_size(target_size)
+    _check(kappa, samples_per_evaluation, delta, epsilon, held_out, calibration)
     inputs, labels = gather(samples)
     model = copy.deepcopy(model).to("cpu")
     whole = samples_of(model, inputs, labels)
@@ -105,8 +110,8 @@ def search(
     network = Network(
         model,
         found,
-        calibration=pool.inputs[:_CALIBRATION],
-        labels=None if pool.labels is None else pool.labels[:_CALIBRATION],
+        calibration=pool.inputs[:calibration],
+        labels=None if pool.labels is None else pool.labels[:calibration],
         skip=skip,
         batch_norm=batch_norm,
         smallest=smallest,
@@ -123,6 +128,7 @@ def search(
         target=target,
         seed=seed,
         metadata=extra,
+        share=share,
     )
     d = problem.dimension
     evaluations = 4 * d + 20 if evaluations is None else evaluations
@@ -163,6 +169,8 @@ def search(
         "epsilon": epsilon,
         "engine": engine,
         "seed": seed,
+        "share": share,
+        "calibration": len(network.calibration) if network.calibration is not None else 0,
         "batch_norm_estimated_anew": network.batch_norm,
         "samples": len(pool),
         "held_out": len(held),
@@ -185,6 +193,19 @@ def search(
         settings=settings,
         seconds=time.perf_counter() - start,
     )
+
+
+def _check(kappa: float, count: int, delta: float, epsilon: float, held_out: float, calibration: int) -> None:
+    for name, value in (("kappa", kappa), ("delta", delta)):
+        if not 0 <= value < math.inf:
+            raise TernzipError(f"{name}: expected a finite number of at least 0, found {value}")
+    for name, share in (("epsilon", epsilon), ("held_out", held_out)):
+        if not 0 <= share <= 1:
+            raise TernzipError(f"{name}: expected 0 to 1, found {share}")
+    if count < 2:
+        raise TernzipError(f"samples_per_evaluation: expected at least 2, found {count}")
+    if calibration < 1:
+        raise TernzipError(f"calibration: expected at least 1 sample, found {calibration}")
 
 
 def _study_class() -> type[SearchStudy]:

@@ -45,10 +45,15 @@ def gather(source: SampleSource, most: int | None = None) -> tuple[Tensor, Tenso
         inputs, labels = _loaded(source, most)
     if labels is not None and len(labels) != len(inputs):
         raise TernzipError(f"samples: expected {len(inputs)} labels, found {len(labels)}")
-    inputs, labels = inputs[:most], None if labels is None else labels[:most].long()
+    inputs, labels = inputs[:most], None if labels is None else labels[:most].long().to("cpu")
     if not len(inputs):
         raise TernzipError("samples: expected at least one, found none")
-    return inputs.detach().to("cpu"), labels
+    return _channels_last(inputs.detach().to("cpu")), labels
+
+
+def _channels_last(inputs: Tensor) -> Tensor:
+    """Images with their channels last in memory: convolutions on the CPU then take some two thirds of the time."""
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
 
 
 def _loaded(source: Iterable[Any], most: int | None) -> tuple[Tensor, Tensor | None]:
@@ -82,10 +87,19 @@ def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def samples_of(model: nn.Module, inputs: Tensor, labels: Tensor | None) -> Samples:
-    """Samples with the original's outputs; raises TernzipError where these hold NaN or infinity."""
+    """Samples with the original's outputs.
+
+    Raises TernzipError where these hold NaN or infinity, and for labels that are none of the model's classes.
+    """
     outputs = outputs_of(model, inputs)
     if not bool(outputs.isfinite().all()):
         raise TernzipError("model: expected finite outputs on the samples, found NaN or infinity")
+    if labels is not None:
+        classes, low, high = outputs.shape[1], int(labels.min()), int(labels.max())
+        if low < 0 or high >= classes:
+            raise TernzipError(
+                f"samples: expected labels of 0 to {classes - 1}, as the model has outputs, found {low} to {high}"
+            )
     return Samples(inputs, labels, outputs)
 
 

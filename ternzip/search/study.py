@@ -28,6 +28,8 @@ CONFIRMATIONS = "confirmations"
 _WORKER = "worker"
 _MEASURED = "measured"
 _OPENINGS = 6
+_GRPC_PORT = "13000"  # Optuna's own default
+_GRPC_PATIENCE = 15.0
 _STALE_MINUTES = 60.0
 """Trials that another machine began this long ago and did not finish are taken for lost."""
 
@@ -44,14 +46,28 @@ def open_storage(url: str | None) -> optuna.storages.BaseStorage:
     assert url is not None
     try:
         if url.startswith("grpc://"):
-            host, _, port = url.removeprefix("grpc://").partition(":")
-            return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+            return _open_proxy(url.removeprefix("grpc://"))
         # Workers wait for one another's writes instead of failing at once.
         options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
         return _open_database(url, options)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TernzipError(f"study {url}: cannot be opened: {reason}") from None
+
+
+def _open_proxy(address: str) -> optuna.storages.BaseStorage:
+    """The storage that a server at HOST or HOST:PORT serves; it is asked whether it is there."""
+    host, _, port = address.partition(":")
+    if not host or not (port or _GRPC_PORT).isdigit():
+        raise ValueError("expected grpc://HOST:PORT")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls it experimental
+        storage = optuna.storages.GrpcStorageProxy(host=host, port=int(port or _GRPC_PORT))
+        try:
+            storage.wait_server_ready(timeout=_GRPC_PATIENCE)
+        except ConnectionError:
+            raise ValueError(f"no server answers within {_GRPC_PATIENCE:g} seconds") from None
+    return storage
 
 
 def _open_database(url: str, options: dict[str, Any] | None) -> optuna.storages.RDBStorage:

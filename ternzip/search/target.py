@@ -35,6 +35,7 @@ class TargetSize:
 
     Attributes:
         smallest: bytes of the file with every layer at theta = 0.
+        largest: about the bytes of the largest file that any setting makes.
 
     Raises TernzipError where that is larger than the target.
     """
@@ -50,6 +51,7 @@ class TargetSize:
         ]
         self.smallest = self.bytes([0.0] * len(self._tables))
         self._others = self.smallest - sum(float(table[0]) for table in self._tables)
+        self.largest = self._others + sum(float(table.max()) for table in self._tables)
         if self.smallest > target:
             raise TernzipError(
                 f"target size {target:,} bytes: cannot be reached: the smallest file that these compressors "
@@ -64,8 +66,8 @@ class TargetSize:
 
     def bytes(self, theta: Sequence[float], zeros: float = 0.0) -> int:
         """The real size of the file, batch norm as in the original."""
-        compressed = self.network.compress(theta, zeros=zeros, batch_norm=False)
-        return len(compressed.file(self.network.coder, self._metadata))
+        found = self.network.contents(theta, zeros=zeros)
+        return len(found.file(self.network.coder, self._metadata))
 
     def fit(self, offsets: Sequence[float]) -> Fit:
         """theta_l = s + offset_l, cut to [0, 1], with s such that the file fits as tightly as can be.

@@ -12,8 +12,6 @@ from torch.nn import functional as F
 
 from ternzip.training.images import Split
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
 
 class Crop(NamedTuple):
     """What augmentation does to each image of a batch: int64 shifts in pixels, and whether to mirror.

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from ternzip._core.errors import TernzipError
+
+Statistics: TypeAlias = Literal["imagenet", "dataset", "none"]
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -74,3 +80,24 @@ DATASETS = {
         DatasetInfo("digits", (1, 8, 8), (0.3,), (0.38,)),
     )
 }
+
+
+def dataset_named(name: str) -> DatasetInfo:
+    """What is known of a data set; raises TernzipError for an unknown name."""
+    if name not in DATASETS:
+        raise TernzipError(f"unknown data set {name!r}: expected one of {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def statistics_of(info: DatasetInfo, name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) for each channel of images in [0, 1].
+
+    "imagenet" gives ImageNet's for colour images and the data set's own for others, "dataset" the data set's own,
+    "none" 0 and 1.
+    """
+    channels = info.image_shape[0]
+    if name == "none":
+        return (0.0,) * channels, (1.0,) * channels
+    if name == "imagenet" and channels == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return info.mean, info.std

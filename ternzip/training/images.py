@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
-from ternzip.training.catalog import DATASETS, DatasetInfo
+from ternzip.training.catalog import DatasetInfo, dataset_named
 
 CIFAR10_RECORD = 1 + 3 * 32 * 32  # a label byte, then the red, green and blue planes
 
@@ -59,9 +59,7 @@ def open_dataset(name: str, folder: str | Path = "data", *, download: bool = Fal
     `download=True` fetches what is missing, checking md5 sums (needs pooch). Raises TernzipError for an
     unknown name and for missing or damaged files.
     """
-    if name not in DATASETS:
-        raise TernzipError(f"unknown data set {name!r}: expected one of {', '.join(DATASETS)}")
-    info, folder = DATASETS[name], Path(folder)
+    info, folder = dataset_named(name), Path(folder)
     try:
         return _read_splits(info, folder)
     except MissingDataError:

@@ -15,8 +15,7 @@ from ternzip import models
 from ternzip._core.errors import TernzipError
 from ternzip.quantization import Delta, Quantizer, count_layers, prepare, ternary_layers
 from ternzip.quantization.learned import quantizer_named
-from ternzip.training.batches import IMAGENET_MEAN, IMAGENET_STD
-from ternzip.training.catalog import DATASETS
+from ternzip.training.catalog import DATASETS, statistics_of
 from ternzip.training.recipe import Recipe
 
 NORMS = (nn.modules.batchnorm._BatchNorm,)
@@ -103,11 +102,8 @@ def quantizer_of(recipe: Recipe) -> Quantizer:
 
 
 def normalization(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) for each channel: ImageNet's for colour images if asked for, else the data set's own."""
-    info = DATASETS[recipe.dataset]
-    if recipe.statistics == "imagenet" and info.image_shape[0] == 3:
-        return IMAGENET_MEAN, IMAGENET_STD
-    return info.mean, info.std
+    """(mean, std) for each channel, as the recipe asks for them."""
+    return statistics_of(DATASETS[recipe.dataset], recipe.statistics)
 
 
 def frozen_modules(model: nn.Module, patterns: tuple[str, ...]) -> list[nn.Module]:

@@ -63,12 +63,14 @@ class LayerView:
         return self.as_matrix(self.weight)
 
     @property
-    def factored(self) -> bool:
-        """Whether low rank may be tried: a linear layer or a convolution of one group, in which a rank pays."""
+    def obstacle(self) -> str | None:
+        """Why low rank leaves the layer as it is, in a few words; None where it may be tried."""
         layer = self.layer
-        if not isinstance(layer, FACTORED_TYPES) or (isinstance(layer, nn.Conv2d) and layer.groups != 1):
-            return False
-        return self.largest_rank >= 1
+        if not isinstance(layer, FACTORED_TYPES):
+            return type(layer).__name__
+        if isinstance(layer, nn.Conv2d) and layer.groups != 1:
+            return f"{layer.groups} groups"
+        return None if self.largest_rank >= 1 else "no rank saves a byte"
 
     @property
     def largest_rank(self) -> int:
@@ -155,6 +157,11 @@ class Compressor(Protocol):
     @property
     def spread(self) -> float:
         """How far from a common theta a layer's own may lie, either way, where a size is given."""
+        ...
+
+    @property
+    def monotone(self) -> bool:
+        """Whether a layer's error falls all the way to theta = 1; otherwise the largest file is not the best."""
         ...
 
     def describe(self) -> str:

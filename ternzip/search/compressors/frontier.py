@@ -38,6 +38,7 @@ class Frontier:
     grid: int = 13
     name: str = "size"
     spread: float = 0.4
+    monotone: bool = True
     _known: WeakKeyDictionary[LayerView, list[Point]] = field(
         default_factory=WeakKeyDictionary, repr=False, compare=False
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ternzip._core.errors import TernzipError
+from ternzip.search.choices import METHODS
 from ternzip.search.compressors.base import Compressor
 from ternzip.search.compressors.frontier import Frontier
 from ternzip.search.compressors.rank import RankCompressor
@@ -26,7 +27,7 @@ def _all() -> Compressor:
     )
 
 
-METHODS: dict[str, Callable[[], Compressor]] = {
+_MADE: dict[str, Callable[[], Compressor]] = {
     "all": _all,
     "ternary": TernaryCompressor,
     "ternary-row": lambda: TernaryCompressor(per_row=True),
@@ -38,11 +39,10 @@ METHODS: dict[str, Callable[[], Compressor]] = {
     "prune": PruneCompressor,
     "bits": BitsCompressor,
 }
-"""What `--method` takes; "all" chooses by layer and size."""
 
 
 def method(name: str) -> Compressor:
-    """The compressor of that name, with its default settings; raises TernzipError for another name."""
-    if name not in METHODS:
+    """The compressor of that name, of METHODS, with its default settings; raises TernzipError for another name."""
+    if name not in _MADE:
         raise TernzipError(f"method: expected one of {', '.join(METHODS)}, found {name!r}")
-    return METHODS[name]()
+    return _MADE[name]()

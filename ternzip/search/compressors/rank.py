@@ -38,6 +38,7 @@ class RankCompressor:
     upper: bool = False
     name: str = "rank"
     spread: float = 0.6  # a last layer of ten outputs stays whole where the large ones keep few components
+    monotone: bool = True
 
     def describe(self) -> str:
         """See Compressor."""
@@ -46,8 +47,10 @@ class RankCompressor:
 
     def compress(self, view: LayerView, theta: float) -> CompressedLayer:
         """See Compressor."""
-        if not view.factored or theta > DENSE_FROM:
-            return kept_whole(view, encoding_of(self.bits), f"whole, {self.bits} bits")
+        obstacle = view.obstacle
+        if obstacle is not None or theta > DENSE_FROM:
+            why = "" if obstacle is None else f" ({obstacle})"
+            return kept_whole(view, encoding_of(self.bits), f"whole, {self.bits} bits{why}")
         rank = view.largest_rank ** (theta / DENSE_FROM)
         a, b = view.decomposition(self.weighting).factors(math.ceil(rank - 1e-9))
         _thin_last(a, b, rank)

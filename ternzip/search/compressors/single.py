@@ -22,6 +22,7 @@ class TernaryCompressor:
     highest: float = 5.0
     name: str = "threshold"
     spread: float = 0.3
+    monotone: bool = False  # least squared error lies near a threshold of 0.7 means
 
     def describe(self) -> str:
         """See Compressor."""
@@ -43,6 +44,7 @@ class PruneCompressor:
     least: float = 0.01
     name: str = "kept"
     spread: float = 0.4
+    monotone: bool = True
 
     def describe(self) -> str:
         """See Compressor."""
@@ -67,6 +69,7 @@ class BitsCompressor:
 
     name: str = "bits"
     spread: float = 0.5
+    monotone: bool = True
 
     def describe(self) -> str:
         """See Compressor."""

@@ -21,12 +21,12 @@ from optuna.trial import FrozenTrial, TrialState
 from torch.quasirandom import SobolEngine
 
 from ternzip._core.errors import TernzipError
+from ternzip.search.choices import ENGINES
 from ternzip.search.engine.gaussian import Observation, Surrogate
 from ternzip.search.engine.pac import Proposal, maximum, propose
 
 NOISE = "noise"
 RISK = "risk"
-ENGINES = ("pac", "random", "tpe", "gp", "qlognei", "uniform")
 
 
 @dataclass(frozen=True)
