@@ -110,7 +110,7 @@ Remove = Annotated[
     bool,
     typer.Option(
         "--rm/--keep",
-        "/-k",
+        " /-k",  # without the blank, click would take arguments that begin with a slash for options
         help="Remove SRC once DST was read again and holds every bit of it. What is not in DST keeps SRC.",
     ),
 ]
