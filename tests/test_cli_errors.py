@@ -65,9 +65,12 @@ def test_existing_destinations_are_only_replaced_on_demand(run: Run, model: dict
     assert Path("model.tnz").read_bytes() == b"mine"
     assert run("compress", "model.pt", "--force").status == 0
     Path("model.safetensors").write_bytes(b"mine")
-    fails(run("decompress", "model.tnz"), "model.safetensors: exists already")
+    fails(run("decompress", "model.tnz", "model.safetensors"), "model.safetensors: exists already")
     assert Path("model.safetensors").read_bytes() == b"mine"
-    assert run("decompress", "model.tnz", "-f").status == 0
+    before = Path("model.pt").read_bytes()
+    fails(run("decompress", "model.tnz"), "model.pt: exists already")
+    assert Path("model.pt").read_bytes() == before
+    assert run("decompress", "model.tnz", "model.safetensors", "-f").status == 0
     assert len(safetensors.torch.load_file("model.safetensors")) == 5
 
 

@@ -37,8 +37,8 @@ def test_several_sources_become_a_file_each(run: Run, models: dict[str, dict[str
         Path(f"{name}.pt").unlink()
     result = run("decompress", "a.tnz", "b.tnz")
     assert (result.status, len(result.text.splitlines())) == (0, 2)
-    assert Path("a.safetensors").exists()
-    assert Path("b.safetensors").exists()
+    assert Path("a.pt").exists()
+    assert Path("b.pt").exists()
 
 
 def test_one_that_fails_does_not_stop_the_others(

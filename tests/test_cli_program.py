@@ -160,7 +160,7 @@ from ternzip.cli import main
 for number in (signal.SIGTERM, signal.SIGHUP):  # who started the tests may have one ignored, as nohup does
     signal.signal(number, signal.SIG_DFL)
 from ternzip.container import writer
-def wait(self, metadata):
+def wait(self, *ignored):
     print("ready", flush=True)
     time.sleep(60)
 writer._Writer.close = wait

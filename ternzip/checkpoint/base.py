@@ -50,6 +50,7 @@ class Checkpoint:
         metadata: strings the file carries beside its tensors.
         extensions: bytes by name, of a .tnz file.
         not_stored: what the file holds and a .tnz file of these tensors does not, a few words each.
+        suffix: of the files of its format that `decompress` writes: ".pt", ".safetensors", ".gguf"; empty: unknown.
         faithful: whether order and ties are those the model had; .safetensors keeps neither.
         files: the paths it is read from; none of them may be written to.
         file_bytes: their bytes, or those that came through a pipe.
@@ -63,6 +64,7 @@ class Checkpoint:
     metadata: dict[str, str] = field(default_factory=dict)
     extensions: Mapping[str, bytes] = field(default_factory=dict)
     not_stored: list[str] = field(default_factory=list)
+    suffix: str = ""
     faithful: bool = True
     files: list[str] = field(default_factory=list)
     file_bytes: int = 0

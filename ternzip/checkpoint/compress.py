@@ -14,6 +14,7 @@ from ternzip._core.streams import ByteStream, write_all
 from ternzip._core.text import listed
 from ternzip.checkpoint.base import Checkpoint, Source, named
 from ternzip.checkpoint.load import as_checkpoint
+from ternzip.checkpoint.store import SOURCE
 from ternzip.checkpoint.targets import check_target, default_target
 from ternzip.container.almost_ternary import AlmostTernary
 from ternzip.container.describe import FileInfo, describe_file
@@ -83,7 +84,7 @@ def compress(
 ) -> CompressReport:
     """Compresses a checkpoint into a .tnz file that restores every bit of its tensors.
 
-    Extensions of a .tnz source are kept, unless an option changes tensors.
+    Extensions of a .tnz source are kept, unless an option changes tensors. The kind of the source is remembered.
 
         report = ternzip.compress("model.pt")        # -> model.tnz
         print(report.ratio, report.not_stored)
@@ -129,6 +130,9 @@ def compress(
             # What they say of the tensors as they were may be wrong of others.
             converted = replace(converted, extensions={})
             not_stored.append(f"extensions ({listed(list(checkpoint.extensions))}): tensors are changed")
+        if converted.suffix:
+            own = {SOURCE: converted.suffix.encode("ascii")}
+            converted = replace(converted, extensions={**converted.extensions, **own})
         almost: dict[str, str] = {}
         info = _write(converted, place, options, overwrite, progress, almost)
     return CompressReport(

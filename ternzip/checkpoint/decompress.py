@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ternzip._core.streams import ByteStream
 from ternzip.checkpoint.base import Source, named
 from ternzip.checkpoint.load import as_reader
+from ternzip.checkpoint.origin import suffix_of
 from ternzip.checkpoint.store import check_suffix, write_checkpoint
 from ternzip.checkpoint.targets import check_target, default_target
 from ternzip.container.progress import Progress
@@ -45,8 +46,9 @@ def decompress(
     Args:
         source: a .tnz file, a stream with the bytes of one, or a reader that is open already.
         target: a .pt, .pth, .safetensors or .gguf file, or a stream, which gets .safetensors; None: the source's
-            stem + .safetensors, beside it. A .gguf file that was compressed comes back byte for byte; of other
-            tensors a new one is made, in which ternary weights are TQ2_0.
+            stem, beside it, with the suffix of what it was made from, else .safetensors. A .gguf file that was
+            compressed comes back byte for byte; of other tensors a new one is made, in which ternary weights are
+            TQ2_0.
         threads: how many threads decode; None: all processors.
         overwrite: replace the target if it exists; never the source.
         max_bytes: the most bytes that the tensors may take in memory, tied ones counted once; None: no limit. A
@@ -62,7 +64,7 @@ def decompress(
     if target is None and not isinstance(source, str | os.PathLike | Reader):
         raise ValueError("target: expected a path or a stream, as the source is a stream")
     with as_reader(source, max_bytes=max_bytes) as reader:
-        place = default_target(reader.name, ".safetensors") if target is None else target
+        place = default_target(reader.name, suffix_of(reader)) if target is None else target
         if isinstance(place, str | os.PathLike):
             check_suffix(place)
             check_target(place, sources=[reader.name], overwrite=overwrite)

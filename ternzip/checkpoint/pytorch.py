@@ -45,6 +45,7 @@ def open_pytorch(file: SourceFile, *, whole: bool = False) -> Checkpoint:
         sizes,
         ties=entries.ties,
         not_stored=entries.not_stored(devices),
+        suffix=".pt",
         files=[] if file.path is None else [file.path],
         file_bytes=file.size,
         close=file.close,

@@ -15,6 +15,8 @@ from ternzip._core.text import listed, quoted
 from ternzip.io.atomic import atomic_file
 
 SUFFIXES = (".pt", ".pth", ".safetensors", ".gguf")
+SOURCE = "ternzip.source"
+"""The extension that names the kind of file that a .tnz file was made from: its suffix, in ASCII."""
 _MAX_COPIES = 1 << 32
 """Bytes that copies of tied tensors may add to a .safetensors file: a small .tnz can hold any number of ties."""
 
@@ -64,9 +66,9 @@ def write_checkpoint(
 
 
 def _without(extensions: Mapping[str, bytes]) -> list[str]:
-    if not extensions:
-        return []
-    return [f"extensions ({listed(list(extensions))}): only a .tnz file has a place for them"]
+    """What is lost of them; what a file was made from is no loss to a file."""
+    names = [name for name in extensions if name != SOURCE]
+    return [f"extensions ({listed(names)}): only a .tnz file has a place for them"] if names else []
 
 
 def _write_gguf(

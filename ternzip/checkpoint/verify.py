@@ -11,6 +11,7 @@ from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import quoted
 from ternzip.checkpoint.base import Checkpoint, Source
 from ternzip.checkpoint.load import as_checkpoint, as_reader
+from ternzip.checkpoint.store import SOURCE
 from ternzip.container.reader import Reader
 
 
@@ -126,7 +127,9 @@ def _metadata_differences(found: dict[str, str], checkpoint: Checkpoint) -> Iter
 
 
 def _extension_differences(found: Mapping[str, bytes], checkpoint: Checkpoint) -> Iterator[str]:
-    for name in {**dict.fromkeys(checkpoint.extensions), **dict.fromkeys(found)}:
+    names = {**dict.fromkeys(checkpoint.extensions), **dict.fromkeys(found)}
+    names.pop(SOURCE, None)  # the same tensors may come from files of two kinds
+    for name in names:
         if name not in found:
             yield f"extension {quoted(name)}: in {checkpoint.name}, not in the file"
         elif name not in checkpoint.extensions:

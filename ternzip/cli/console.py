@@ -38,9 +38,9 @@ def one_line(message: str) -> str:
 
 
 @contextmanager
-def progress_bar(title: str, total_bytes: int) -> Iterator[Progress | None]:
-    """A bar over the bytes of tensors on stderr, or None where stderr is no terminal."""
-    if not sys.stderr.isatty():
+def progress_bar(title: str, total_bytes: int, *, quiet: bool = False) -> Iterator[Progress | None]:
+    """A bar over the bytes of tensors on stderr, or None where stderr is no terminal or nothing is to be seen."""
+    if quiet or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

@@ -16,9 +16,12 @@ from ternzip._core.text import parse_size
 from ternzip.cli.app import app
 from ternzip.cli.console import plural, progress_bar, say
 from ternzip.cli.folders import compress_whole, decompress_whole, is_folder
+from ternzip.cli.originals import check_removable, remove_source, take_times
 from ternzip.cli.reports import (
     compress_json,
+    decompress_json,
     failure_json,
+    lost_by,
     print_json,
     report_compressed,
     report_not_compared,
@@ -100,6 +103,17 @@ MaxSize = Annotated[
         show_default="no limit",
     ),
 ]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print no results and no progress; only notes and errors.")
+]
+Remove = Annotated[
+    bool,
+    typer.Option(
+        "--rm/--keep",
+        " /-k",  # without the blank, click would take arguments that begin with a slash for options
+        help="Remove SRC once DST was read again and holds every bit of it. What is not in DST keeps SRC.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
 
 
@@ -132,6 +146,8 @@ def compress(
             "--float-dtype", help="Round float32 and float64 tensors that are not ternary (not lossless)."
         ),
     ] = None,
+    remove: Remove = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
     ternarize: Annotated[
         bool,
@@ -186,7 +202,8 @@ def compress(
         raise typer.BadParameter("needs --ternarize", param_hint=" ".join(o for o, on in asked.items() if on))
     if is_twn and delta is not None:
         raise typer.BadParameter("twn finds its own threshold", param_hint="--delta")
-    pairs = pairs_of(paths, output, (".tnz",), ".tnz")
+    pairs = pairs_of(paths, output, (".tnz",), lambda src: ".tnz")
+    check_removable(pairs, remove)
 
     options: dict[str, Any] = {
         "codec": codec.value,
@@ -203,11 +220,11 @@ def compress(
         from ternzip.checkpoint import compress as checkpoint
 
         if is_folder(src, dst, (".tnz",)):
-            return compress_whole(src, dst, options, quiet=as_json)
+            return compress_whole(src, dst, options, quiet=as_json or quiet)
         _check_target(src, dst, force)
         with (
             closing(_open_checkpoint(src)) as opened,
-            progress_bar("compress", sum(opened.sizes.values())) as progress,
+            progress_bar("compress", sum(opened.sizes.values()), quiet=quiet) as progress,
         ):
             report = checkpoint.compress(
                 opened,
@@ -217,7 +234,10 @@ def compress(
                 **options,
             )
         report_compressed(report, merge_zeros)
-        if not as_json:
+        take_times(src, dst)
+        if remove:
+            remove_source(src, dst, lost_by(report, merge_zeros))
+        if not (as_json or quiet):
             tell(summary(src, dst, report), to_stderr=dst == STDIO)
         return compress_json(src, dst, report)
 
@@ -230,18 +250,23 @@ def decompress(
         list[str],
         typer.Argument(
             metavar="SRC... [DST]",
-            help="Each SRC, a .tnz file or - (stdin), becomes its stem + .safetensors. Of two paths the second is "
-            "DST if it ends in .pt, .pth, .safetensors or .gguf or is - (stdout, which gets .safetensors).",
+            help="Each SRC, a .tnz file or - (stdin), becomes its stem + the suffix of what it was made from. Of two "
+            "paths the second is DST if it ends in .pt, .pth, .safetensors or .gguf or is - (stdout, which gets "
+            ".safetensors).",
         ),
     ],
     output: Output = None,
     threads: Threads = None,
     force: Force = False,
     max_size: MaxSize = None,
+    remove: Remove = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Restore the checkpoints in .tnz files, bit for bit."""
     suffixes = (".pt", ".pth", ".safetensors", ".gguf")
-    pairs = pairs_of(paths, output, suffixes, ".safetensors")
+    pairs = pairs_of(paths, output, suffixes, _original_suffix)
+    check_removable(pairs, remove)
     for src, dst in pairs:
         if dst != STDIO and not is_folder(src, dst, suffixes) and Path(dst).suffix not in suffixes:
             raise typer.BadParameter(
@@ -252,21 +277,36 @@ def decompress(
         from ternzip.checkpoint import decompress as checkpoint
 
         if is_folder(src, dst, suffixes):
-            decompress_whole(src, dst, {"threads": threads, "max_bytes": max_size})
-            return {}
+            options = {"threads": threads, "max_bytes": max_size}
+            return decompress_whole(src, dst, options, quiet=as_json or quiet)
         _check_target(src, dst, force)
         with _open_tnz(src, max_size) as reader:
             total = sum(entry.nbytes for entry in reader.entries.values())
-            with progress_bar("decompress", total) as progress:
+            with progress_bar("decompress", total, quiet=quiet) as progress:
                 target = sys.stdout.buffer if dst == STDIO else dst
                 report = checkpoint.decompress(
                     reader, target, threads=threads, overwrite=force, progress=progress
                 )
         report_not_restored(dst, report)
-        tell(f"{src} -> {dst}: {plural(report.tensors, 'tensor')} restored", to_stderr=dst == STDIO)
-        return {}
+        take_times(src, dst)
+        if remove:
+            remove_source(src, dst, report.not_stored)
+        if not (as_json or quiet):
+            tell(f"{src} -> {dst}: {plural(report.tensors, 'tensor')} restored", to_stderr=dst == STDIO)
+        return decompress_json(src, dst, report)
 
-    for_each(pairs, decompress_one, as_json=False)
+    for_each(pairs, decompress_one, as_json)
+
+
+def _original_suffix(src: str) -> str:
+    """The suffix of what a .tnz file was made from. What is wrong with the file is told when it is decompressed."""
+    from ternzip.checkpoint.origin import UNKNOWN, suffix_of
+
+    try:
+        with _open_tnz(src) as reader:
+            return suffix_of(reader)
+    except (TernzipError, OSError):
+        return UNKNOWN
 
 
 @app.command()

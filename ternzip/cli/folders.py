@@ -11,7 +11,14 @@ from typing import Any
 from ternzip._core.errors import DestinationExists, TernzipError
 from ternzip._core.text import listed
 from ternzip.cli.console import plural, progress_bar
-from ternzip.cli.reports import compress_json, report_compressed, report_not_restored, summary, tell
+from ternzip.cli.reports import (
+    compress_json,
+    decompress_json,
+    report_compressed,
+    report_not_restored,
+    summary,
+    tell,
+)
 
 
 def is_folder(src: str, dst: str, suffixes: tuple[str, ...]) -> bool:
@@ -23,7 +30,7 @@ def compress_whole(src: str, dst: str, options: dict[str, Any], *, quiet: bool) 
     """Copies a model folder with its weights in .tnz files; what `compress --json` prints of it."""
     from ternzip.checkpoint.folder import compress_folder
 
-    with _bar("compress", src, ".safetensors") as progress, _never_replaced():
+    with _bar("compress", src, ".safetensors", quiet) as progress, _never_replaced():
         done = compress_folder(src, dst, progress=progress, **options)
     for report in done.files:
         report_compressed(report, options["merge_zeros"])
@@ -35,8 +42,8 @@ def compress_whole(src: str, dst: str, options: dict[str, Any], *, quiet: bool) 
     return {"source": src, "folder": dst, "files": files, "carried": done.carried}
 
 
-def decompress_whole(src: str, dst: str, options: dict[str, Any]) -> None:
-    """Copies a folder with its .tnz files as .safetensors files again."""
+def decompress_whole(src: str, dst: str, options: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """Copies a folder with its .tnz files as .safetensors files again; what `decompress --json` prints of it."""
     from ternzip.checkpoint.folder import decompress_folder
 
     with _never_replaced():
@@ -44,10 +51,13 @@ def decompress_whole(src: str, dst: str, options: dict[str, Any]) -> None:
     for report in done.files:
         report_not_restored(report.target, report)
     tensors = sum(report.tensors for report in done.files)
-    tell(
-        f"{src} -> {dst}: {plural(tensors, 'tensor')} in {plural(len(done.files), 'file')} restored; "
-        f"{_carried(done.carried)}"
-    )
+    if not quiet:
+        tell(
+            f"{src} -> {dst}: {plural(tensors, 'tensor')} in {plural(len(done.files), 'file')} restored; "
+            f"{_carried(done.carried)}"
+        )
+    files = [decompress_json(report.source, report.target, report) for report in done.files]
+    return {"source": src, "folder": dst, "files": files, "carried": done.carried}
 
 
 def _carried(names: list[str]) -> str:
@@ -55,9 +65,9 @@ def _carried(names: list[str]) -> str:
 
 
 @contextmanager
-def _bar(title: str, folder: str, suffix: str) -> Iterator[Any]:
+def _bar(title: str, folder: str, suffix: str, quiet: bool) -> Iterator[Any]:
     sizes = [path.stat().st_size for path in Path(folder).rglob(f"*{suffix}") if path.is_file()]
-    with progress_bar(title, sum(sizes)) as progress:
+    with progress_bar(title, sum(sizes), quiet=quiet) as progress:
         yield progress
 
 

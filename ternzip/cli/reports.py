@@ -135,6 +135,23 @@ def compress_json(src: str, dst: str, report: CompressReport) -> dict[str, Any]:
     }
 
 
+def decompress_json(src: str, dst: str, report: DecompressReport) -> dict[str, Any]:
+    """What `decompress --json` prints of one source."""
+    return {"source": src, "file": dst, "tensors": report.tensors, "not_stored": report.not_stored}
+
+
+def lost_by(report: CompressReport, merge_zeros: bool) -> list[str]:
+    """What of a checkpoint is not in the file that was made of it, a few words each."""
+    lost = list(report.not_stored)
+    if report.ternarized is not None:
+        lost.append("full-precision weights")
+    if report.rounded is not None:
+        lost.append("unrounded values")
+    if merge_zeros:
+        lost.append("signs of zeros")
+    return lost
+
+
 def verify_json(src: str, against: str | None, report: VerifyReport) -> dict[str, Any]:
     """What `verify --json` prints."""
     return {

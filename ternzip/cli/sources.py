@@ -17,9 +17,12 @@ STDIO = "-"
 
 
 def pairs_of(
-    paths: list[str], output: str | None, endings: tuple[str, ...], default: str
+    paths: list[str], output: str | None, endings: tuple[str, ...], default: Callable[[str], str]
 ) -> list[tuple[str, str]]:
-    """(SRC, DST) of each file to be made: several SRC as zstd takes them, or one SRC with its DST."""
+    """(SRC, DST) of each file to be made: several SRC as zstd takes them, or one SRC with its DST.
+
+    A DST may end in one of `endings`; without one it is the stem of its SRC and what `default` says of that.
+    """
     if output is not None:
         if len(paths) > 1:
             raise typer.BadParameter(f"expected one SRC, found {len(paths)}", param_hint="--output")
@@ -46,10 +49,10 @@ def pairs_of(
     return pairs
 
 
-def _default_target(src: str, suffix: str) -> str:
+def _default_target(src: str, default: Callable[[str], str]) -> str:
     from ternzip.checkpoint.targets import default_target
 
-    return STDIO if src == STDIO else str(default_target(src, suffix))
+    return STDIO if src == STDIO else str(default_target(src, default(src)))
 
 
 def for_each(pairs: list[tuple[str, str]], work: Callable[[str, str], dict[str, Any]], as_json: bool) -> None:

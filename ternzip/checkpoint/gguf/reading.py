@@ -42,6 +42,7 @@ def open_gguf(file: SourceFile) -> Checkpoint:
         {tensor.name: _size(tensor) for tensor in layout.tensors},
         extensions={} if lost else {EXTENSION: encode_head(head)},
         not_stored=lost + (["GGUF metadata, which needs the same padding"] if lost else []),
+        suffix=".gguf",
         files=[] if file.path is None else [file.path],
         file_bytes=file.size,
         close=file.close,

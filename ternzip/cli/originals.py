@@ -1,0 +1,43 @@
+"""What becomes of sources: results take over their times, and --rm removes them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+import typer
+
+from ternzip.cli.console import say
+
+
+def check_removable(pairs: list[tuple[str, str]], remove: bool) -> None:
+    """A usage error for --rm without a file to remove and one to keep."""
+    for src, dst in pairs if remove else []:
+        if "-" in (src, dst) or os.path.isdir(src):
+            raise typer.BadParameter(
+                "removes files that became files, no folders or streams", param_hint="--rm"
+            )
+
+
+def take_times(src: str, dst: str) -> None:
+    """Gives a new file its source's time of change, as gzip and zstd do; where the system refuses, it is as it is."""
+    if os.path.isfile(src) and os.path.isfile(dst):
+        with suppress(OSError):
+            times = os.stat(src)
+            os.utime(dst, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def remove_source(src: str, dst: str, lost: list[str]) -> None:
+    """Removes a file that became another, unless something of it is in no other place: then a line says so.
+
+    The destination is read again and compared with the source first, tensor by tensor.
+    """
+    from ternzip.checkpoint import verify as checkpoint
+
+    if not lost:
+        tnz, other = (dst, src) if dst.endswith(".tnz") else (src, dst)
+        lost = checkpoint.verify(tnz, other).differences
+    if lost:
+        say(f"ternzip: note: {src}: kept, as {dst} does not hold all of it: {'; '.join(lost)}")
+        return
+    os.unlink(src)
