@@ -161,6 +161,15 @@ LIMITS = {
         ["chunk-large"],
         kept=["test_limits_table.py::test_blocks_of_planes_and_chunks"],
     ),
+    **{
+        f"symbols that a byte of `context` at effort {effort} stands for": Limit(
+            [],  # the native core's
+            f"{1 << (18 - effort)}",
+            [f"context-expansion-{effort}"],
+            kept=["test_context_limits.py::test_payloads_have_a_byte_for_so_many_trits"],
+        )
+        for effort in (1, 2, 3)
+    },
 }
 
 

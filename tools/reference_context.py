@@ -109,16 +109,24 @@ class Recipe(NamedTuple):
     column_prior: int
     similar_prior: int
     sign_prior: int
+    smooth: bool
+
+    @property
+    def lanes(self) -> int:
+        """Rows and columns before that are searched for similarity."""
+        return 128 if self.effort == 3 else 32
 
 
 def read_recipe(recipe: int) -> Recipe:
     rest = recipe - 1
     effort = 1 + rest % 3
     priors = []
-    for usual in (30, 40, 30, 40):
+    for usual in (36, 36, 30):
         rest //= 3
         priors.append(prior((usual, usual // 2, 2 * usual)[rest % 3]))
-    return Recipe(effort, *priors)
+    variant = rest // 3
+    rows, columns, similar = priors
+    return Recipe(effort, rows, columns, similar, prior(20 if variant == 2 else 40), variant == 1)
 
 
 def bases(counts: tuple[int, int, int]) -> tuple[int, int]:
@@ -161,6 +169,13 @@ class Tensor:
             place = (v, u, 0) if self.matrix else (o, i, v * self.width + u)
             result.append(self.at(*place) if inside else 0)
         return result
+
+    def adjacent(self, k: int) -> list[int]:
+        """The places before, after, above and below place k of a kernel."""
+        y, x = divmod(k, self.width)
+        around = [(y, x - 1), (y, x + 1), (y - 1, x), (y + 1, x)]
+        height = -(-self.kernel // self.width)
+        return [v * self.width + u for v, u in around if 0 <= v < height and 0 <= u < self.width]
 
     def groups(self) -> list[list[tuple[int, int]]]:
         """Of a row: the column and the place in the kernel of every weight."""
@@ -224,7 +239,7 @@ class Flags:
         self.rate = reciprocal(self.bias[1])
         if not self.tensor.matrix:
             self.start += self.column[i][0] >> 4
-            self.rate += reciprocal(self.column[i][1]) + 4096
+            self.rate += reciprocal(self.column[i][1]) + 6144
         self.sum_g = self.sum_guess = 0
 
     def decode(self, o: int, i: int, k: int, m: int | None) -> int:
@@ -260,7 +275,7 @@ class Flags:
 
     def end_group(self, i: int, n: int) -> None:
         curvature = self.sum_guess - ((self.sum_guess * self.sum_guess * (65536 // n)) >> 32)
-        step(self.bias, self.sum_g, curvature)
+        step(self.bias, self.sum_g, curvature // 2 if self.tensor.matrix else curvature)
         if not self.tensor.matrix:
             step(self.column[i], self.sum_g, curvature)
         self.since += n
@@ -305,19 +320,25 @@ class Weights:
         self.weights = [0] * lanes
         self.precision = precision
 
-    def sum(self, trits: list[int]) -> int:
-        return sum(w * t for w, t in zip(self.weights, trits, strict=True))
+    def sum(self, values: list[int], shift: int) -> int:
+        return sum(w * v for w, v in zip(self.weights, values, strict=True)) >> shift
 
-    def learn(self, trits: list[int], g: int, curvature: int) -> None:
-        by = wrap16((g * reciprocal(self.precision) + (1 << 19)) >> 20)
-        self.weights = [wrap16(w + t * by) for w, t in zip(self.weights, trits, strict=True)]
+    def learn(self, values: list[int], g: int, curvature: int, shift: int) -> None:
+        by = wrap16((g * reciprocal(self.precision) + (1 << (19 + shift))) >> (20 + shift))
+        self.weights = [wrap16(w + v * by) for w, v in zip(self.weights, values, strict=True)]
         self.precision = grow(self.precision, curvature)
 
 
 class Similarity:
     def __init__(self, tensor: Tensor, density: int, recipe: Recipe) -> None:
-        self.tensor, self.density, self.prior = tensor, density, recipe.similar_prior
-        self.lanes = 128 if recipe.effort == 3 else 32
+        self.tensor, self.prior, self.lanes, self.smooth = (
+            tensor,
+            recipe.similar_prior,
+            recipe.lanes,
+            recipe.smooth,
+        )
+        self.shift = 2 if recipe.smooth else 0
+        self.curvature = (3 if recipe.smooth else 1) * (density // 4)
         self.column_weights = [Weights(self.lanes, self.prior) for _ in range(tensor.cols)]
         self.row_side, self.column_side = Side(), Side()
         self.start_row()
@@ -326,27 +347,34 @@ class Similarity:
         self.row_weights = Weights(self.lanes, self.prior)
 
     def predict(self, o: int, i: int, k: int) -> int:
-        by_row = self.row_weights.sum(self.row_trits(o, i, k))
-        by_column = self.column_weights[i].sum(self.column_trits(o, i, k))
+        by_row = self.row_weights.sum(self.row_lanes(o, i, k), self.shift)
+        by_column = self.column_weights[i].sum(self.column_lanes(o, i, k), self.shift)
         return self.row_side.scale(by_row) + self.column_side.scale(by_column)
 
     def add(self, o: int, i: int, k: int, g: int) -> None:
         """What a sign teaches."""
-        for side, weights, trits in (
-            (self.row_side, self.row_weights, self.row_trits(o, i, k)),
-            (self.column_side, self.column_weights[i], self.column_trits(o, i, k)),
+        for side, weights, lanes in (
+            (self.row_side, self.row_weights, self.row_lanes(o, i, k)),
+            (self.column_side, self.column_weights[i], self.column_lanes(o, i, k)),
         ):
-            side.add(g, weights.sum(trits))
-            weights.learn(trits, g, self.density // 8)
+            side.add(g, weights.sum(lanes, self.shift))
+            weights.learn(lanes, g, self.curvature, self.shift)
 
-    def row_trits(self, o: int, i: int, k: int) -> list[int]:
-        trits = [0] * self.lanes
+    def value(self, o: int, i: int, k: int) -> int:
+        """What a weight of an earlier row or column counts as."""
+        at = self.tensor.at
+        if not self.smooth:
+            return -at(o, i, k)
+        return -2 * at(o, i, k) - sum(at(o, i, q) for q in self.tensor.adjacent(k))
+
+    def row_lanes(self, o: int, i: int, k: int) -> list[int]:
+        lanes = [0] * self.lanes
         for row in range(max(0, o - self.lanes), o):
-            trits[row % self.lanes] = -self.tensor.at(row, i, k)
-        return trits
+            lanes[row % self.lanes] = self.value(row, i, k)
+        return lanes
 
-    def column_trits(self, o: int, i: int, k: int) -> list[int]:
-        return [-self.tensor.at(o, c, k) if c >= 0 else 0 for c in range(i - self.lanes, i)]
+    def column_lanes(self, o: int, i: int, k: int) -> list[int]:
+        return [self.value(o, c, k) if c >= 0 else 0 for c in range(i - self.lanes, i)]
 
     def learn(self) -> None:
         self.row_side.learn()
@@ -360,7 +388,8 @@ class Signs:
         self.window = make_window(0 if tensor.matrix else 78643, recipe.sign_prior)
         self.has_pairs = 2 <= tensor.kernel <= 9
         self.pairs = Means([0] * (tensor.kernel**2 if self.has_pairs else 0), prior(20))
-        used = tensor.rows >= 16 and self.effort >= 2
+        fits = tensor.cols * tensor.kernel <= 2**21 // recipe.lanes
+        used = tensor.rows >= 16 and self.effort >= 2 and fits
         self.similarity = Similarity(tensor, density, recipe) if used else None
         self.period = 16 if self.effort == 3 else 64
         self.since = 0
@@ -435,6 +464,19 @@ def decode_adaptive(stream: BitStream, tensor: Tensor, counts: tuple[int, int, i
                 signs.decode(o, i, k, signs.predict(o, i, k))
 
 
+def decode_blocks(stream: BitStream, tensor: Tensor, counts: tuple[int, int, int], recipe: Recipe) -> None:
+    if not tensor.trits:
+        return
+    width = min(tensor.cols, 2**18 // tensor.kernel)
+    for first in range(0, tensor.cols, width):
+        block = Tensor(tensor.rows, min(width, tensor.cols - first), tensor.kernel)
+        decode_adaptive(stream, block, counts, recipe)
+        row = block.cols * block.kernel
+        for o in range(block.rows):
+            start = (o * tensor.cols + first) * tensor.kernel
+            tensor.trits[start : start + row] = block.trits[o * row : (o + 1) * row]
+
+
 def decode_dead(stream: BitStream, number: int) -> list[int]:
     """Of rows or of columns: 1 for those that are dead."""
     dead: list[int] = []
@@ -456,7 +498,7 @@ def decode_living(
     dead = size - len(living.trits)
     if dead and zero:
         zero = max(zero - min(zero, dead * ((negative + zero + positive) // size)), 1)
-    decode_adaptive(stream, living, (negative, zero, positive), recipe)
+    decode_blocks(stream, living, (negative, zero, positive), recipe)
     trits = iter(living.trits)
     return [
         0 if dead_row or dead_column else next(trits)
@@ -495,6 +537,8 @@ def decode(payload: bytes, geometry: tuple[int, int, int], counts: tuple[int, in
         return decode_static(stream, size, counts)
     if recipe > 243:
         raise DamagedError(f"recipe {recipe}")
+    if len(payload) < size >> (18 - read_recipe(recipe).effort):
+        raise DamagedError("more trits than this effort may have to a byte")
     trits = decode_living(stream, (rows, cols, kernel), counts, read_recipe(recipe))
     stream.finish()
     return trits

@@ -29,6 +29,18 @@ def encoded(symbols: list[int], geometry: Geometry) -> bytes:
     return BY_NAME["context"].encode(trits, geometry, counts, b"")
 
 
+def expansion(effort: int) -> None:
+    """One byte less than so many trits need, of which the encoder would make a few bytes at a lower effort."""
+    rows = 1 << (18 - effort)
+    trits = [0] * (6 * rows)
+    trits[:2] = [-1, 1]
+    payload = bytes([effort]) + encoded(trits, Geometry(rows, 6, 1))[1:5]
+    assert len(payload) == 5
+    tensor = T(codec=2, shape=(rows, 6), counts=(1, 1), payloads=[payload], units=(6 * rows,))
+    rule = f"a byte stands for at most 2^{18 - effort} trits at effort {effort}"
+    add(f"context-expansion-{effort}", f"context: {rule}", f"{ERROR}{6 * rows} symbols", tensor.file())
+
+
 PLAIN = encoded(SIX, Geometry(2, 3, 1))
 WHOLE = encoded(SMOOTH, Geometry(32, 1, 9))
 
@@ -46,3 +58,5 @@ context("trailing", "no words are left after the last bit", PLAIN + b"\1\2\3\4\5
 adaptive("recipe-changed", "the state is 0 after the last bit", bytes([WHOLE[0] + 3]) + WHOLE[1:])
 adaptive("cut", "the state is 0 after the last bit", WHOLE[:-4])
 adaptive("words-left", "no words are left after the last bit", WHOLE + bytes(4))
+for effort in (1, 2, 3):
+    expansion(effort)

@@ -1,6 +1,7 @@
 // What the encoder and the decoder of a chunk agree on besides the model.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -16,8 +17,11 @@ namespace ternzip::context {
 
 // A kernel beyond this is no kernel: the tensor is coded as a plain matrix.
 inline constexpr std::size_t kMaxKernel = 1024;
-// Fewer rows than this do not pay for what similarity keeps for every column.
-inline constexpr std::size_t kMinSimilarRows = 16;
+// Fewer rows than this do not pay for what similarity keeps for every column. Lanes of all the weights of a
+// row beyond this limit would take more memory than a payload may ask for.
+inline constexpr std::size_t kMinSimilarRows = 16, kMaxSimilarLanes = std::size_t{1} << 21;
+// Rows of more weights than this are coded in blocks of columns, for the same reason.
+inline constexpr std::size_t kMaxRow = std::size_t{1} << 18;
 
 // Whether the numbers of all weights, and those of a row's in 32 bits, can be told.
 inline bool product(const Geometry& g, std::size_t& size) {
@@ -31,6 +35,12 @@ inline bool product(const Geometry& g, std::size_t& size) {
 
 inline Geometry plane(const Geometry& g) {
   return g.kernel > kMaxKernel ? Geometry{g.rows, g.cols * g.kernel, 1} : g;
+}
+
+// Whether a payload of `bytes` may stand for `size` trits at an effort: no byte takes more time to decode
+// than 2^17, 2^16 or 2^15 of them.
+inline bool enough_bytes(std::size_t bytes, std::size_t size, Effort effort) {
+  return bytes >= (size >> (18 - static_cast<unsigned>(effort)));
 }
 
 // The mode without learning: two fixed rates.
@@ -62,10 +72,11 @@ inline std::uint64_t static_bytes(const TritCounts& tensor, const TritCounts& ch
   return 1 + (sum >> 19);
 }
 
+inline constexpr std::size_t kQuickLanes = 32, kMaxLanes = 128;
 template <class Coder, Shape kShape>
-using QuickModel = Model<Coder, kShape, 32, false>;
+using QuickModel = Model<Coder, kShape, kQuickLanes, false>;
 template <class Coder, Shape kShape>
-using MaxModel = Model<Coder, kShape, 128, true>;
+using MaxModel = Model<Coder, kShape, kMaxLanes, true>;
 
 // Calls `code` with the shape of a kernel as a constant.
 template <class Code>
@@ -89,8 +100,29 @@ void with_model(std::size_t kernel, Effort effort, const Code& code) {
 }
 
 inline bool has_similarity(const Geometry& geometry, Effort effort) {
-  return geometry.rows >= kMinSimilarRows && effort != Effort::kQuick;
+  const std::size_t lanes = effort == Effort::kMax ? kMaxLanes : kQuickLanes;
+  return geometry.rows >= kMinSimilarRows && effort != Effort::kQuick &&
+         geometry.cols * geometry.kernel <= kMaxSimilarLanes / lanes;
 }
+
+// The blocks of columns that a chunk is coded in, one after the other, each by a model of its own.
+class Blocks {
+ public:
+  explicit Blocks(const Geometry& whole)
+      : whole_(whole), width_(std::min(whole.cols, kMaxRow / std::max<std::size_t>(whole.kernel, 1))) {}
+
+  bool more() const noexcept { return begin_ < whole_.cols; }
+  std::size_t first_weight() const noexcept { return begin_ * whole_.kernel; }
+  std::size_t stride() const noexcept { return whole_.cols * whole_.kernel; }
+  Geometry geometry() const noexcept {
+    return {whole_.rows, std::min(width_, whole_.cols - begin_), whole_.kernel};
+  }
+  void next() noexcept { begin_ += width_; }
+
+ private:
+  Geometry whole_;
+  std::size_t width_, begin_ = 0;
+};
 
 // Whether the counts say it all.
 inline bool trivial(const TritCounts& counts, std::size_t size) {

@@ -37,8 +37,9 @@ struct DecodeJob {
 };
 
 // Decodes a chunk. False if the payload is not one that encode can have written (what `out` then holds is
-// unspecified). A damaged payload ends in bounded time with false or, rarely, with wrong trits; memory stays
-// below 40 bytes for every trit plus a constant, and std::bad_alloc says where that is not to be had.
+// unspecified). A damaged payload ends with false or, rarely, with wrong trits, in time bounded by its bytes:
+// it is refused at once if it has too few for its trits and its effort. Memory beside `out` stays below 16 MB
+// for chunks of up to 2^22 trits, and std::bad_alloc says where that is not to be had.
 bool decode(const DecodeJob& job);
 
 // Decodes several, two at a time in one thread: their chains of dependent instructions overlap. What decode

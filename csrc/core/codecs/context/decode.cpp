@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 
 #include "core/codecs/context/chunk.hpp"
 #include "core/codecs/context/living.hpp"
@@ -20,26 +21,38 @@ bool begin(const DecodeJob& job, bool& accepted) {
     accepted = job.payload_size == 0;
     return false;
   }
-  return job.payload_size != 0 && job.payload[0] < Recipe::kEnd;
+  if (job.payload_size == 0 || job.payload[0] >= Recipe::kEnd) return false;
+  return job.payload[0] == Recipe::kStatic ||
+         enough_bytes(job.payload_size, size, Recipe::of_code(job.payload[0]).effort);
 }
 
 // A chunk that is being decoded; coder and model stay where they are, for they point at each other.
 template <class M>
-struct ChunkDecoder {
-  BinaryRansDecoder coder;
-  Living living;
-  M model;
-  std::int8_t* out;
-
+class ChunkDecoder {
+ public:
   explicit ChunkDecoder(const DecodeJob& job) : ChunkDecoder(job, Recipe::of_code(job.payload[0])) {}
   ChunkDecoder(const DecodeJob& job, const Recipe& recipe)
-      : coder(job.payload + 1, job.payload_size - 1),
-        living(survivors(coder, plane(job.geometry))),
-        model(coder, living.left(), living.counts(job.counts), recipe.priors(),
-              has_similarity(living.left(), recipe.effort()), job.out),
-        out(job.out) {}
+      : recipe_(recipe),
+        coder_(job.payload + 1, job.payload_size - 1),
+        living_(survivors(coder_, plane(job.geometry))),
+        counts_(living_.counts(job.counts)),
+        blocks_(living_.left()),
+        out_(job.out) {}
   ChunkDecoder(const ChunkDecoder&) = delete;
   ChunkDecoder& operator=(const ChunkDecoder&) = delete;
+
+  // Whether a row is left, which its model codes next.
+  bool more() {
+    while (!model_ || !model_->more()) {
+      if (!blocks_.more()) return false;
+      const Geometry block = blocks_.geometry();
+      model_.emplace(coder_, block, counts_, recipe_.priors(), has_similarity(block, recipe_.effort),
+                     out_ + blocks_.first_weight(), blocks_.stride());
+      blocks_.next();
+    }
+    return true;
+  }
+  M& model() noexcept { return *model_; }
 
   static Living survivors(BinaryRansDecoder& coder, const Geometry& geometry) {
     Living living(geometry);
@@ -50,10 +63,19 @@ struct ChunkDecoder {
   // Decodes what rows are left, puts all weights in their places and says whether the payload ended well. Not
   // in a destructor: this allocates.
   bool finish() {
-    while (model.more()) model.code_row();
-    living.scatter(out);
-    return coder.finished();
+    while (more()) model_->code_row();
+    living_.scatter(out_);
+    return coder_.finished();
   }
+
+ private:
+  Recipe recipe_;
+  BinaryRansDecoder coder_;
+  Living living_;
+  TritCounts counts_;
+  Blocks blocks_;
+  std::optional<M> model_;  // of the block that blocks_ is beyond
+  std::int8_t* out_;
 };
 
 bool decode_static(const DecodeJob& job) {
@@ -65,7 +87,7 @@ bool decode_static(const DecodeJob& job) {
 bool decode_one(const DecodeJob& job) {
   bool accepted = false;
   with_model<BinaryRansDecoder>(
-      plane(job.geometry).kernel, Recipe::of_code(job.payload[0]).effort(),
+      plane(job.geometry).kernel, Recipe::of_code(job.payload[0]).effort,
       [&]<class M>(std::type_identity<M>) { accepted = ChunkDecoder<M>(job).finish(); });
   return accepted;
 }
@@ -75,14 +97,14 @@ void decode_two(const DecodeJob& one, const DecodeJob& two, bool& one_accepted, 
   with_shape(plane(one.geometry).kernel, [&]<Shape kShape>(std::integral_constant<Shape, kShape>) {
     using M = QuickModel<BinaryRansDecoder, kShape>;
     ChunkDecoder<M> first(one), second(two);
-    while (first.model.more() && second.model.more()) M::code_rows(first.model, second.model);
+    while (first.more() && second.more()) M::code_rows(first.model(), second.model());
     one_accepted = first.finish();
     two_accepted = second.finish();
   });
 }
 
 // Whether it can run side by side with another of its kind.
-bool pairs(const DecodeJob& job) { return Recipe::of_code(job.payload[0]).effort() != Effort::kMax; }
+bool pairs(const DecodeJob& job) { return Recipe::of_code(job.payload[0]).effort != Effort::kMax; }
 
 }  // namespace
 

@@ -38,11 +38,16 @@ BinaryRansEncoder coder_for(const Chunk& chunk) {
 }
 
 // Records the bits of the first rows of a chunk, as all of it would have them.
-void record(BinaryRansEncoder& coder, const Chunk& chunk, const Geometry& first, const Recipe& recipe) {
-  with_model<BinaryRansEncoder>(first.kernel, recipe.effort(), [&]<class M>(std::type_identity<M>) {
-    M model(coder, first, chunk.counts, recipe.priors(), has_similarity(chunk.geometry(), recipe.effort()),
-            chunk.trits);
-    while (model.more()) model.code_row();
+void record(BinaryRansEncoder& coder, const Chunk& chunk, std::size_t rows, const Recipe& recipe) {
+  with_model<BinaryRansEncoder>(chunk.geometry().kernel, recipe.effort, [&]<class M>(std::type_identity<M>) {
+    for (Blocks blocks(chunk.geometry()); blocks.more(); blocks.next()) {
+      Geometry block = blocks.geometry();
+      const bool similarity = has_similarity(block, recipe.effort);
+      block.rows = rows;
+      M model(coder, block, chunk.counts, recipe.priors(), similarity, chunk.trits + blocks.first_weight(),
+              blocks.stride());
+      while (model.more()) model.code_row();
+    }
   });
 }
 
@@ -59,7 +64,7 @@ std::vector<std::uint8_t> encode_static(const Chunk& chunk) {
 std::vector<std::uint8_t> encode_adaptive(const Chunk& chunk, const Recipe& recipe) {
   BinaryRansEncoder coder = coder_for(chunk);
   Living(chunk.living).code(coder);
-  record(coder, chunk, chunk.geometry(), recipe);
+  record(coder, chunk, chunk.geometry().rows, recipe);
   return payload_of(coder, recipe.code());
 }
 
@@ -71,7 +76,7 @@ class Trials {
 
   BitCosts costs(const Recipe& recipe) {
     coder_.clear();
-    record(coder_, chunk_, first_, recipe);
+    record(coder_, chunk_, first_.rows, recipe);
     return coder_.costs();
   }
 
@@ -81,51 +86,78 @@ class Trials {
   BinaryRansEncoder coder_;
 };
 
-// Which of the priors' widths a bit of a mask stands for.
-constexpr unsigned kRows = 1, kColumns = 2, kSimilar = 4, kSignWindow = 8;
-Recipe with_widths(Recipe recipe, unsigned priors, std::uint8_t width) {
-  for (std::size_t i = 0; i < Priors::kCount; ++i) {
-    if ((priors >> i & 1) != 0) recipe.width(i) = width;
-  }
-  return recipe;
+// Kernels that can be smoothed, and a model that would compare them.
+bool can_be_smooth(const Chunk& chunk, Effort effort) {
+  return chunk.geometry().kernel > 1 && has_similarity(chunk.geometry(), effort);
 }
 
-// At the default effort the widths of rows and columns, which go together, matter to flags alone and that of
-// similarity to signs alone: both are tried at once.
-Recipe fit_flags_and_signs(const Chunk& chunk, const Recipe& usual) {
+// At the default effort: the widths of rows and columns, which go together, matter to flags alone, and what
+// similarity does to signs alone. A trial says of both what a choice is worth.
+Recipe fit_flags_and_signs(const Chunk& chunk, Recipe best) {
+  struct Choice {
+    Width flags, signs;
+    Variant variant;
+  };
+  static constexpr Choice kChoices[] = {
+      {Width::kHalf, Width::kUsual, Variant::kSmooth},
+      {Width::kDouble, Width::kHalf, Variant::kUsual},
+  };
   const std::size_t size = chunk.geometry().size();
+  const bool smooth = can_be_smooth(chunk, best.effort);
   Trials trials(chunk, std::clamp(size / kTrialShare, std::min(kLeastTrial, size), kMostTrial));
-  std::uint8_t flags = 0, signs = 0;
-  BitCosts least = trials.costs(usual);
-  for (std::uint8_t width = 1; width < Recipe::kWidths; ++width) {
-    const BitCosts other = trials.costs(with_widths(usual, kRows | kColumns | kSimilar, width));
-    if (other.flags < least.flags) flags = width;
-    if (other.signs < least.signs) signs = width;
-    least = {std::min(least.flags, other.flags), std::min(least.signs, other.signs)};
-  }
-  return with_widths(with_widths(usual, kRows | kColumns, flags), kSimilar, signs);
-}
-
-// At the highest effort every width is tried, one after the other.
-Recipe fit_thoroughly(const Chunk& chunk, Recipe best) {
-  Trials trials(chunk, std::min(chunk.geometry().size(), kMostTrial));
-  std::uint64_t least = trials.costs(best).sum();
-  for (const unsigned prior : {kRows, kColumns, kSimilar, kSignWindow}) {
-    if (prior == kSimilar && !has_similarity(chunk.geometry(), best.effort())) continue;
-    for (std::uint8_t width = 1; width < Recipe::kWidths; ++width) {
-      const Recipe other = with_widths(best, prior, width);
-      const std::uint64_t cost = trials.costs(other).sum();
-      if (cost >= least) continue;
-      least = cost;
-      best = other;
-      break;
+  BitCosts least = trials.costs(best);
+  for (const Choice& choice : kChoices) {
+    Recipe other{best.effort};
+    other.rows = other.columns = choice.flags;
+    other.similar = choice.signs;
+    if (smooth) other.variant = choice.variant;
+    const BitCosts costs = trials.costs(other);
+    if (costs.flags < least.flags) {
+      best.rows = best.columns = choice.flags;
+      least.flags = costs.flags;
+    }
+    if (costs.signs < least.signs) {
+      best.similar = other.similar;
+      best.variant = other.variant;
+      least.signs = costs.signs;
     }
   }
   return best;
 }
 
+// At the highest effort everything is tried, one after the other.
+Recipe fit_thoroughly(const Chunk& chunk, Recipe best) {
+  Trials trials(chunk, std::min(chunk.geometry().size(), kMostTrial));
+  std::uint64_t least = trials.costs(best).sum();
+  const auto try_recipe = [&](const Recipe& recipe) {  // returns whether it is better
+    const std::uint64_t cost = trials.costs(recipe).sum();
+    if (cost >= least) return false;
+    least = cost;
+    best = recipe;
+    return true;
+  };
+  const auto try_widths = [&](Width Recipe::* prior) {
+    for (const Width width : {Width::kHalf, Width::kDouble}) {
+      Recipe other = best;
+      other.*prior = width;
+      if (try_recipe(other)) break;
+    }
+  };
+  const auto try_variant = [&](Variant variant) {
+    Recipe other = best;
+    other.variant = variant;
+    return try_recipe(other);
+  };
+  try_widths(&Recipe::rows);
+  try_widths(&Recipe::columns);
+  if (can_be_smooth(chunk, best.effort)) try_variant(Variant::kSmooth);
+  if (best.variant == Variant::kUsual) try_variant(Variant::kNarrowSigns);
+  if (has_similarity(chunk.geometry(), best.effort)) try_widths(&Recipe::similar);
+  return best;
+}
+
 Recipe fit(const Chunk& chunk, Effort effort) {
-  const Recipe usual(effort);
+  const Recipe usual{effort};
   if (chunk.geometry().size() == 0) return usual;  // all of it is dead
   switch (effort) {
     case Effort::kQuick: break;
@@ -136,7 +168,7 @@ Recipe fit(const Chunk& chunk, Effort effort) {
 }
 
 // Whether what the dead rows and columns would cost the model is more than naming them. A model finds out
-// by itself that a row is nearly empty: its zeros are worth a quarter of what the rate of zeros says.
+// by itself that a row is nearly empty: its zeros are worth half of what the rate of zeros says.
 bool pays_to_name(const Living& living, const TritCounts& counts, const TritCounts& chunk) {
   const Geometry& left = living.left();
   const std::uint64_t dead = chunk.negative + chunk.zero + chunk.positive - left.size();
@@ -144,7 +176,7 @@ bool pays_to_name(const Living& living, const TritCounts& counts, const TritCoun
   coder.reserve(living.most_bits());
   Living(living).code(coder);
   const std::uint32_t nonzero = squash(BaseRates(counts).flag);
-  return coder.costs().sum() < dead * bit_cost(kProbOne - nonzero) / 4;
+  return coder.costs().sum() < dead * bit_cost(kProbOne - nonzero) / 2;
 }
 
 // Throws if a trit is not one of the tensor's; returns the counts of the chunk.
@@ -183,9 +215,14 @@ std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& tenso
     chunk = {left.data(), living, living.counts(counts)};
   }
   std::vector<std::uint8_t> adaptive = encode_adaptive(chunk, fit(chunk, effort));
-  if (static_bytes(counts, chunk_counts) >= adaptive.size()) return adaptive;
+  if (!enough_bytes(adaptive.size(), size, effort)) {  // all but empty: not worth the time of this effort
+    effort = Effort::kQuick;
+    adaptive = encode_adaptive(chunk, fit(chunk, effort));
+  }
+  const bool enough = enough_bytes(adaptive.size(), size, effort);
+  if (enough && static_bytes(counts, chunk_counts) >= adaptive.size()) return adaptive;
   std::vector<std::uint8_t> payload = encode_static({trits, Living(plane(tensor)), counts});
-  return payload.size() < adaptive.size() ? payload : adaptive;
+  return !enough || payload.size() < adaptive.size() ? payload : adaptive;
 }
 
 }  // namespace ternzip::context

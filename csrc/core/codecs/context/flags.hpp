@@ -23,7 +23,7 @@ class Flags {
   // Standard deviations of the priors, in hundredths of a nat.
   static constexpr std::uint32_t kPlacePrior = prior(20), kWindowPrior = prior(30),
                                  kMagnitudePrior = prior(30);
-  static constexpr std::int32_t kKernelRate = 4096;  // Q16
+  static constexpr std::int32_t kKernelRate = 6144;  // Q16
   static constexpr std::int32_t kNeighbour = 19661;  // Q16: 0.3 nats
   static constexpr std::uint64_t kFirstPeriod = kMagnitude ? 64 : 256, kLastPeriod = kMagnitude ? 64 : 1024;
 
@@ -117,7 +117,8 @@ class Flags {
       // what the sum of the variances were if all guesses were alike
       const std::uint64_t square = std::uint64_t{guesses_} * guesses_;
       const auto curvature = guesses_ - static_cast<std::uint32_t>((square * flags_.inverse(size)) >> 32);
-      flags_.bias_.step(gradient, curvature);
+      // A row of a matrix varies from place to place more than one bias can tell: it keeps learning.
+      flags_.bias_.step(gradient, kLine ? curvature / 2 : curvature);
       if constexpr (!kLine) flags_.columns_[column_].step(gradient, curvature);
       flags_.learn(size, curvature);
     }

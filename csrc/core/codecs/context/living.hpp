@@ -60,29 +60,35 @@ class Living {
 
   // `part` has room for what is left.
   void gather(const std::int8_t* trits, std::int8_t* part) const {
-    const std::vector<Run> runs = living_columns();
     for (std::size_t row = 0; row < whole_.rows; ++row, trits += whole_.cols * whole_.kernel) {
       if (rows_[row] == kDead) continue;
-      for (const Run& run : runs) part = std::copy(trits + run.begin, trits + run.end, part);
+      for (auto at = columns_.begin(); at != columns_.end();) {  // runs of columns that live
+        const auto first = std::find(at, columns_.end(), kAlive);
+        at = std::find(first, columns_.end(), kDead);
+        part =
+            std::copy(trits + weight(first - columns_.begin()), trits + weight(at - columns_.begin()), part);
+      }
     }
   }
   // The other way, in place: from the beginning of `trits`, which has room for the whole. It goes backwards,
   // so that nothing is overwritten before it has moved.
   void scatter(std::int8_t* trits) const {
     if (all()) return;
-    const std::vector<Run> runs = living_columns();
     const std::size_t width = whole_.cols * whole_.kernel;
     std::int8_t* part = trits + left_.size();
     for (std::size_t row = whole_.rows; row-- > 0;) {
       std::int8_t* const out = trits + row * width;
       std::int8_t* written = out + width;
       if (rows_[row] == kAlive) {
-        for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
-          std::int8_t* const end = part;
-          part -= run->end - run->begin;
-          std::copy_backward(part, end, out + run->end);
-          std::fill(out + run->end, written, std::int8_t{0});
-          written = out + run->begin;
+        for (auto at = columns_.rbegin(); at != columns_.rend();) {
+          const auto last = std::find(at, columns_.rend(), kAlive);
+          at = std::find(last, columns_.rend(), kDead);
+          const std::size_t begin = weight(columns_.rend() - at), end = weight(columns_.rend() - last);
+          std::int8_t* const part_end = part;
+          part -= end - begin;
+          std::copy_backward(part, part_end, out + end);
+          std::fill(out + end, written, std::int8_t{0});
+          written = out + begin;
         }
       }
       std::fill(out, written, std::int8_t{0});
@@ -106,19 +112,8 @@ class Living {
     }
   }
 
-  // Neighbouring columns that live, as places in a row.
-  struct Run {
-    std::size_t begin, end;
-  };
-  std::vector<Run> living_columns() const {
-    std::vector<Run> runs;
-    for (std::size_t column = 0; column < whole_.cols; ++column) {
-      if (columns_[column] == kDead) continue;
-      const std::size_t begin = column * whole_.kernel;
-      if (runs.empty() || runs.back().end != begin) runs.push_back({begin, begin});
-      runs.back().end += whole_.kernel;
-    }
-    return runs;
+  std::size_t weight(std::ptrdiff_t column) const noexcept {
+    return static_cast<std::size_t>(column) * whole_.kernel;
   }
 
   void count_left() {

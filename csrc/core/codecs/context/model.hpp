@@ -39,17 +39,21 @@ class Model {
   using Trit = std::conditional_t<kEncodes, const std::int8_t, std::int8_t>;
 
   // The decoder's `trits` are all zero to begin with.
+  // Rows begin `stride` weights after one another.
   Model(Coder& coder, const Geometry& geometry, const TritCounts& counts, const Priors& priors,
-        bool similarity, Trit* trits)
+        bool similarity, Trit* trits, std::size_t stride)
       : coder_(&coder),
         geometry_(geometry),
         row_(trits),
+        stride_(stride),
         base_rates_(counts),
         neighbours_(geometry),
         flags_(geometry, neighbours_, priors, base_rates_.flag, base_rates_.density()),
         signs_(geometry, neighbours_, priors, base_rates_.sign, base_rates_.density() / 8),
         nonzeros_(geometry.cols * geometry.kernel + 1) {
-    if (similarity) similarity_.emplace(geometry, priors.similar, base_rates_.density() / 8);
+    if (similarity) {
+      similarity_.emplace(geometry, neighbours_.kernel, priors.similar, base_rates_.density(), priors.smooth);
+    }
   }
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
@@ -124,7 +128,7 @@ class Model {
   template <bool kSimilar>
   struct Sign {
     Trit* trit;
-    std::size_t column;
+    std::size_t column, place;
     typename SignModel::Context context;
     typename SimilarityModel::Context similar{};  // with kSimilar
     std::int32_t prediction() const noexcept { return context.prediction + similar.prediction; }
@@ -215,8 +219,8 @@ class Model {
 
   template <bool kSimilar>
   TERNZIP_INLINE Sign<kSimilar> sign_at(SignRow& row, Position at) {
-    Sign<kSimilar> sign{&weight(at), at.column(), row.context(at)};
-    if constexpr (kSimilar) sign.similar = similarity_->context(at.column(), place_in_kernel<kShape>(at));
+    Sign<kSimilar> sign{&weight(at), at.column(), place_in_kernel<kShape>(at), row.context(at)};
+    if constexpr (kSimilar) sign.similar = similarity_->context(sign.column, sign.place);
     return sign;
   }
   // Returns the gradient.
@@ -228,7 +232,7 @@ class Model {
   }
   template <bool kSimilar>
   TERNZIP_INLINE void learn_sign(const Sign<kSimilar>& sign, std::int32_t gradient) {
-    if constexpr (kSimilar) similarity_->learn(sign.column, sign.similar, gradient);
+    if constexpr (kSimilar) similarity_->learn(sign.column, sign.place, sign.similar, gradient);
     if (!signs_.due()) [[likely]]
       return;
     signs_.learn();
@@ -259,7 +263,7 @@ class Model {
       neighbours_.negative.end_row(row_, [](std::int8_t trit) { return trit < 0; });
     }
     if (similarity_ && !base_rates_.signs_given) similarity_->end_row(row_number_, row_);
-    row_ += geometry_.cols * geometry_.kernel;
+    row_ += stride_;
     ++row_number_;
   }
 
@@ -274,6 +278,7 @@ class Model {
   Coder* coder_;
   Geometry geometry_;
   Trit* row_;
+  std::size_t stride_;
   std::size_t row_number_ = 0;
   BaseRates base_rates_;
   Neighbours neighbours_;

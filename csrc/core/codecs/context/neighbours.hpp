@@ -53,6 +53,18 @@ struct Pattern {
   }
 };
 
+// At most four places of a kernel.
+class AdjacentPlaces {
+ public:
+  void add(std::size_t place) noexcept { places_[count_++] = place; }
+  const std::size_t* begin() const noexcept { return places_.data(); }
+  const std::size_t* end() const noexcept { return places_.data() + count_; }
+
+ private:
+  std::array<std::size_t, 4> places_{};
+  std::size_t count_ = 0;
+};
+
 // The lanes inside a kernel. Squares and cubes of up to 30 have a plane of that width; any other is one row.
 // Bit d of a history is the weight d places back.
 class KernelPlane {
@@ -86,6 +98,17 @@ class KernelPlane {
 
   // How many of the weight before and the one above lie inside the kernel.
   std::int64_t closest(std::size_t k) const noexcept { return (near_[k] & 1) + (near_[k] >> 4 & 1); }
+
+  // The places before, after, above and below place k, as far as they exist.
+  AdjacentPlaces adjacent(std::size_t k) const noexcept {
+    const std::size_t kernel = near_.size(), width = width_ ? width_ : kernel;
+    AdjacentPlaces places;
+    if (k % width > 0) places.add(k - 1);
+    if (k % width + 1 < width) places.add(k + 1);
+    if (k >= width) places.add(k - width);
+    if (k + width < kernel) places.add(k + width);
+    return places;
+  }
 
   // Of a tree: the lane in which place k sees place k - 1 - b, or none: kWindowLanes.
   std::size_t lane(std::size_t k, std::size_t b) const noexcept { return lanes_[k][b]; }

@@ -1,8 +1,6 @@
-// The first byte of a payload: which model coded the rest, and the widths of four of its priors.
+// The first byte of a payload: which model coded the rest, the widths of three of its priors, and a variant.
 #pragma once
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
 
 #include "core/codecs/context/context.hpp"
@@ -10,48 +8,51 @@
 
 namespace ternzip::context {
 
-// The precisions that four kinds of coefficients start with. How unequal the rows and columns of a network
-// are, how alike its filters and how smooth its kernels, differs from one training to the next by more than
-// anything else that the model assumes.
+// The precisions that four kinds of coefficients start with, and whether similarity compares smoothed
+// kernels. How unequal the rows and columns of a network are, and in what way its filters are alike, differs
+// from one training to the next by more than anything else that the model assumes.
 struct Priors {
-  static constexpr std::size_t kCount = 4;
   std::uint32_t row, column, similar, sign_window;
+  bool smooth;
 };
 
-// Recipe 0 is the static model. Any other is one more than a number whose digits are, lowest first and each
-// below 3, the effort less one and a width for each of the priors: the usual one, half or twice that.
-class Recipe {
- public:
-  static constexpr std::uint8_t kStatic = 0, kEnd = 244;
-  static constexpr unsigned kWidths = 3;
+enum class Width : std::uint8_t { kUsual, kHalf, kDouble };
+enum class Variant : std::uint8_t { kUsual, kSmooth, kNarrowSigns };
 
-  explicit constexpr Recipe(Effort effort) noexcept : effort_(effort) {}
+// Recipe 0 is the static model. Any other is one more than a number whose digits are, lowest first and each
+// below 3, the effort less one, the widths of the priors of rows, columns and similarity, and the variant.
+struct Recipe {
+  static constexpr std::uint8_t kStatic = 0, kEnd = 244;
+
+  Effort effort;
+  Width rows = Width::kUsual, columns = Width::kUsual, similar = Width::kUsual;
+  Variant variant = Variant::kUsual;
+
   // `code` is neither kStatic nor kEnd or above.
   static constexpr Recipe of_code(std::uint8_t code) noexcept {
-    unsigned rest = code - 1U;
-    Recipe recipe(static_cast<Effort>(1 + rest % 3));
-    for (std::uint8_t& width : recipe.widths_) width = static_cast<std::uint8_t>((rest /= 3) % kWidths);
-    return recipe;
+    const unsigned digits = code - 1U;
+    return {static_cast<Effort>(1 + digits % 3), static_cast<Width>(digits / 3 % 3),
+            static_cast<Width>(digits / 9 % 3), static_cast<Width>(digits / 27 % 3),
+            static_cast<Variant>(digits / 81)};
   }
   constexpr std::uint8_t code() const noexcept {
-    unsigned digits = 0;
-    for (std::size_t i = Priors::kCount; i-- > 0;) digits = digits * kWidths + widths_[i];
-    return static_cast<std::uint8_t>(digits * 3 + static_cast<unsigned>(effort_));
+    return static_cast<std::uint8_t>(
+        static_cast<unsigned>(effort) + 3 * static_cast<unsigned>(rows) + 9 * static_cast<unsigned>(columns) +
+        27 * static_cast<unsigned>(similar) + 81 * static_cast<unsigned>(variant));
   }
 
-  constexpr Effort effort() const noexcept { return effort_; }
-  constexpr std::uint8_t& width(std::size_t prior) noexcept { return widths_[prior]; }
   constexpr Priors priors() const noexcept {
-    return {of(30, widths_[0]), of(40, widths_[1]), of(30, widths_[2]), of(40, widths_[3])};
+    return {of(36, rows), of(36, columns), of(30, similar),
+            of(40, variant == Variant::kNarrowSigns ? Width::kHalf : Width::kUsual),
+            variant == Variant::kSmooth};
   }
 
  private:
-  static constexpr std::uint32_t of(std::uint32_t hundredths, std::uint8_t width) noexcept {
-    return prior(width == 0 ? hundredths : width == 1 ? hundredths / 2 : hundredths * 2);
+  static constexpr std::uint32_t of(std::uint32_t hundredths, Width width) noexcept {
+    return prior(width == Width::kUsual  ? hundredths
+                 : width == Width::kHalf ? hundredths / 2
+                                         : hundredths * 2);
   }
-
-  Effort effort_;
-  std::array<std::uint8_t, Priors::kCount> widths_{};
 };
 
 }  // namespace ternzip::context

@@ -1,5 +1,6 @@
 // Predictions of signs from similar rows and columns: every row is regressed on the kLanes rows before it,
-// every column on the kLanes columns before it.
+// every column on the kLanes columns before it. Where it is smooth, a weight's adjacent places in those
+// kernels count too: the filters of a network that has not trained for long are alike in the large only.
 #pragma once
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 
 #include "core/base/compiler.hpp"
 #include "core/codecs/context/context.hpp"
+#include "core/codecs/context/neighbours.hpp"
 #include "core/codecs/context/window.hpp"
 
 namespace ternzip::context {
@@ -50,23 +52,29 @@ template <std::size_t kLanes>
 class Similarity {
  public:
   // What a sign is predicted from: the weight's lanes, in which a negative weight counts as 1 and a positive
-  // one as -1.
+  // one as -1. Smooth lanes are in quarters: twice the weight, plus those adjacent.
   struct Context {
     std::int16_t *rows, *columns, *column_weights;
     std::int32_t by_row, by_column, prediction;  // Q12
   };
 
-  Similarity(const Geometry& geometry, std::uint32_t precision, std::uint32_t curvature)
+  // `density` is that of nonzeros, in Q16.
+  Similarity(const Geometry& geometry, const KernelPlane& plane, std::uint32_t precision,
+             std::uint32_t density, bool smooth)
       : kernel_(geometry.kernel),
         stride_(geometry.cols + kLanes),
+        shift_(smooth ? 2 : 0),
         first_precision_(precision),
-        curvature_(curvature),
+        curvature_((smooth ? 3 : 1) * (density / 4)),
         row_precision_(precision),
         row_weights_(kLanes),
         column_weights_(geometry.cols * kLanes),
         column_precisions_(geometry.cols, precision),
         rows_before_(geometry.cols * geometry.kernel * kLanes),
-        columns_before_(geometry.kernel * stride_) {}
+        columns_before_(geometry.kernel * stride_),
+        adjacent_(smooth ? kernel_ : 0) {
+    for (std::size_t k = 0; k < adjacent_.size(); ++k) adjacent_[k] = plane.adjacent(k);
+  }
 
   // The prediction for a weight of the row.
   TERNZIP_INLINE Context context(std::size_t column, std::size_t place) noexcept {
@@ -74,22 +82,32 @@ class Similarity {
     context.rows = rows_before_.data() + (column * kernel_ + place) * kLanes;
     context.columns = columns_before_.data() + place * stride_ + column;
     context.column_weights = column_weights_.data() + column * kLanes;
-    context.by_row = dot(row_weights_.data(), context.rows);
-    context.by_column = dot(context.column_weights, context.columns);
+    context.by_row = dot(row_weights_.data(), context.rows) >> shift_;
+    context.by_column = dot(context.column_weights, context.columns) >> shift_;
     context.prediction =
         limited_prediction(row_gain_.apply(context.by_row) + column_gain_.apply(context.by_column));
     return context;
   }
 
   // Learns from its sign, given the gradient.
-  TERNZIP_INLINE void learn(std::size_t column, const Context& context, std::int32_t gradient) noexcept {
+  TERNZIP_INLINE void learn(std::size_t column, std::size_t place, const Context& context,
+                            std::int32_t gradient) noexcept {
     row_gain_.add(gradient, context.by_row);
     column_gain_.add(gradient, context.by_column);
     adapt(row_weights_.data(), context.rows, gradient, reciprocal(row_precision_));
     adapt(context.column_weights, context.columns, gradient, reciprocal(column_precisions_[column]));
     grow(row_precision_, curvature_);
     grow(column_precisions_[column], curvature_);
-    context.columns[kLanes] = gradient > 0 ? 1 : -1;
+    const auto trit = static_cast<std::int16_t>(gradient > 0 ? 1 : -1);
+    if (adjacent_.empty()) {
+      context.columns[kLanes] = trit;
+      return;
+    }
+    std::int16_t* const lanes = columns_before_.data() + column + kLanes;
+    lanes[place * stride_] = static_cast<std::int16_t>(lanes[place * stride_] + 2 * trit);
+    for (const std::size_t k : adjacent_[place]) {
+      lanes[k * stride_] = static_cast<std::int16_t>(lanes[k * stride_] + trit);
+    }
   }
 
   // Once in a while.
@@ -104,38 +122,49 @@ class Similarity {
     std::fill(row_weights_.begin(), row_weights_.end(), std::int16_t{0});
     std::fill(columns_before_.begin(), columns_before_.end(), std::int16_t{0});
     std::int16_t* lane = rows_before_.data() + row % kLanes;
-    for (std::size_t i = 0; i < rows_before_.size() / kLanes; ++i, lane += kLanes) {
-      *lane = static_cast<std::int16_t>(-trits[i]);
+    for (std::size_t column = 0; column < column_precisions_.size(); ++column, trits += kernel_) {
+      for (std::size_t k = 0; k < kernel_; ++k, lane += kLanes) {
+        *lane = static_cast<std::int16_t>(-(adjacent_.empty() ? trits[k] : smoothed(trits, k)));
+      }
     }
   }
 
  private:
-  // The largest term: a gain of 256 nats, every lane at its largest weight.
+  // The largest term: a gain of 256 nats, every lane of six quarters at its largest weight.
   static constexpr std::int64_t kLargestTerm =
-      (kCoefficientLimit * static_cast<std::int64_t>(kLanes << 15)) >> 16;
+      (kCoefficientLimit * static_cast<std::int64_t>((6 * kLanes) << 13)) >> 16;
   static_assert(limited_prediction(2 * kLargestTerm) == kPredictionLimit);
   static_assert(limited_prediction(-2 * kLargestTerm) == -kPredictionLimit);
 
+  // Twice the weight of a kernel and those adjacent to it.
+  std::int16_t smoothed(const std::int8_t* kernel, std::size_t place) const noexcept {
+    int sum = 2 * kernel[place];
+    for (const std::size_t k : adjacent_[place]) sum += kernel[k];
+    return static_cast<std::int16_t>(sum);
+  }
   TERNZIP_INLINE static std::int32_t dot(const std::int16_t* weights, const std::int16_t* lanes) noexcept {
     std::int32_t sum = 0;
     for (std::size_t j = 0; j < kLanes; ++j) sum += std::int32_t{weights[j]} * lanes[j];
     return sum;
   }
-  TERNZIP_INLINE static void adapt(std::int16_t* TERNZIP_RESTRICT weights,
-                                   const std::int16_t* TERNZIP_RESTRICT lanes, std::int32_t gradient,
-                                   std::int32_t rate) noexcept {
-    const auto step = static_cast<std::int16_t>((std::int64_t{gradient} * rate + (1 << 19)) >> 20);
+  TERNZIP_INLINE void adapt(std::int16_t* TERNZIP_RESTRICT weights,
+                            const std::int16_t* TERNZIP_RESTRICT lanes, std::int32_t gradient,
+                            std::int32_t rate) const noexcept {
+    const auto step = static_cast<std::int16_t>(
+        (std::int64_t{gradient} * rate + (std::int64_t{1} << (19 + shift_))) >> (20 + shift_));
     for (std::size_t j = 0; j < kLanes; ++j) {
       weights[j] = static_cast<std::int16_t>(weights[j] + lanes[j] * step);
     }
   }
 
   std::size_t kernel_, stride_;
+  int shift_;  // lanes are in units of 2^-shift
   std::uint32_t first_precision_, curvature_, row_precision_;
   std::vector<std::int16_t> row_weights_, column_weights_;
   std::vector<std::uint32_t> column_precisions_;
   std::vector<std::int16_t> rows_before_;     // of every weight of a row, a ring of the rows before
   std::vector<std::int16_t> columns_before_;  // of every place of a kernel, the row's columns so far
+  std::vector<AdjacentPlaces> adjacent_;      // of every place of a kernel; none if not smooth
   Gain row_gain_, column_gain_;
 };
 
