@@ -13,7 +13,7 @@ from ternzip._core.lazy import lazy_names
 from ternzip._version import __version__
 
 if TYPE_CHECKING:
-    from ternzip import hf, lowrank, models, ops, quantization, search
+    from ternzip import hf, lowrank, models, ops, quantization, runtime, search
     from ternzip._core.symbols import SymbolCounts
     from ternzip.checkpoint.compress import compress
     from ternzip.checkpoint.decompress import decompress
@@ -55,6 +55,7 @@ _HOMES = {
     "save": "io.files",
     "save_file": "io.files",
     "save_model": "io.models",
+    "runtime": "runtime",
     "search": "search",
     "ternarize": "ops",
     "ternary_state": "quantization",
@@ -83,6 +84,7 @@ __all__ = [
     "ops",
     "prepare",
     "quantization",
+    "runtime",
     "safe_open",
     "save",
     "save_file",

@@ -28,13 +28,15 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoint": TENSORS,
     "models": TENSORS | {"checkpoint"},
     "lowrank": TENSORS,
+    "runtime": TENSORS | {"quantization"},
     "search": TENSORS | {"_version", "lowrank"},
     "training": TENSORS | {"quantization", "checkpoint", "models"},
     "hf": TENSORS | {"quantization", "checkpoint", "training"},
-    "cli": TENSORS | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "search"},
+    "cli": TENSORS
+    | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "runtime", "search"},
     "__main__": {"cli"},
     "__init__": TENSORS
-    | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "search", "hf"},
+    | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "runtime", "search", "hf"},
 }
 WITHOUT_TORCH = ["_version", "_core", "codecs", "container"]
 

@@ -17,6 +17,8 @@ PACKAGES = (
     "lightning",
     "nncodec",
     "numpy",
+    "onnx",
+    "onnxruntime",
     "optuna",
     "safetensors",
     "scikit-learn",

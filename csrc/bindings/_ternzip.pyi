@@ -154,6 +154,55 @@ def context_decode(
 ) -> bool: ...
 def context_decode_many(jobs: list[_ContextJob]) -> list[bool]: ...
 
+# Ternary layers on floating-point activations (csrc/core/runtime). shape: (rows, groups, channels of a group, taps,
+# channels of a block); another than the kernels take is a ValueError.
+_IndexShape = tuple[int, int, int, int, int]
+
+# int16 codes, one for each trit that is not 0, and int32 starts[2 * rows * blocks + 1] of int8 trits.
+def runtime_build_index(trits: int, shape: _IndexShape, codes: int, starts: int) -> None: ...
+
+# Whether lists can be run; if so, and trits is not 0, writes their trits.
+def runtime_read_index(codes: int, n_codes: int, starts: int, shape: _IndexShape, trits: int) -> bool: ...
+
+# int32 planes[ceil(rows / 8)][ceil(columns / 32)][8][2] of int8 trits (rows, columns), and back.
+def runtime_build_planes(trits: int, rows: int, columns: int, planes: int) -> None: ...
+def runtime_read_planes(planes: int, rows: int, columns: int, trits: int) -> None: ...
+
+# One direction: input, output, taps, stride, dilation, padding before.
+_Axis = tuple[int, int, int, int, int, int]
+
+# x and out of dtype 1 or 3. weights: codes, starts, ratios, scales; the lists must be valid, the others are
+# float32[rows]. epilogue: biases, residual or 0, residual scales.
+def runtime_convolve(
+    x: int,
+    dtype: int,
+    batch: int,
+    rows: _Axis,
+    columns: _Axis,
+    shape: _IndexShape,
+    weights: tuple[int, int, int, int],
+    epilogue: tuple[int, int, int],
+    lowest: float,
+    highest: float,
+    out: int,
+    threads: int,
+) -> None: ...
+
+# weights: planes, positive and negative levels.
+def runtime_multiply(
+    x: int,
+    dtype: int,
+    batch: int,
+    rows: int,
+    columns: int,
+    weights: tuple[int, int, int],
+    epilogue: tuple[int, int, int],
+    lowest: float,
+    highest: float,
+    out: int,
+    threads: int,
+) -> None: ...
+
 # The kernels for CUDA (csrc/cuda). `device` is its index and `stream` a cudaStream_t; -1 emulates the kernels on the
 # CPU, -2 the same with the last warp first, -3 and below with warps in a random order of that seed, for tests: pointers
 # are the host's then. Nothing waits for the device.

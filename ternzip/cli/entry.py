@@ -13,11 +13,11 @@ from types import FrameType
 from typing import NoReturn
 
 from ternzip._core.errors import TernzipError
-from ternzip.cli import files, search, training
+from ternzip.cli import files, running, search, training
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import print_error
 
-COMMANDS = (files, training, search)
+COMMANDS = (files, training, search, running)
 """The modules whose commands `app` has: importing them puts the commands there."""
 
 

@@ -12,21 +12,24 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import quoted
+from ternzip.codecs.levels import Levels
 from ternzip.codecs.plane import Bytes
 from ternzip.codecs.planes import Run, decode_block
 from ternzip.container.batches import Batches
 from ternzip.container.extensions import Extensions
 from ternzip.container.index import Index, decode_index
 from ternzip.container.layout import PREAMBLE, Entry, Preamble, Record, SolidBlock, Storage
+from ternzip.container.level_records import read_levels
 from ternzip.container.located import Located
 from ternzip.container.offload import Offload, Offloaded
 from ternzip.container.progress import Progress
 from ternzip.container.sources import BufferSource, FileSource, Source
-from ternzip.container.ternary_decoding import TernaryDecoding
+from ternzip.container.ternary_decoding import TernaryDecoding, as_trits
 from ternzip.container.workers import Workers
 
 # Tensors that may be decoded before the caller takes them.
@@ -143,6 +146,24 @@ class Reader:
         tensor = self.read_with(None, name, threads=threads)
         assert isinstance(tensor, RawTensor)
         return tensor
+
+    def read_trits(self, name: str, *, threads: int | None = 1) -> tuple[NDArray[np.int8], Levels]:
+        """The symbols of a tensor stored as ternary, flat, without its elements ever being made, and its levels.
+
+        Signs of zeros are left out. Raises TernzipError as `read` does, and for a tensor that is not stored so.
+        """
+        entry = self.entries.get(name)
+        if entry is not None and entry.tied_to is not None:
+            entry = self.entries[entry.tied_to]
+        if entry is None or entry.ternary is None:
+            found = f"no tensor {name!r} among {len(self.entries)}" if entry is None else "other values"
+            raise TernzipError(f"{self.name}: tensor {name!r}: expected a ternary tensor, found {found}")
+        self._check(entry.size, f"tensor {name!r}: expected symbols of")
+        with Workers(threads) as workers:
+            levels = read_levels(entry, self._payload, self._located)
+            tensor = self._start(as_trits(entry, levels), workers, Batches(workers), None)()
+        assert isinstance(tensor, RawTensor)
+        return tensor.data.view(np.int8), levels
 
     def read_with(
         self, offload: Offload | None, name: str, *, threads: int | None = 1

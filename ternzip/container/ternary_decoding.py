@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ternzip._core.dtypes import BY_NAME
 from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs import BATCH_DECODERS, ELEMENT_DECODERS
@@ -21,6 +23,27 @@ from ternzip.container.layout import Entry, Record
 from ternzip.container.level_records import read_levels
 from ternzip.container.located import Located
 from ternzip.container.workers import Workers
+
+
+def as_trits(entry: Entry, levels: Levels) -> Entry:
+    """The entry of the int8 tensor of an entry's symbols, with the same payload but for the signs of zeros.
+
+    A block without a level has none here either, so that a symbol that must not occur is found.
+    """
+    assert entry.ternary is not None
+    negative, positive = (
+        np.where(own != 0, np.uint8(value), np.uint8(0))
+        for own, value in ((levels.negative, 0xFF), (levels.positive, 0x01))
+    )
+    int8 = BY_NAME["int8"]
+    symbols = replace(entry.ternary, dtype=int8, levels=Levels(negative, positive), negative_zeros=0)
+    changed = replace(entry, dtype=int8, ternary=symbols, tied_to=None)
+    # Levels that are known have their records passed over, of which there may be fewer of int8.
+    skipped, symbol_records = (
+        entry.records[: changed.level_record_count],
+        entry.records[entry.level_record_count :],
+    )
+    return replace(changed, records=[*skipped, *symbol_records])
 
 
 class TernaryDecoding:

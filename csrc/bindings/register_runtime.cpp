@@ -1,0 +1,127 @@
+#include <pybind11/stl.h>
+
+#include <array>
+#include <stdexcept>
+
+#include "bindings/registry.hpp"
+#include "core/runtime/convolution.hpp"
+#include "core/runtime/index.hpp"
+#include "core/runtime/matrix_vector.hpp"
+
+namespace ternzip::bindings {
+namespace py = pybind11;
+namespace {
+
+// (rows, groups, channels, taps, block_channels)
+IndexShape index_shape(const std::array<std::size_t, 5>& n) {
+  const IndexShape shape{n[0], n[1], n[2], n[3], n[4]};
+  if (!is_valid_shape(shape)) throw std::invalid_argument("index: the shape is not valid");
+  return shape;
+}
+
+// (input, output, taps, stride, dilation, padding)
+Axis axis_of(const std::array<std::size_t, 6>& n) { return {n[0], n[1], n[2], n[3], n[4], n[5]}; }
+
+ActivationType activation_type(int dtype) {
+  const auto type = static_cast<ActivationType>(dtype);
+  if (type != ActivationType::kFloat32 && type != ActivationType::kBFloat16) {
+    throw std::invalid_argument("no kernel for activations of the dtype code " + std::to_string(dtype));
+  }
+  return type;
+}
+
+// (biases, residual or 0, residual_scales or 0)
+LayerEpilogue epilogue_of(const std::array<std::uintptr_t, 3>& addresses, float lowest, float highest) {
+  return {pointer<const float>(addresses[0]), pointer<const void>(addresses[1]),
+          pointer<const float>(addresses[2]), lowest, highest};
+}
+
+void register_index(py::module_& module) {
+  module.def(
+      "runtime_build_index",
+      [](std::uintptr_t trits, const std::array<std::size_t, 5>& shape, std::uintptr_t codes,
+         std::uintptr_t starts) {
+        const IndexShape checked = index_shape(shape);
+        py::gil_scoped_release release;
+        build_index(pointer<const std::int8_t>(trits), checked, pointer<std::uint16_t>(codes),
+                    pointer<std::uint32_t>(starts));
+      },
+      py::arg("trits"), py::arg("shape"), py::arg("codes"), py::arg("starts"));
+  module.def(
+      "runtime_read_index",
+      [](std::uintptr_t codes, std::size_t n_codes, std::uintptr_t starts,
+         const std::array<std::size_t, 5>& shape, std::uintptr_t trits) {
+        const IndexShape checked = index_shape(shape);
+        const auto* const from = pointer<const std::uint16_t>(codes);
+        const auto* const lists = pointer<const std::uint32_t>(starts);
+        py::gil_scoped_release release;
+        if (!is_valid_index(from, n_codes, lists, checked)) return false;
+        if (trits != 0) read_index(from, lists, checked, pointer<std::int8_t>(trits));
+        return true;
+      },
+      py::arg("codes"), py::arg("n_codes"), py::arg("starts"), py::arg("shape"), py::arg("trits"));
+}
+
+void register_planes_of_bits(py::module_& module) {
+  module.def(
+      "runtime_build_planes",
+      [](std::uintptr_t trits, std::size_t rows, std::size_t columns, std::uintptr_t planes) {
+        py::gil_scoped_release release;
+        build_planes(pointer<const std::int8_t>(trits), rows, columns, pointer<std::uint32_t>(planes));
+      },
+      py::arg("trits"), py::arg("rows"), py::arg("columns"), py::arg("planes"));
+  module.def(
+      "runtime_read_planes",
+      [](std::uintptr_t planes, std::size_t rows, std::size_t columns, std::uintptr_t trits) {
+        py::gil_scoped_release release;
+        read_planes(pointer<const std::uint32_t>(planes), rows, columns, pointer<std::int8_t>(trits));
+      },
+      py::arg("planes"), py::arg("rows"), py::arg("columns"), py::arg("trits"));
+}
+
+}  // namespace
+
+void register_runtime(py::module_& module) {
+  register_index(module);
+  register_planes_of_bits(module);
+  module.def(
+      "runtime_convolve",
+      [](std::uintptr_t x, int dtype, std::size_t batch, const std::array<std::size_t, 6>& rows,
+         const std::array<std::size_t, 6>& columns, const std::array<std::size_t, 5>& shape,
+         const std::array<std::uintptr_t, 4>& weights, const std::array<std::uintptr_t, 3>& epilogue,
+         float lowest, float highest, std::uintptr_t out, unsigned threads) {
+        const Convolution conv{batch,
+                               axis_of(rows),
+                               axis_of(columns),
+                               index_shape(shape),
+                               pointer<const std::uint16_t>(weights[0]),
+                               pointer<const std::uint32_t>(weights[1]),
+                               pointer<const float>(weights[2]),
+                               pointer<const float>(weights[3])};
+        if (!is_valid_convolution(conv)) throw std::invalid_argument("convolution: the shapes are not valid");
+        const Activations activations{pointer<const void>(x), activation_type(dtype)};
+        const LayerEpilogue after = epilogue_of(epilogue, lowest, highest);
+        py::gil_scoped_release release;
+        convolve(conv, activations, after, pointer<void>(out), threads);
+      },
+      py::arg("x"), py::arg("dtype"), py::arg("batch"), py::arg("rows"), py::arg("columns"), py::arg("shape"),
+      py::arg("weights"), py::arg("epilogue"), py::arg("lowest"), py::arg("highest"), py::arg("out"),
+      py::arg("threads"));
+  module.def(
+      "runtime_multiply",
+      [](std::uintptr_t x, int dtype, std::size_t batch, std::size_t rows, std::size_t columns,
+         const std::array<std::uintptr_t, 3>& weights, const std::array<std::uintptr_t, 3>& epilogue,
+         float lowest, float highest, std::uintptr_t out, unsigned threads) {
+        const Matrix matrix{rows, columns, pointer<const std::uint32_t>(weights[0]),
+                            pointer<const float>(weights[1]), pointer<const float>(weights[2])};
+        const Activations activations{pointer<const void>(x), activation_type(dtype)};
+        const LayerEpilogue after = epilogue_of(epilogue, lowest, highest);
+        py::gil_scoped_release release;
+        multiply(matrix, activations, batch, after, pointer<void>(out), threads);
+      },
+      py::arg("x"), py::arg("dtype"), py::arg("batch"), py::arg("rows"), py::arg("columns"),
+      py::arg("weights"), py::arg("epilogue"), py::arg("lowest"), py::arg("highest"), py::arg("out"),
+      py::arg("threads"));
+}
+
+}  // namespace ternzip::bindings

@@ -1,0 +1,238 @@
+#include "core/runtime/convolution.hpp"
+
+#include <algorithm>
+#include <initializer_list>
+#include <memory>
+#include <vector>
+
+#include "core/base/parallel.hpp"
+#include "core/runtime/kernels.hpp"
+
+namespace ternzip {
+namespace {
+
+// Floats of a band's copies: about what the second cache holds.
+constexpr std::size_t kBandFloats = std::size_t{192} << 10;
+
+// Output channels whose sums wait in the second cache for the next block of input channels.
+constexpr std::size_t kRowsAtOnce = 256;
+
+// Additions for which a second thread is worth its start.
+constexpr std::size_t kAdditionsPerThread = std::size_t{1} << 21;
+
+// The copies of the input that a band of output rows reads.
+//
+// Of every channel there is one copy for each column tap, shifted so that output column 0 reads column 0,
+// with every `stride`-th column only; its rows are sorted by their number modulo the vertical stride. Then
+// whatever a weight reads for consecutive output pixels, over the ends of rows too, is one stretch of memory.
+struct Band {
+  const Convolution& conv;
+  std::size_t first_row;  // of the output
+  std::size_t rows;
+  std::size_t class_rows;  // rows of a copy that have the same number modulo the stride
+  std::size_t classes;     // of those rows
+
+  Band(const Convolution& convolution, std::size_t first, std::size_t count)
+      : conv(convolution), first_row(first), rows(count) {
+    const Axis& axis = conv.rows;
+    class_rows = rows + (axis.taps - 1) * axis.dilation / axis.stride;
+    classes = std::min(axis.stride, (axis.taps - 1) * axis.dilation + 1);
+  }
+
+  std::size_t pixels() const { return rows * conv.columns.output; }
+  std::size_t copy_size() const { return classes * class_rows * conv.columns.output; }
+  std::size_t channel_size() const { return conv.columns.taps * copy_size(); }
+
+  // Where output pixel 0 of the band finds what the tap (y, x) of a channel reads, from the channel's start
+  // on.
+  std::size_t offset(std::size_t y, std::size_t x) const {
+    const std::size_t row = y * conv.rows.dilation;
+    const std::size_t sorted = row % conv.rows.stride * class_rows + row / conv.rows.stride;
+    return x * copy_size() + sorted * conv.columns.output;
+  }
+
+  // Fills the copies of one channel, which starts at element `channel` of x.
+  void pack(const Activations& x, std::size_t channel, float* out) const {
+    for (std::size_t tap = 0; tap < conv.columns.taps; ++tap) {
+      for (std::size_t c = 0; c < classes; ++c) {
+        for (std::size_t r = 0; r < class_rows; ++r, out += conv.columns.output) {
+          const std::size_t padded = (first_row + r) * conv.rows.stride + c;
+          if (padded < conv.rows.padding || padded - conv.rows.padding >= conv.rows.input) {
+            std::fill_n(out, conv.columns.output, 0.0f);
+          } else {
+            pack_row(x, channel + (padded - conv.rows.padding) * conv.columns.input, tap, out);
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  // One row of a copy: zeros where the tap reads outside, and the row's elements between them.
+  void pack_row(const Activations& x, std::size_t row, std::size_t tap, float* out) const {
+    const Axis& axis = conv.columns;
+    const std::size_t shift = tap * axis.dilation;
+    // Outputs [0, begin) read before the row, [end, output) behind it.
+    const std::size_t begin =
+        shift >= axis.padding ? 0 : std::min(axis.output, (axis.padding - shift - 1) / axis.stride + 1);
+    const std::size_t reach = axis.padding + axis.input;
+    std::size_t end = shift >= reach ? 0 : std::min(axis.output, (reach - shift - 1) / axis.stride + 1);
+    end = std::max(begin, end);
+    std::fill(out, out + begin, 0.0f);
+    if (end > begin) {
+      widen(x, row + begin * axis.stride + shift - axis.padding, axis.stride, end - begin, out + begin);
+    }
+    std::fill(out + end, out + axis.output, 0.0f);
+  }
+};
+
+// One thread's work: bands of rows of samples, one after the other, in memory of its own.
+class BandWorker {
+ public:
+  BandWorker(const Convolution& conv, const Activations& x, const LayerEpilogue& epilogue, void* out,
+             std::size_t band_rows)
+      : conv_(conv), x_(x), epilogue_(epilogue), out_(out), kernels_(runtime_kernels()) {
+    const Band largest(conv, 0, band_rows);
+    const std::size_t channels = conv.index.groups * conv.index.channels;
+    packed_ = std::make_unique_for_overwrite<float[]>(channels * largest.channel_size() + kernels_.block +
+                                                      kPixelSlack);
+    // What lies behind the last copy is read where the last pixels do not fill a vector.
+    std::fill_n(packed_.get() + channels * largest.channel_size(), kernels_.block + kPixelSlack, 0.0f);
+    sums_ = std::make_unique_for_overwrite<float[]>(std::min(kRowsAtOnce, conv.index.group_rows()) *
+                                                    kernels_.block);
+    offsets_.resize(conv.index.block_channels * conv.index.taps);
+  }
+
+  void run(std::size_t sample, std::size_t first_row, std::size_t rows) {
+    const Band band(conv_, first_row, rows);
+    const std::size_t channels = conv_.index.groups * conv_.index.channels;
+    const std::size_t plane = conv_.rows.input * conv_.columns.input;
+    for (std::size_t c = 0; c < channels; ++c) {
+      band.pack(x_, (sample * channels + c) * plane, packed_.get() + c * band.channel_size());
+    }
+    fill_offsets(band);
+    for (std::size_t group = 0; group < conv_.index.groups; ++group) {
+      const std::size_t end = (group + 1) * conv_.index.group_rows();
+      for (std::size_t pixel = 0; pixel < band.pixels(); pixel += kernels_.block) {
+        for (std::size_t row = group * conv_.index.group_rows(); row < end; row += kRowsAtOnce) {
+          const std::size_t count = std::min(kRowsAtOnce, end - row);
+          sum(band, group, row, count, pixel);
+          finish(band, sample, row, count, pixel);
+        }
+      }
+    }
+  }
+
+ private:
+  void fill_offsets(const Band& band) {
+    std::size_t code = 0;
+    for (std::size_t c = 0; c < conv_.index.block_channels; ++c) {
+      for (std::size_t y = 0; y < conv_.rows.taps; ++y) {
+        for (std::size_t x = 0; x < conv_.columns.taps; ++x) {
+          offsets_[code++] = static_cast<std::int32_t>(c * band.channel_size() + band.offset(y, x));
+        }
+      }
+    }
+  }
+
+  // The sums of `count` rows of a group from number `row` on, at the pixels of a block.
+  void sum(const Band& band, std::size_t group, std::size_t row, std::size_t count, std::size_t pixel) {
+    const IndexShape& shape = conv_.index;
+    for (std::size_t block = 0; block < shape.blocks(); ++block) {
+      const std::size_t channel = group * shape.channels + block * shape.block_channels;
+      const std::size_t first = (group * shape.blocks() + block) * shape.group_rows();
+      const std::size_t list = 2 * (first + row - group * shape.group_rows());
+      const RowLists lists{conv_.codes, conv_.starts + list, conv_.ratios + row, count};
+      kernels_.accumulate(packed_.get() + channel * band.channel_size() + pixel, offsets_.data(), lists,
+                          std::min(kernels_.block, band.pixels() - pixel), block == 0, sums_.get());
+    }
+  }
+
+  void finish(const Band& band, std::size_t sample, std::size_t row, std::size_t count,
+              std::size_t pixel) const {
+    const std::size_t n = std::min(kernels_.block, band.pixels() - pixel);
+    const bool has_residual = epilogue_.residual != nullptr;
+    for (std::size_t k = row; k < row + count; ++k) {
+      const std::size_t at =
+          ((sample * conv_.index.rows + k) * conv_.rows.output + band.first_row) * conv_.columns.output +
+          pixel;
+      const Epilogue e{conv_.scales[k], epilogue_.biases[k],
+                       has_residual ? epilogue_.residual_scales[k] : 0.0f, epilogue_.lowest,
+                       epilogue_.highest};
+      const float* const sums = sums_.get() + (k - row) * kernels_.block;
+      if (x_.type == ActivationType::kFloat32) {
+        const auto* const residual = static_cast<const float*>(epilogue_.residual);
+        kernels_.finish(sums, n, e, has_residual ? residual + at : nullptr, static_cast<float*>(out_) + at);
+      } else {
+        const auto* const residual = static_cast<const std::uint16_t*>(epilogue_.residual);
+        kernels_.finish_bfloat16(sums, n, e, has_residual ? residual + at : nullptr,
+                                 static_cast<std::uint16_t*>(out_) + at);
+      }
+    }
+  }
+
+  const Convolution& conv_;
+  const Activations& x_;
+  const LayerEpilogue& epilogue_;
+  void* out_;
+  const RuntimeKernels& kernels_;
+  std::unique_ptr<float[]> packed_;
+  std::unique_ptr<float[]> sums_;
+  std::vector<std::int32_t> offsets_;
+};
+
+// As many rows as the cache has room for, fewer where there are threads without work.
+std::size_t rows_of_band(const Convolution& conv, unsigned threads) {
+  const std::size_t channels = conv.index.groups * conv.index.channels;
+  const std::size_t one = channels * Band(conv, 0, 1).channel_size();
+  const std::size_t two = channels * Band(conv, 0, 2).channel_size();
+  const std::size_t more = two - one;  // floats of each further row
+  std::size_t rows = one >= kBandFloats ? 1 : 1 + (kBandFloats - one) / more;
+  const std::size_t wanted = (threads + conv.batch - 1) / conv.batch;  // bands of a sample
+  rows = std::min(rows, (conv.rows.output + wanted - 1) / wanted);
+  const std::size_t bands = (conv.rows.output + rows - 1) / rows;
+  return (conv.rows.output + bands - 1) / bands;
+}
+
+unsigned worthwhile_threads(const Convolution& conv, unsigned threads) {
+  const double additions = static_cast<double>(conv.starts[conv.index.lists()]) *
+                           static_cast<double>(conv.batch * conv.rows.output * conv.columns.output);
+  const double worth = additions / static_cast<double>(kAdditionsPerThread);
+  return worth >= threads ? threads : std::max(1u, static_cast<unsigned>(worth));
+}
+
+}  // namespace
+
+bool is_valid_convolution(const Convolution& conv) noexcept {
+  if (!is_valid_shape(conv.index) || conv.rows.taps * conv.columns.taps != conv.index.taps) return false;
+  constexpr std::size_t kMost = std::size_t{1} << 30;
+  for (const Axis& axis : {conv.rows, conv.columns}) {
+    for (const std::size_t n : {axis.input, axis.output, axis.taps, axis.stride, axis.dilation}) {
+      if (n == 0 || n > kMost) return false;
+    }
+    if (axis.padding > kMost) return false;
+  }
+  // A block's offsets are 32 bits wide, and a band has one row at least.
+  const double row = static_cast<double>(Band(conv, 0, 1).class_rows) *
+                     static_cast<double>(conv.rows.stride) * static_cast<double>(conv.columns.output) *
+                     static_cast<double>(conv.columns.taps);
+  return row * static_cast<double>(conv.index.block_channels) < 0x1p30 &&
+         row * static_cast<double>(conv.index.groups * conv.index.channels) < 0x1p40;
+}
+
+void convolve(const Convolution& conv, const Activations& x, const LayerEpilogue& epilogue, void* out,
+              unsigned threads) {
+  if (conv.batch == 0) return;
+  threads = worthwhile_threads(conv, std::max(1u, threads));
+  const std::size_t band_rows = rows_of_band(conv, threads);
+  const std::size_t bands = (conv.rows.output + band_rows - 1) / band_rows;
+  parallel_for(conv.batch * bands, 1, threads, [&](std::size_t first, std::size_t last, std::size_t) {
+    BandWorker worker(conv, x, epilogue, out, band_rows);
+    for (std::size_t i = first; i < last; ++i) {
+      const std::size_t row = i % bands * band_rows;
+      worker.run(i / bands, row, std::min(band_rows, conv.rows.output - row));
+    }
+  });
+}
+
+}  // namespace ternzip

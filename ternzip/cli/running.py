@@ -1,0 +1,113 @@
+"""Commands that run a network or hand it on: bench, export. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ternzip._core.errors import DestinationExists
+from ternzip.cli.app import UsageError, app
+from ternzip.cli.reports import print_json, tell
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_MODEL = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A ternary network: .tnz, .safetensors or .pt.")
+]
+_ARCH = Annotated[str, typer.Option(help="Its architecture: resnet20, resnet20-star, he-resnet20, fc3, ...")]
+_IMAGE = Annotated[str, typer.Option(help="Channels x height x width of an image.")]
+_CLASSES = Annotated[int, typer.Option(min=1, help="Classes it tells apart.")]
+
+
+class Format(str, Enum):
+    """What a network can be exported to."""
+
+    onnx = "onnx"
+
+
+@app.command()
+def bench(
+    model: _MODEL,
+    arch: _ARCH,
+    image: _IMAGE = "3x32x32",
+    classes: _CLASSES = 10,
+    batch: Annotated[int, typer.Option(min=1, help="Images a call.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of every engine.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Calls of each engine.")] = 30,
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Try torch.compile.")] = True,
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Try ONNX Runtime.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time a network by torch, torch.compile, ONNX Runtime and ternzip's own runtime, in turns."""
+    shape = _image_shape(image)
+    import torch
+
+    from ternzip.runtime import benchmark, describe, optimize
+
+    torch.set_num_threads(threads)
+    network = _network(model, arch, shape, classes)
+    x = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
+    optimized = optimize(network, x)
+    timings = benchmark.compare(network, optimized, x, rounds=rounds, compiled=compiled, onnx=onnx)
+    layers = describe(optimized)
+    if as_json:
+        print_json(
+            {
+                "file": str(model),
+                "batch": batch,
+                "threads": threads,
+                "rounds": rounds,
+                "timings": [dataclasses.asdict(timing) for timing in timings],
+                "layers": [dataclasses.asdict(layer) for layer in layers],
+            }
+        )
+        return
+    kinds = ", ".join(
+        f"{sum(layer.kind == kind for layer in layers)} {kind}"
+        for kind in dict.fromkeys(layer.kind for layer in layers)
+    )
+    for line in benchmark.table(timings).splitlines():
+        tell(line)
+    tell(f"batch {batch}, {threads} thread(s); ternary layers: {kinds}")
+
+
+@app.command()
+def export(
+    model: _MODEL,
+    out: Annotated[Path, typer.Argument(metavar="DST", help="The file to write.")],
+    arch: _ARCH,
+    to: Annotated[Format, typer.Option(help="Format of the file.")] = Format.onnx,
+    image: _IMAGE = "3x32x32",
+    classes: _CLASSES = 10,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a network to an ONNX file with float32 weights, for any batch size."""
+    shape = _image_shape(image)
+    if out.exists() and not force:
+        raise DestinationExists(f"{out}: exists already")  # before the minute that an export may take
+    import torch
+
+    from ternzip.runtime.export import export_onnx
+
+    network = _network(model, arch, shape, classes)
+    export_onnx(network, out, torch.zeros(2, *shape), overwrite=force)
+    tell(f"{out}: {out.stat().st_size:,} bytes of {to.value}")
+
+
+def _image_shape(text: str) -> tuple[int, int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.isdecimal() and 0 < int(part) < 1 << 20 for part in parts):
+        raise UsageError(f"--image: expected channels x height x width, as 3x32x32, found {text!r}")
+    channels, height, width = map(int, parts)
+    return channels, height, width
+
+
+def _network(path: Path, arch: str, image: tuple[int, int, int], classes: int) -> nn.Module:
+    from ternzip.models import architecture, load_weights
+
+    return load_weights(architecture(arch)(image, classes), path).eval()

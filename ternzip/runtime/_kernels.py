@@ -1,0 +1,141 @@
+"""The native kernels of the runtime, on tensors whose shapes have been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ternzip._core.errors import TernzipError
+from ternzip._core.native import core
+
+DTYPE_CODES = {torch.float32: 1, torch.bfloat16: 3}
+
+
+def output_shape(x: Tensor, rows: int, window: Sequence[int]) -> tuple[int, int, int, int]:
+    """(batch, rows, height, width) of a convolution of x (batch, channels, height, width).
+
+    `window` is (kernel, stride, dilation and padding before, for the height and then the width each; the height and the
+    width of the padding behind; groups): eleven numbers.
+    """
+    ky, sy, dy, top, kx, sx, dx, left, bottom, right, _ = window
+    batch, _, height, width = x.shape
+    out_height = (height + top + bottom - dy * (ky - 1) - 1) // sy + 1
+    out_width = (width + left + right - dx * (kx - 1) - 1) // sx + 1
+    return batch, rows, out_height, out_width
+
+
+def build_index(trits: Tensor, groups: int, block_channels: int) -> tuple[Tensor, Tensor]:
+    """(codes, starts) of int8 trits (rows, channels of a group, taps): int16 and int32, csrc/core/runtime/index.hpp."""
+    rows, channels, taps = trits.shape
+    shape = (rows, groups, channels, taps, block_channels)
+    blocks = -(-channels // block_channels)
+    codes = torch.empty(int(trits.count_nonzero()), dtype=torch.int16)
+    starts = torch.empty(2 * rows * blocks + 1, dtype=torch.int32)
+    trits = trits.contiguous()
+    core.runtime_build_index(trits.data_ptr(), shape, codes.data_ptr(), starts.data_ptr())
+    return codes, starts
+
+
+def is_valid_index(codes: Tensor, starts: Tensor, shape: tuple[int, int, int, int, int]) -> bool:
+    """Whether the kernel may run these lists; `shape` is (rows, groups, channels of a group, taps, block channels)."""
+    codes, starts = codes.contiguous(), starts.contiguous()
+    return core.runtime_read_index(codes.data_ptr(), codes.numel(), starts.data_ptr(), shape, 0)
+
+
+def build_planes(trits: Tensor) -> Tensor:
+    """The bit planes of int8 trits (rows, columns), int32; csrc/core/runtime/matrix_vector.hpp."""
+    rows, columns = trits.shape
+    planes = torch.empty(-(-rows // 8) * -(-columns // 32) * 16, dtype=torch.int32)
+    trits = trits.contiguous()
+    core.runtime_build_planes(trits.data_ptr(), rows, columns, planes.data_ptr())
+    return planes
+
+
+def read_planes(planes: Tensor, rows: int, columns: int) -> Tensor:
+    """The inverse of build_planes."""
+    trits = torch.empty((rows, columns), dtype=torch.int8)
+    core.runtime_read_planes(planes.data_ptr(), rows, columns, trits.data_ptr())
+    return trits
+
+
+def convolve(
+    x: Tensor,
+    codes: Tensor,
+    starts: Tensor,
+    ratios: Tensor,
+    scales: Tensor,
+    biases: Tensor,
+    residual: Tensor | None,
+    residual_scales: Tensor,
+    window: Sequence[int],
+    block_channels: int,
+    lowest: float,
+    highest: float,
+) -> Tensor:
+    """The convolution of x (batch, channels, height, width), float32 or bfloat16; `window` as for output_shape.
+
+    `residual` has the output's shape and dtype. Raises TernzipError for an output without pixels.
+    """
+    rows = len(scales)
+    shape = output_shape(x, rows, window)
+    ky, sy, dy, top, kx, sx, dx, left, _, _, groups = window
+    batch, channels, height, width = x.shape
+    if min(shape[2:]) < 1:
+        raise TernzipError(
+            f"expected an input of at least the kernel's size, found {height} x {width} for a kernel of {ky} x {kx}"
+        )
+    x = x.resolve_neg().contiguous()
+    if residual is not None:
+        residual = residual.resolve_neg().contiguous()
+    out = torch.empty(shape, dtype=x.dtype)
+    core.runtime_convolve(
+        x.data_ptr(),
+        DTYPE_CODES[x.dtype],
+        batch,
+        (height, shape[2], ky, sy, dy, top),
+        (width, shape[3], kx, sx, dx, left),
+        (rows, groups, channels // groups, ky * kx, block_channels),
+        (codes.data_ptr(), starts.data_ptr(), ratios.data_ptr(), scales.data_ptr()),
+        (biases.data_ptr(), 0 if residual is None else residual.data_ptr(), residual_scales.data_ptr()),
+        lowest,
+        highest,
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def multiply(
+    x: Tensor,
+    planes: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    biases: Tensor,
+    residual: Tensor | None,
+    residual_scales: Tensor,
+    lowest: float,
+    highest: float,
+) -> Tensor:
+    """The linear layer for x (batch, columns), float32 or bfloat16; `residual` has the output's shape and dtype."""
+    batch, columns = x.shape
+    rows = len(positives)
+    x = x.resolve_neg().contiguous()
+    if residual is not None:
+        residual = residual.resolve_neg().contiguous()
+    out = torch.empty((batch, rows), dtype=x.dtype)
+    core.runtime_multiply(
+        x.data_ptr(),
+        DTYPE_CODES[x.dtype],
+        batch,
+        rows,
+        columns,
+        (planes.data_ptr(), positives.data_ptr(), negatives.data_ptr()),
+        (biases.data_ptr(), 0 if residual is None else residual.data_ptr(), residual_scales.data_ptr()),
+        lowest,
+        highest,
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return out

@@ -1,0 +1,129 @@
+"""Which way each layer runs: by measured time, or by a rule on its share of zeros."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ternzip.runtime._kernels import DTYPE_CODES
+from ternzip.runtime.layers import DenseLayer, PlanesLayer, RuntimeLayer, SparseLayer, ratios_and_scales
+from ternzip.runtime.plan import LayerPlan
+
+SPARSE_DENSITY = 0.4
+"""The rule: lists below this share of weights that are not zero. They break even with oneDNN at about 0.45."""
+SPARSE_WEIGHTS = 4.0
+"""The rule: lists where an output has this many weights at least on average (depthwise ones do not)."""
+_ROUNDS = 5
+_MOST_TAPS = 1 << 15
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """How a layer of an optimized model runs.
+
+    Attributes:
+        name: of the layer in the model it was made from.
+        kind: "sparse" (lists), "planes" (two bit planes) or "dense".
+        density: share of its weights that are not zero.
+        weight_bytes: what its weights take in memory.
+    """
+
+    name: str
+    kind: str
+    density: float
+    weight_bytes: int
+
+
+def describe(model: nn.Module) -> list[LayerChoice]:
+    """The ternary layers of an optimized model and how they run, in the order of its modules."""
+    return [
+        LayerChoice(layer.plan_name, layer.description, layer.density, weight_bytes(layer))
+        for layer in model.modules()
+        if isinstance(layer, RuntimeLayer)
+    ]
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of all parameters and buffers, shared ones counted once."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+def kinds_of(plan: LayerPlan) -> list[type[RuntimeLayer]]:
+    """What can run a layer, the likely quickest first by the rule."""
+    kinds: list[type[RuntimeLayer]] = [DenseLayer]
+    if _has_lists(plan):
+        weights = plan.density * math.prod(plan.weight.trits.shape[1:])
+        suits = plan.density <= SPARSE_DENSITY and weights >= SPARSE_WEIGHTS
+        kinds.insert(0 if suits else 1, SparseLayer)
+    if not plan.window.dimensions:
+        kinds.insert(0, PlanesLayer)
+    return kinds
+
+
+def _has_lists(plan: LayerPlan) -> bool:
+    """Whether the kernel takes the layer: the kernel's size, and levels whose quotient is an ordinary number."""
+    values = torch.cat(ratios_and_scales(plan))
+    tiny = torch.finfo(torch.float32).tiny
+    ordinary = bool((values.isfinite() & ((values == 0) | (values.abs() >= tiny))).all())
+    return (
+        ordinary
+        and math.prod(plan.weight.trits.shape[2:]) <= _MOST_TAPS
+        and plan.weight.trits.numel() < 1 << 31
+    )
+
+
+def by_rule(plan: LayerPlan) -> RuntimeLayer:
+    """The layer that the rule picks."""
+    return kinds_of(plan)[0](plan)
+
+
+class MeasuringLayer(nn.Module):
+    """Stands for a layer while a model is run once: tries what can run it, and keeps the quickest.
+
+    Attributes:
+        chosen: the quickest, None before the layer has run.
+    """
+
+    def __init__(self, plan: LayerPlan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.chosen: RuntimeLayer | None = None
+        self.training = False
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:  # noqa: A002 - as torch calls it
+        """The layer's output."""
+        x = input
+        if self.chosen is None:
+            candidates = [kind(self.plan) for kind in kinds_of(self.plan)]
+            if x.dtype not in DTYPE_CODES:
+                candidates = candidates[:1]  # which says what it expects
+            calls = [lambda layer=layer: layer(x, residual) for layer in candidates]
+            times = measured(calls) if len(calls) > 1 else [0.0]
+            self.chosen = candidates[times.index(min(times))]
+        y: Tensor = self.chosen(x, residual)
+        return y
+
+    def settled(self) -> RuntimeLayer:
+        """The layer that was chosen; by the rule for one that has not run."""
+        if self.chosen is None:
+            self.chosen = by_rule(self.plan)
+        return self.chosen
+
+
+def measured(calls: Sequence[Callable[[], object]], rounds: int = _ROUNDS) -> list[float]:
+    """Seconds of each call: the least of several, in turns, after one that does not count."""
+    least = [math.inf] * len(calls)
+    for round_number in range(rounds + 1):
+        for i, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            taken = time.perf_counter() - start
+            if round_number:
+                least[i] = min(least[i], taken)
+    return least

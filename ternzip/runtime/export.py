@@ -1,0 +1,75 @@
+"""Networks as ONNX files, for other engines; needs the extra `onnx`."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ternzip._core.errors import TernzipError
+from ternzip._core.extras import require
+from ternzip.io.atomic import atomic_file
+from ternzip.runtime.layers import RuntimeLayer
+
+if TYPE_CHECKING:
+    from torch.export import Dim
+
+
+def export_onnx(
+    model: nn.Module, path: str | os.PathLike[str], example: Tensor, *, overwrite: bool = True
+) -> None:
+    """Writes a plain model, in evaluation mode, to an ONNX file with float32 weights.
+
+    Args:
+        model: converted or loaded, not optimized; it stays as it is.
+        path: the file; it appears when it is complete.
+        example: an input of batch size 2 or more; the file takes any batch size.
+        overwrite: whether a file that exists may be replaced.
+
+    Raises TernzipError where the extra is missing, for a model that is optimized or that torch.onnx cannot export,
+    and for a path that cannot be written.
+    """
+    data = onnx_bytes(model, example)
+    with atomic_file(path, overwrite=overwrite) as stream:
+        stream.write(data)
+
+
+def onnx_bytes(model: nn.Module, example: Tensor) -> bytes:
+    """What export_onnx writes."""
+    require("exporting to ONNX", "onnx", "onnx", "onnxscript")
+    if any(isinstance(module, RuntimeLayer) for module in model.modules()):
+        raise TernzipError(f"{type(model).__name__} is optimized: export the model it was made from")
+    plain = copy.deepcopy(model).eval()
+    batch: dict[int, Dim | object] = {0: torch.export.Dim.DYNAMIC}
+    with _quiet(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                plain, (example,), dynamo=True, dynamic_shapes=(batch,), verbose=False
+            )
+        except Exception as error:  # torch has many classes for it
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise TernzipError(f"{type(model).__name__}: torch.onnx cannot export it: {reason}") from error
+    assert program is not None
+    data: bytes = program.model_proto.SerializeToString()
+    return data
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's own notes on its progress and on what it will deprecate."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,265 @@
+"""What follows a layer in a network's graph and can be computed while its sums are still in registers.
+
+A chain is a layer, then in any order at most one addition of another tensor and any batch norms, then at most one
+activation that clamps; every link but the last has one reader. A link moves down to the chain's end, so what
+stands between must not write into tensors that already exist.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from ternzip.runtime.plan import LayerPlan
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+_ADDITIONS = (operator.add, operator.iadd, torch.add)
+_RELU = (0.0, math.inf)
+_FUNCTION_BOUNDS: dict[Any, tuple[float, float]] = {
+    F.relu: _RELU,
+    torch.relu: _RELU,
+    F.relu6: (0.0, 6.0),
+    F.hardtanh: (-1.0, 1.0),
+}
+
+
+def traced(model: nn.Module) -> fx.GraphModule | None:
+    """The model as a graph with torch's layers as its nodes, None where it has none that could be trusted.
+
+    Tracing runs `forward` once with stand-ins for its arguments. It cannot see a choice that depends on an argument's
+    being there or being a tensor, nor a tensor that `forward` makes out of nothing; such models are refused.
+    """
+    parameters = inspect.signature(model.forward).parameters.values()
+    simple = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    if any(p.kind is not simple or p.default is not inspect.Parameter.empty for p in parameters):
+        return None
+    if has_hooks(model):
+        return None
+
+    tracer = _Tracer()
+    try:
+        graph = tracer.trace(model)
+    except Exception:  # whatever a stand-in made somebody's code do
+        return None
+    if tracer.asked or any(name.startswith("_tensor_constant") for name in vars(tracer.root)):
+        return None
+    for node in graph.nodes:
+        node.type = None  # annotations that are strings could not be pickled
+    return fx.GraphModule(tracer.root, graph, type(model).__name__)
+
+
+class _Proxy(fx.Proxy):
+    """Stands for a tensor more carefully than torch's own does.
+
+    It records `a += b` as what it is, not as `a = a + b`, which would leave other names of a alone; and it notes when
+    somebody's code asks whether it is a tensor, since the answer is wrong.
+    """
+
+    @property
+    def __class__(self) -> type:  # what isinstance asks for
+        asking: FrameType | None = sys._getframe(1)
+        while asking is not None and asking.f_globals.get("__name__") == "torch.nn.parameter":
+            asking = asking.f_back  # how a Parameter is told from other tensors, for whoever wants to know
+        if asking is None or not str(asking.f_globals.get("__name__")).startswith("torch.fx"):
+            assert isinstance(self.tracer, _Tracer)
+            self.tracer.asked = True
+        return type(self)
+
+    @__class__.setter
+    def __class__(self, value: type) -> None:
+        raise TypeError(f"a stand-in for a tensor cannot become {value}")
+
+
+def _in_place(function: Callable[..., Any]) -> Callable[[_Proxy, Any], fx.Proxy]:
+    def record(self: _Proxy, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    return record
+
+
+_IN_PLACE = tuple(
+    getattr(operator, name)
+    for name in (
+        "iadd",
+        "isub",
+        "imul",
+        "itruediv",
+        "ifloordiv",
+        "imod",
+        "ipow",
+        "imatmul",
+        "iand",
+        "ior",
+        "ixor",
+    )
+)
+for _function in _IN_PLACE:
+    setattr(_Proxy, f"__{_function.__name__}__", _in_place(_function))
+
+
+class _Tracer(fx.Tracer):
+    asked = False
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return has_hooks(module) or super().is_leaf_module(module, name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody wants to know of the module's calls."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def fold(
+    model: fx.GraphModule, plans: Mapping[str, LayerPlan], make: Callable[[LayerPlan], nn.Module]
+) -> set[str]:
+    """Puts a layer made by `make` in the place of each planned one and its chain; returns which were replaced.
+
+    A module that is called in several places is not.
+    """
+    _remove_nothings(model)
+    calls: dict[str, int] = {}
+    for node in model.graph.nodes:
+        if node.op == "call_module":
+            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
+    done = set()
+    for node in list(model.graph.nodes):
+        name = str(node.target)
+        if node.op == "call_module" and name in plans and calls[name] == 1 and len(node.args) == 1:
+            _replace(model, node, plans[name], make)
+            done.add(name)
+    model.graph.lint()
+    model.delete_all_unused_submodules()
+    model.recompile()
+    return done
+
+
+def _replace(
+    model: fx.GraphModule, node: fx.Node, plan: LayerPlan, make: Callable[[LayerPlan], nn.Module]
+) -> None:
+    chain, residual, plan = _chain(model, node, plan)
+    last = chain[-1]
+    model.add_submodule(str(node.target), make(plan))
+    with model.graph.inserting_after(last):
+        fused = model.graph.call_module(str(node.target), (node.args[0],))
+    if residual is not None:
+        fused.args = (node.args[0], residual)
+    last.replace_all_uses_with(fused)
+    for link in reversed(chain):
+        model.graph.erase_node(link)
+
+
+def _chain(
+    model: fx.GraphModule, node: fx.Node, plan: LayerPlan
+) -> tuple[list[fx.Node], fx.Node | None, LayerPlan]:
+    """The longest chain that starts at a layer, the tensor it adds, and the plan with all of it."""
+    chain = [node]
+    residual: fx.Node | None = None
+    while not plan.has_activation and len(chain[-1].users) == 1:
+        link = chain[-1]
+        (reader,) = link.users
+        longer = _longer(model, plan, link, reader, residual is None)
+        if longer is None or not _may_move(model, node, reader, chain):
+            break
+        plan, added = longer
+        residual = residual if added is None else added
+        chain.append(reader)
+    return chain, residual, plan
+
+
+def _longer(
+    model: fx.GraphModule, plan: LayerPlan, link: fx.Node, reader: fx.Node, may_add: bool
+) -> tuple[LayerPlan, fx.Node | None] | None:
+    """The plan with the reader of its last link, and what that adds; None if it cannot be folded in."""
+    module = model.get_submodule(str(reader.target)) if reader.op == "call_module" else None
+    if module is not None and has_hooks(module):
+        return None
+    if isinstance(module, _NORMS):
+        kind = nn.BatchNorm2d if plan.window.dimensions == 2 else nn.BatchNorm1d
+        plain = type(module) is kind and not module.training and module.running_mean is not None
+        return (plan.with_norm(module), None) if plain and module.num_features == plan.rows else None
+    bounds = _bounds(reader, module)
+    if bounds is not None:
+        return plan.with_bounds(*bounds), None
+    added = _added(link, reader)
+    return (plan.with_residual(), added) if may_add and added is not None else None
+
+
+def _added(link: fx.Node, reader: fx.Node) -> fx.Node | None:
+    """The other tensor, where the reader is nothing but an addition."""
+    function = reader.op == "call_function" and reader.target in _ADDITIONS
+    method = reader.op == "call_method" and reader.target in ("add", "add_")
+    if not (function or method) or reader.kwargs or len(reader.args) != 2:
+        return None
+    in_place = reader.target in (operator.iadd, "add_")
+    if in_place and reader.args[0] is not link:
+        return None  # it writes into the other tensor, which others may read
+    other = reader.args[1] if reader.args[0] is link else reader.args[0]
+    return other if isinstance(other, fx.Node) and other is not link else None
+
+
+def _bounds(reader: fx.Node, module: nn.Module | None) -> tuple[float, float] | None:
+    """The interval that an activation clamps to."""
+    if type(module) is nn.ReLU:
+        return _RELU
+    if type(module) in (nn.Hardtanh, nn.ReLU6):
+        assert isinstance(module, nn.Hardtanh)
+        return float(module.min_val), float(module.max_val)
+    alone = len(reader.args) == 1 and not set(reader.kwargs) - {"inplace"}
+    if not alone:
+        return None
+    if reader.op == "call_function":
+        return _FUNCTION_BOUNDS.get(reader.target)
+    if reader.op == "call_method" and reader.target in ("relu", "relu_"):
+        return _RELU
+    return None
+
+
+def _may_move(model: fx.GraphModule, first: fx.Node, last: fx.Node, chain: list[fx.Node]) -> bool:
+    """Whether `first` may be computed where `last` is: no node between them writes into a tensor."""
+    node = first.next
+    while node is not last:
+        if node not in chain and _writes(model, node):
+            return False
+        node = node.next
+    return True
+
+
+def _writes(model: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node may change a tensor that exists already."""
+    if node.op == "call_module":
+        module = model.get_submodule(str(node.target))
+        own = type(module).__module__.startswith(("torch.nn.modules", "ternzip."))
+        return not own or bool(getattr(module, "inplace", False)) or module.training or has_hooks(module)
+    if node.op == "call_method":
+        return str(node.target).endswith("_") or str(node.target).startswith("__i")
+    if node.op == "call_function":
+        name = getattr(node.target, "__name__", "")
+        in_place = bool(node.kwargs.get("inplace")) or "out" in node.kwargs
+        # F.relu(x, True): a flag by position counts as one that writes.
+        flagged = any(argument is True for argument in node.args)
+        return name.endswith("_") or node.target in (*_IN_PLACE, operator.setitem) or in_place or flagged
+    return False
+
+
+def _remove_nothings(model: fx.GraphModule) -> None:
+    """Takes out what does nothing in evaluation mode."""
+    for node in list(model.graph.nodes):
+        if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
+            continue
+        module = model.get_submodule(str(node.target))
+        if type(module) in _NOTHING and not module.training and not has_hooks(module):
+            node.replace_all_uses_with(node.args[0])
+            model.graph.erase_node(node)

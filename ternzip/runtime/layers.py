@@ -1,0 +1,364 @@
+"""The layers of an optimized model: lists of weights, bit planes, or dense weights with what follows folded in.
+
+All compute y = min(max(a (w * x) + b + c r, lowest), highest): w the ternary weight, a, b and c one number an output
+channel (bias and batch norm), r the residual. Sparse and plane layers add in float32 and round to the input's dtype
+once, at the end. With S = |a| sum |w| |x| over the n weights of an output that are not zero, and u = 2^-24,
+
+    |y - exact| <= (n + 6) u S + 3 u (|b| + |c r|)      (1 + O(n u)), and u 2^16 |y| more in bfloat16.
+
+A weight that is zero does not see its input: an infinite or NaN activation reaches only the outputs it has a weight
+for, while a dense layer makes NaNs of 0 x inf.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ternzip._core.errors import TernzipError
+from ternzip.runtime import _kernels, operators
+from ternzip.runtime.plan import LayerPlan
+
+BLOCK_CODES = 360
+"""About how many weights a channel block has for each output: what they read fits the first cache."""
+MANY_VECTORS = 16
+"""More vectors than this are cheaper by one dense product, although its weights must be made first."""
+
+
+class RuntimeLayer(nn.Module):
+    """A layer in evaluation mode on the CPU, with the affine map, residual and activation that follow it.
+
+    Holds buffers only: `state_dict`, `copy.deepcopy` and pickling work. Has no gradient.
+
+    Attributes:
+        plan_name: the layer's name in the model it comes from.
+        description: "sparse", "planes" or "dense".
+    """
+
+    description = ""
+    residual_scales: Tensor
+
+    def __init__(self, plan: LayerPlan) -> None:
+        super().__init__()
+        self.plan_name = plan.name
+        self.window = plan.window
+        self.rows = plan.rows
+        self.columns = int(plan.weight.trits.shape[1])
+        self.kernel_size = tuple(plan.weight.trits.shape[2:])
+        self.has_norm = plan.has_norm
+        self.density = plan.density
+        self.lowest, self.highest = plan.lowest, plan.highest
+        self.register_buffer("residual_scales", plan.residual_scale.float())
+        self.training = False
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:  # noqa: A002 - as torch calls it
+        """The layer's output for an input as the layer it stands for takes it, in the input's dtype.
+
+        `residual` is the tensor that the network adds. Raises TernzipError for an input that requires a gradient, or of
+        another dtype, device or size than the layer takes.
+        """
+        x = input
+        self._check(x, residual)
+        if residual is None:
+            return self._run(x, None, self.lowest, self.highest)
+        shape, unfold = self._canonical(x)
+        fits = residual.dtype == x.dtype and residual.dim() == x.dim()
+        if fits and tuple(residual.shape) == tuple(unfold(shape)):
+            return self._run(x, residual, self.lowest, self.highest)
+        # Another shape: torch's own rules of broadcasting, without the fused addition.
+        scales = (
+            self.residual_scales if not self.window.dimensions else self._over_pixels(self.residual_scales)
+        )
+        total = self._run(x, None, -math.inf, math.inf) + (residual * scales).to(residual.dtype)
+        return total.clamp(self.lowest, self.highest) if self._clamps else total
+
+    # --- what the kinds of layers differ in ---
+
+    def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
+        raise NotImplementedError
+
+    # --- shared ---
+
+    @property
+    def _clamps(self) -> bool:
+        return (self.lowest, self.highest) != (-math.inf, math.inf)
+
+    def _over_pixels(self, values: Tensor) -> Tensor:
+        return values.view(-1, *[1] * self.window.dimensions)
+
+    def _check(self, x: Tensor, residual: Tensor | None) -> None:
+        if torch.is_grad_enabled() and (x.requires_grad or (residual is not None and residual.requires_grad)):
+            raise TernzipError(
+                f"layer {self.plan_name}: an optimized model has no gradient: call it under torch.inference_mode(), "
+                "or train the model it was made from"
+            )
+        dimensions = self.window.dimensions
+        channels = self.columns * self.window.groups
+        found = x.shape[-1] if not dimensions else x.shape[-1 - dimensions] if x.dim() > dimensions else -1
+        most = dimensions + 2 if dimensions else x.dim()
+        if found != channels or x.dim() > most:
+            raise TernzipError(
+                f"layer {self.plan_name}: expected {channels} {'channels' if dimensions else 'features'}, "
+                f"found an input of shape {tuple(x.shape)}"
+            )
+        if x.dtype not in _kernels.DTYPE_CODES or x.device.type != "cpu":
+            raise TernzipError(
+                f"layer {self.plan_name}: expected float32 or bfloat16 on the cpu, found {x.dtype} on {x.device}"
+            )
+        if self.has_norm and x.dim() != (dimensions + 2 if dimensions else 2):
+            raise TernzipError(
+                f"layer {self.plan_name}: its batch norm is folded in: expected a batch of "
+                f"{'samples' if dimensions else 'vectors'}, found an input of shape {tuple(x.shape)}"
+            )
+
+    def _canonical(self, x: Tensor) -> tuple[tuple[int, ...], Callable[[tuple[int, ...]], tuple[int, ...]]]:
+        """The output's shape as (batch, rows, height, width) or (vectors, rows), and how to get the layer's own."""
+        dimensions = self.window.dimensions
+        if not dimensions:
+            return (0, self.rows), lambda shape: (*x.shape[:-1], shape[1])
+        batched = x.dim() == dimensions + 2
+        height = x.shape[-2] if dimensions == 2 else 1
+        size = self.window.output(height, x.shape[-1])
+        spatial = size if dimensions == 2 else size[1:]
+        lead = (x.shape[0],) if batched else ()
+        return (x.shape[0] if batched else 1, self.rows, *size), lambda shape: (*lead, shape[1], *spatial)
+
+    def train(self, mode: bool = True) -> RuntimeLayer:
+        """Refuses to leave evaluation mode: TernzipError."""
+        if mode:
+            raise TernzipError(
+                f"layer {self.plan_name}: an optimized model cannot be trained: train the model it was made from"
+            )
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RuntimeLayer:
+        """Moves of the model to another dtype leave the layer's numbers alone; another device is refused."""
+        for name, buffer in self._buffers.items():
+            if buffer is None:
+                continue
+            moved = fn(buffer)
+            if moved.device.type != "cpu":
+                raise TernzipError(
+                    f"layer {self.plan_name}: an optimized model runs on the cpu: found {moved.device}"
+                )
+            if moved.dtype == buffer.dtype:
+                self._buffers[name] = moved
+        return self
+
+    def extra_repr(self) -> str:
+        """What `print(model)` says of the layer."""
+        shape = f"{self.columns * self.window.groups}, {self.rows}"
+        kernel = f", kernel={'x'.join(map(str, self.kernel_size))}" if self.kernel_size else ""
+        bounds = f", clamp=[{self.lowest:g}, {self.highest:g}]" if self._clamps else ""
+        return f"{shape}{kernel}, density={self.density:.3f}{bounds}"
+
+
+def _buffer_of(row: Tensor) -> Tensor:
+    return row.float().contiguous()
+
+
+class SparseLayer(RuntimeLayer):
+    """A convolution, or a linear layer for many vectors, from lists of the weights that are not zero.
+
+    Memory: two bytes a weight that is not zero, and eight for each output channel and channel block.
+    """
+
+    description = "sparse"
+    codes: Tensor
+    starts: Tensor
+    ratios: Tensor
+    scales: Tensor
+    biases: Tensor
+
+    def __init__(self, plan: LayerPlan) -> None:
+        super().__init__(plan)
+        trits = plan.weight.trits.flatten(2) if plan.window.dimensions else plan.weight.trits.unsqueeze(2)
+        channels, taps = trits.shape[1:]
+        blocks = max(1, round(channels * taps / BLOCK_CODES))
+        self.block_channels = -(-channels // blocks)
+        codes, starts = _kernels.build_index(trits, plan.window.groups, self.block_channels)
+        ratios, scales = ratios_and_scales(plan)
+        self.register_buffer("codes", codes)
+        self.register_buffer("starts", starts)
+        self.register_buffer("ratios", ratios)
+        self.register_buffer("scales", scales)
+        self.register_buffer("biases", _buffer_of(plan.bias))
+        window = plan.window
+        # A padding that is not of zeros is done by torch, before the kernel.
+        top, bottom, left, right = window.padding if window.padding_mode == "zeros" else (0, 0, 0, 0)
+        (ky, kx), (sy, sx), (dy, dx) = window.kernel, window.stride, window.dilation
+        self._window = (ky, sy, dy, top, kx, sx, dx, left, bottom, right, window.groups)
+        self._index_shape = (self.rows, window.groups, channels, taps, self.block_channels)
+
+    def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
+        dimensions = self.window.dimensions
+        if dimensions == 2 and x.dim() == 4 and self.window.padding_mode == "zeros":
+            return self._convolve(x, residual, lowest, highest)
+        if not dimensions:  # a vector is a pixel of as many channels
+            if not x.numel():
+                return x.new_empty((*x.shape[:-1], self.rows))
+            x_pixels = x.reshape(1, -1, self.columns).transpose(1, 2).unsqueeze(2)
+            r_pixels = (
+                None if residual is None else residual.reshape(1, -1, self.rows).transpose(1, 2).unsqueeze(2)
+            )
+            y = self._convolve(x_pixels, r_pixels, lowest, highest)
+            return y[0, :, 0].t().reshape(*x.shape[:-1], self.rows)
+        batched = x.dim() == dimensions + 2
+        if self.window.padding_mode != "zeros":
+            top, bottom, left, right = self.window.padding
+            pads = (left, right, top, bottom)[: 2 * dimensions]
+            x = F.pad(x if batched else x.unsqueeze(0), pads, mode=self.window.padding_mode)
+        elif not batched:
+            x = x.unsqueeze(0)
+        if residual is not None and not batched:
+            residual = residual.unsqueeze(0)
+        if dimensions == 1:
+            x = x.unsqueeze(2)
+            residual = None if residual is None else residual.unsqueeze(2)
+        y = self._convolve(x, residual, lowest, highest)
+        y = y.squeeze(2) if dimensions == 1 else y
+        return y if batched else y.squeeze(0)
+
+    def _convolve(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
+        run = _kernels.convolve if operators.is_plain(x) else operators.runtime_convolve
+        y: Tensor = run(
+            x,
+            self.codes,
+            self.starts,
+            self.ratios,
+            self.scales,
+            self.biases,
+            residual,
+            self.residual_scales,
+            self._window,
+            self.block_channels,
+            lowest,
+            highest,
+        )
+        return y
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, *rest: Any
+    ) -> None:
+        """As torch's, but lists that the kernel could not run are an error and change nothing."""
+        codes, starts = (state_dict.get(prefix + name) for name in ("codes", "starts"))
+        fits = all(
+            isinstance(found, Tensor) and found.shape == own.shape and found.dtype == own.dtype
+            for found, own in ((codes, self.codes), (starts, self.starts))
+        )
+        if fits and not _kernels.is_valid_index(codes, starts, self._index_shape):  # type: ignore[arg-type]
+            error_messages = rest[-1]
+            error_messages.append(f"{prefix}codes: expected lists of weights of this layer")
+            return
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, *rest)
+
+
+def ratios_and_scales(plan: LayerPlan) -> tuple[Tensor, Tensor]:
+    """Each row's levels, times its scale, as (positive / -negative, -negative times the scale), float32.
+
+    A row without one of the levels takes 1 for its ratio.
+    """
+    positives, negatives = (v.double() for v in (plan.weight.positives, plan.weight.negatives))
+    magnitudes = torch.where(negatives != 0, -negatives, positives)
+    ratios = torch.where((negatives != 0) & (positives != 0), positives / magnitudes.clamp(min=1e-300), 1.0)
+    return ratios.float(), (magnitudes * plan.scale).float()
+
+
+class PlanesLayer(RuntimeLayer):
+    """A linear layer from two bit planes: a quarter of a byte a weight, whatever the share of zeros."""
+
+    description = "planes"
+    planes: Tensor
+    positives: Tensor
+    negatives: Tensor
+    biases: Tensor
+
+    def __init__(self, plan: LayerPlan) -> None:
+        super().__init__(plan)
+        self.register_buffer("planes", _kernels.build_planes(plan.weight.trits))
+        self.register_buffer("positives", (plan.weight.positives.double() * plan.scale).float())
+        self.register_buffer("negatives", (plan.weight.negatives.double() * plan.scale).float())
+        self.register_buffer("biases", _buffer_of(plan.bias))
+
+    def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
+        vectors = x.reshape(-1, self.columns)
+        added = None if residual is None else residual.reshape(-1, self.rows)
+        if vectors.shape[0] > MANY_VECTORS:
+            y = self._multiply_dense(vectors, added, lowest, highest)
+        else:
+            run = _kernels.multiply if operators.is_plain(x) else operators.runtime_multiply
+            y = run(
+                vectors,
+                self.planes,
+                self.positives,
+                self.negatives,
+                self.biases,
+                added,
+                self.residual_scales,
+                lowest,
+                highest,
+            )
+        return y.view(*x.shape[:-1], self.rows)
+
+    def _multiply_dense(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
+        weight = operators.runtime_dense(self.planes, self.positives, self.negatives, self.columns)
+        y = F.linear(x.float(), weight, self.biases)
+        return finished(y, residual, self.residual_scales, lowest, highest).to(x.dtype)
+
+
+class DenseLayer(RuntimeLayer):
+    """The dense layer, float32, with what follows it folded into its weights."""
+
+    description = "dense"
+    weight: Tensor
+    biases: Tensor
+
+    def __init__(self, plan: LayerPlan) -> None:
+        super().__init__(plan)
+        shape = (-1, *[1] * (plan.weight.trits.dim() - 1))
+        weight = (plan.weight.dense() * plan.scale.float().view(shape)).contiguous()
+        self.register_buffer("weight", weight)
+        self.register_buffer("biases", _buffer_of(plan.bias))
+
+    def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
+        wide = x.float()
+        window = self.window
+        if not window.dimensions:
+            y = F.linear(wide, self.weight, self.biases)
+            return finished(y, residual, self.residual_scales, lowest, highest).to(x.dtype)
+        top, bottom, left, right = window.padding
+        first = 2 - window.dimensions
+        padding = (top, left)[first:]
+        if window.padding_mode != "zeros" or (top, left) != (bottom, right):
+            mode = "constant" if window.padding_mode == "zeros" else window.padding_mode
+            batched = x.dim() == window.dimensions + 2
+            pads = (left, right, top, bottom)[: 2 * window.dimensions]
+            wide = F.pad(wide if batched else wide.unsqueeze(0), pads, mode=mode)
+            wide = wide if batched else wide.squeeze(0)
+            padding = (0, 0)[first:]
+        convolve = F.conv1d if window.dimensions == 1 else F.conv2d
+        y = convolve(
+            wide,
+            self.weight,
+            self.biases,
+            window.stride[first:],
+            padding,
+            window.dilation[first:],
+            window.groups,
+        )
+        scales = self._over_pixels(self.residual_scales)
+        return finished(y, residual, scales, lowest, highest).to(x.dtype)
+
+
+def finished(y: Tensor, residual: Tensor | None, scales: Tensor, lowest: float, highest: float) -> Tensor:
+    """y, freshly made, with the residual added and clamped, in place."""
+    if residual is not None:
+        y = torch.addcmul(y, residual, scales) if residual.dtype == y.dtype else y.add_(residual * scales)
+    if (lowest, highest) != (-math.inf, math.inf):
+        y = y.clamp_(lowest, highest)
+    return y

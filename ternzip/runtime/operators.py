@@ -1,0 +1,119 @@
+"""The torch.library operators of the runtime: how torch.compile and other machinery of torch see its kernels.
+
+They have no gradient: the layers refuse to be trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ternzip.runtime import _kernels
+
+
+@torch.library.custom_op("ternzip::runtime_convolve", mutates_args=())
+def runtime_convolve(
+    x: Tensor,
+    codes: Tensor,
+    starts: Tensor,
+    ratios: Tensor,
+    scales: Tensor,
+    biases: Tensor,
+    residual: Tensor | None,
+    residual_scales: Tensor,
+    window: Sequence[int],
+    block_channels: int,
+    lowest: float,
+    highest: float,
+) -> Tensor:
+    """As `_kernels.convolve`."""
+    return _kernels.convolve(
+        x,
+        codes,
+        starts,
+        ratios,
+        scales,
+        biases,
+        residual,
+        residual_scales,
+        window,
+        block_channels,
+        lowest,
+        highest,
+    )
+
+
+@runtime_convolve.register_fake
+def _(
+    x: Tensor,
+    codes: Tensor,
+    starts: Tensor,
+    ratios: Tensor,
+    scales: Tensor,
+    biases: Tensor,
+    residual: Tensor | None,
+    residual_scales: Tensor,
+    window: Sequence[int],
+    block_channels: int,
+    lowest: float,
+    highest: float,
+) -> Tensor:
+    return x.new_empty(_kernels.output_shape(x, scales.shape[0], window))
+
+
+@torch.library.custom_op("ternzip::runtime_multiply", mutates_args=())
+def runtime_multiply(
+    x: Tensor,
+    planes: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    biases: Tensor,
+    residual: Tensor | None,
+    residual_scales: Tensor,
+    lowest: float,
+    highest: float,
+) -> Tensor:
+    """As `_kernels.multiply`."""
+    return _kernels.multiply(
+        x, planes, positives, negatives, biases, residual, residual_scales, lowest, highest
+    )
+
+
+@runtime_multiply.register_fake
+def _(
+    x: Tensor,
+    planes: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    biases: Tensor,
+    residual: Tensor | None,
+    residual_scales: Tensor,
+    lowest: float,
+    highest: float,
+) -> Tensor:
+    return x.new_empty((x.shape[0], positives.shape[0]))
+
+
+@torch.library.custom_op("ternzip::runtime_dense", mutates_args=())
+def runtime_dense(planes: Tensor, positives: Tensor, negatives: Tensor, columns: int) -> Tensor:
+    """The matrix (rows, columns) of two bit planes, float32."""
+    trits = _kernels.read_planes(planes, len(positives), columns)
+    levels = torch.where(trits > 0, positives.unsqueeze(1), negatives.unsqueeze(1))
+    return torch.where(trits != 0, levels, 0.0)
+
+
+@runtime_dense.register_fake
+def _(planes: Tensor, positives: Tensor, negatives: Tensor, columns: int) -> Tensor:
+    return positives.new_empty((positives.shape[0], columns))
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether nothing would come between an operator and its kernel, so that the kernel may be called at once."""
+    return (
+        (type(x) is Tensor or type(x) is torch.nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+        and torch._C._len_torch_dispatch_stack() == 0
+    )

@@ -1,0 +1,93 @@
+"""Ternary weights as trits and levels, from a tensor or straight from a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ternzip.codecs.levels import Grid, Levels, Patterns
+from ternzip.codecs.ternary import detect, trits_of
+from ternzip.container.reader import Reader
+from ternzip.io.tensors import to_raw, torch_dtype
+
+WEIGHT_DTYPES = (torch.float32, torch.bfloat16)
+"""Those whose levels float32 holds exactly, and whose activations the kernels take."""
+
+
+@dataclass(frozen=True)
+class TernaryWeight:
+    """A weight that takes at most the values {negative, 0, positive} in each row.
+
+    Attributes:
+        trits: int8 of the weight's shape, at least two dimensions; rows are its first.
+        negatives, positives: float32, one a row: the value of -1 (at most 0) and of +1 (at least 0); 0 where it does
+            not occur.
+        dtype: of the weight, one of WEIGHT_DTYPES.
+    """
+
+    trits: Tensor
+    negatives: Tensor
+    positives: Tensor
+    dtype: torch.dtype
+
+    @property
+    def density(self) -> float:
+        """Share of the weights that are not zero."""
+        return int(self.trits.count_nonzero()) / max(1, self.trits.numel())
+
+    def dense(self) -> Tensor:
+        """The weight as float32."""
+        shape = (-1, *[1] * (self.trits.dim() - 1))
+        negatives, positives = self.negatives.view(shape), self.positives.view(shape)
+        return torch.where(self.trits > 0, positives, torch.where(self.trits < 0, negatives, 0.0))
+
+
+def ternary_weight(name: str, weight: Tensor) -> TernaryWeight | None:
+    """The trits of a weight; None if it is not ternary or of a dtype or device that the kernels do not take.
+
+    Raises TernzipError for a tensor that cannot be read.
+    """
+    if weight.dtype not in WEIGHT_DTYPES or not weight.is_cpu or weight.dim() < 2 or not weight.numel():
+        return None
+    raw = to_raw(name, weight)
+    ternary = detect(raw)
+    if ternary is None or ternary.levels is None:
+        return None
+    trits = torch.from_numpy(trits_of(raw)).view(weight.shape)
+    return _weight(trits, ternary.levels, ternary.grid, weight.dtype)
+
+
+def stored_weight(reader: Reader, name: str) -> TernaryWeight | None:
+    """The trits of a tensor in a file, decoded without making its elements; None as for ternary_weight.
+
+    Raises TernzipError for a payload that is damaged.
+    """
+    entry = reader.entries[name]
+    if entry.tied_to is not None:
+        entry = reader.entries[entry.tied_to]
+    dtype = torch_dtype(entry.dtype.name)
+    if entry.ternary is None or dtype not in WEIGHT_DTYPES or len(entry.shape) < 2:
+        return None
+    trits, levels = reader.read_trits(name)
+    return _weight(torch.from_numpy(trits).view(entry.shape), levels, entry.ternary.grid, dtype)
+
+
+def _weight(trits: Tensor, levels: Levels, grid: Grid, dtype: torch.dtype) -> TernaryWeight | None:
+    rows = trits.shape[0]
+    if grid.rows != rows or grid.blocks_per_row > 1:
+        return None  # levels that differ within a row
+    negatives, positives = (
+        _values(patterns, dtype).repeat_interleave(grid.height)[:rows].contiguous()
+        for patterns in (levels.negative, levels.positive)
+    )
+    if not (negatives.isfinite().all() and positives.isfinite().all()):
+        return None  # an infinite level times a sum of nothing is no zero
+    return TernaryWeight(trits, negatives, positives, dtype)
+
+
+def _values(patterns: Patterns, dtype: torch.dtype) -> Tensor:
+    """Bit patterns as float32."""
+    words = patterns.view(f"<i{patterns.itemsize}")
+    return torch.from_numpy(words.copy()).view(dtype).float()

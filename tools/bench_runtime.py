@@ -1,0 +1,200 @@
+"""The runtime against dense engines on one core: convolutions, whole networks, a linear layer, memory.
+
+    python tools/bench_runtime.py [--data data --checkpoints FOLDER] [--quick] [--output docs/benchmarks/runtime.json]
+
+Every figure is the median of calls made in turns with those it is compared with. "quickest" is the quickest of the
+float32 ways: torch's default, channels last and without oneDNN for layers; those of `ternzip bench` for networks.
+With --data (a folder of CIFAR-10's binary files) and --checkpoints (one with ec2t-resnet20-sparsity45.pt and
+ec2t-resnet20-sparsity73.pt) two published networks are timed and their answers compared on all test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import provenance
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ternzip.models import he_resnet20, load_weights, resnet20
+from ternzip.runtime import optimize
+from ternzip.runtime.benchmark import compare, in_turns
+from ternzip.runtime.choice import weight_bytes
+from ternzip.runtime.layers import PlanesLayer, SparseLayer
+from ternzip.runtime.plan import plan_of
+from ternzip.runtime.trits import ternary_weight
+from ternzip.training.batches import normalize
+from ternzip.training.images import open_dataset
+
+CONVOLUTIONS = ((80, 32), (160, 16), (320, 8))
+"""(channels, height and width) of the 3x3 convolutions of ResNet-20*."""
+CONVOLUTION_ZEROS = (0.45, 0.84, 0.90, 0.95)
+LINEAR_ZEROS = (0.42, 0.90)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def random_trits(shape: tuple[int, ...], zeros: float, seed: int) -> Tensor:
+    """float32 of {-1, 0, +1} with that share of zeros, at random."""
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, shape, generator=generator) * 2 - 1
+    return (torch.rand(shape, generator=generator) >= zeros) * signs.float()
+
+
+def with_random_weights(model: nn.Module, zeros: float) -> nn.Module:
+    """Ternary weights of that share of zeros, whose sums stay near 1."""
+    with torch.no_grad():
+        for number, module in enumerate(model.modules()):
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                trits = random_trits(tuple(module.weight.shape), zeros, number)
+                module.weight.copy_(trits * (2 / module.weight[0].numel()) ** 0.5)
+    return model.eval()
+
+
+def medians(calls: dict[str, Any], rounds: int) -> dict[str, float]:
+    """Milliseconds by name, measured in turns."""
+    times = in_turns(list(calls.values()), rounds)
+    return {name: statistics.median(own) for name, own in zip(calls, times, strict=True)}
+
+
+def without_onednn(x: Tensor, weight: Tensor) -> Tensor:
+    """The convolution by torch's own kernel."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        return F.conv2d(x, weight, padding=1)
+
+
+def convolution(channels: int, size: int, zeros: float, rounds: int) -> dict[str, Any]:
+    """A 3x3 convolution from lists beside the dense ones, batch 1."""
+    module = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    with_random_weights(module, zeros)
+    weight = module.weight.detach()
+    ternary = ternary_weight("weight", weight)
+    assert ternary is not None
+    sparse = SparseLayer(plan_of("convolution", module, ternary))
+    x = torch.randn(1, channels, size, size)
+    last, last_weight = (t.to(memory_format=torch.channels_last) for t in (x, weight))
+    half, half_weight = x.bfloat16(), weight.bfloat16()
+    times = medians(
+        {
+            "torch": lambda: F.conv2d(x, weight, padding=1),
+            "channels last": lambda: F.conv2d(last, last_weight, padding=1),
+            "without oneDNN": lambda: without_onednn(x, weight),
+            "bfloat16": lambda: F.conv2d(half, half_weight, padding=1),
+            "ternzip": lambda: sparse(x),
+        },
+        rounds,
+    )
+    quickest = min(times[name] for name in ("torch", "channels last", "without oneDNN"))
+    return {
+        "channels": channels,
+        "size": size,
+        "zeros": zeros,
+        "milliseconds": times,
+        "speed": quickest / times["ternzip"],
+        "weight_bytes": {"float32": weight.nbytes, "ternzip": weight_bytes(sparse)},
+    }
+
+
+def linear(features: int, zeros: float, rounds: int) -> dict[str, Any]:
+    """A square linear layer from bit planes beside F.linear, one vector."""
+    module = nn.Linear(features, features, bias=False)
+    with_random_weights(module, zeros)
+    weight = module.weight.detach()
+    ternary = ternary_weight("weight", weight)
+    assert ternary is not None
+    planes = PlanesLayer(plan_of("linear", module, ternary))
+    x = torch.randn(1, features)
+    half, half_weight = x.bfloat16(), weight.bfloat16()
+    times = medians(
+        {
+            "torch": lambda: F.linear(x, weight),
+            "bfloat16": lambda: F.linear(half, half_weight),
+            "ternzip": lambda: planes(x),
+        },
+        rounds,
+    )
+    return {
+        "features": features,
+        "zeros": zeros,
+        "milliseconds": times,
+        "speed": times["torch"] / times["ternzip"],
+        "weight_bytes": {"float32": weight.nbytes, "ternzip": weight_bytes(planes)},
+    }
+
+
+def network(model: nn.Module, batch: int, rounds: int) -> dict[str, Any]:
+    """A whole network by every engine there is."""
+    x = torch.randn(batch, 3, 32, 32)
+    optimized = optimize(model, x)
+    timings = compare(model, optimized, x, rounds=rounds)
+    by_name = {timing.name: timing for timing in timings}
+    others = [t.milliseconds for t in timings if t.milliseconds is not None and t.name != "ternzip"]
+    own = by_name["ternzip"].milliseconds
+    assert own is not None
+    return {
+        "batch": batch,
+        "timings": [dataclasses.asdict(timing) for timing in timings],
+        "speed": min(others) / own,
+        "weight_bytes": {"float32": weight_bytes(model), "ternzip": weight_bytes(optimized)},
+    }
+
+
+def answers(model: nn.Module, folder: Path) -> dict[str, Any]:
+    """Whether the optimized network says what the dense one says, on all test images."""
+    images = open_dataset("cifar10", folder).test.images
+    optimized = optimize(model)
+    differing, largest, size = 0, 0.0, 0.0
+    with torch.inference_mode():
+        for batch in torch.split(images, 500):
+            x = normalize(batch, *IMAGENET)
+            wanted, found = model(x), optimized(x)
+            differing += int((wanted.argmax(1) != found.argmax(1)).sum())
+            largest = max(largest, float((wanted - found).abs().max()))
+            size = max(size, float(wanted.abs().max()))
+    return {"images": len(images), "top1_differs": differing, "largest_difference": largest / size}
+
+
+def main() -> None:
+    """Measures what the machine has, and writes JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--checkpoints", type=Path)
+    parser.add_argument("--quick", action="store_true", help="few calls: to see that everything runs")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    rounds = 3 if arguments.quick else 50
+    result: dict[str, Any] = {**provenance(), "threads": 1, "rounds": rounds}
+    with torch.inference_mode():
+        result["convolutions"] = [
+            convolution(channels, size, zeros, rounds)
+            for channels, size in CONVOLUTIONS
+            for zeros in CONVOLUTION_ZEROS
+        ]
+        result["linear"] = [linear(2560, zeros, rounds) for zeros in LINEAR_ZEROS]
+    star = with_random_weights(resnet20(inflate=5), 0.9)
+    result["resnet20-star"] = [
+        network(star, batch, rounds if batch == 1 else max(2, rounds // 5)) for batch in (1, 32)
+    ]
+    result["checkpoints"] = []
+    for path in sorted(arguments.checkpoints.glob("ec2t-*.pt")) if arguments.checkpoints else []:
+        model = load_weights(he_resnet20(), path).eval()
+        entry: dict[str, Any] = {"file": path.name}
+        entry["networks"] = [network(model, batch, rounds) for batch in (1, 32)]
+        if arguments.data:
+            entry["answers"] = answers(model, arguments.data)
+        result["checkpoints"].append(entry)
+    text = json.dumps(result, indent=1)
+    print(text)
+    if arguments.output:
+        arguments.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
