@@ -71,6 +71,7 @@ given = dict(flag.split("=") if "=" in flag else (flag, "") for flag in sys.argv
 folder = Path(given["--out"])
 with (folder / "given.txt").open("a") as file:
     print(*sys.argv[1:], file=file)
+(folder / "threads.txt").write_text(os.environ["OMP_NUM_THREADS"])
 (folder / "last.ckpt").touch()
 if given["--arch"] == "fails":
     sys.exit(3)
@@ -99,7 +100,8 @@ def test_the_queue_trains_what_is_unfinished_in_order(stand_in: Path, tmp_path: 
     broken = Run("broken", 0, {"arch": "fails"})
     orphan = Run("orphan", 0, {"arch": "well", "init": f"{broken.name}/last.tnz"})
     runs = [after, broken, orphan, start]
-    assert reproduce_queue.work(runs, stand_in, tmp_path) == [broken]
+    assert reproduce_queue.work(runs, stand_in, tmp_path, threads=3) == [broken]
+    assert (stand_in / start.name / "threads.txt").read_text() == "3"
     (line,) = given(stand_in, start)
     assert line == f"--data={tmp_path} --out=start-seed0 --arch=well --fast --skip=a --skip=b"
     assert given(stand_in, after)

@@ -320,6 +320,7 @@ def test_a_teacher_is_learned_from_and_is_no_part_of_the_network(recipe: Recipe,
     latent = "model.fc1.parametrizations.weight.original"
     assert torch.equal(first[latent], nothing[latent])  # the teacher draws no random numbers
     assert not torch.equal(first[latent], second[latent])
+    training.train(taught.with_options({"precision": "64"}), tmp_path / "double")
     with pytest.raises(TernzipError, match=r"absent\.tnz"):
         training.train(alone.with_options({"teacher": "absent.tnz"}), tmp_path / "absent")
 

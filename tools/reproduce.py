@@ -32,6 +32,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1, help="runs of each method, with seeds 0, 1, ...")
     parser.add_argument("--only", nargs="*", default=[], help="names of methods; default all")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of each run; another number rounds in other ways"
+    )
     parser.add_argument("--minutes", type=float, help="stop after this long, to go on another time")
     parser.add_argument(
         "--report", type=Path, help="train nothing: report on what is finished, in this folder"
@@ -46,7 +49,8 @@ def main() -> int:
             print(path)
         return 0
     deadline = None if arguments.minutes is None else time.monotonic() + 60 * arguments.minutes
-    return 1 if work(runs, arguments.out, arguments.data, deadline=deadline) else 0
+    failed = work(runs, arguments.out, arguments.data, threads=arguments.threads, deadline=deadline)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

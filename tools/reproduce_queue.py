@@ -31,9 +31,12 @@ def is_finished(folder: Path) -> bool:
     return (folder / "result.json").is_file()
 
 
-def work(runs: Sequence[Run], out: Path, data: Path, *, deadline: float | None = None) -> list[Run]:
+def work(
+    runs: Sequence[Run], out: Path, data: Path, *, threads: int = 1, deadline: float | None = None
+) -> list[Run]:
     """Train what is unfinished and free, in order; returns the runs that failed.
 
+    `threads` are those of each run, fixed because sums over another number of them round in other ways.
     `deadline` (of time.monotonic) stops the run of that moment, which goes on from its last whole epoch the next time.
     """
     failed: list[Run] = []
@@ -55,7 +58,7 @@ def work(runs: Sequence[Run], out: Path, data: Path, *, deadline: float | None =
                 if lock is None or is_finished(out / run.name):
                     continue
                 print(f"{run.name}: {'goes on' if _begun(out / run.name) else 'starts'}", flush=True)
-                if not _train(run, out, data, lock, deadline):
+                if not _train(run, out, data, lock, threads, deadline):
                     failed.append(run)
                 break
         else:
@@ -85,18 +88,26 @@ def _held(folder: Path) -> Iterator[int | None]:
         os.close(lock)
 
 
-def _train(run: Run, out: Path, data: Path, lock: int, deadline: float | None) -> bool:
+def _train(run: Run, out: Path, data: Path, lock: int, threads: int, deadline: float | None) -> bool:
     folder = out / run.name
     # Paths in a recipe are relative to the queue's folder, which may be moved.
     command = [*TRAIN, f"--data={data.resolve()}", f"--out={run.name}"]
     command += flags(run.options) + ["--resume"] * _begun(folder)
     with (folder / "starts.jsonl").open("a") as starts:
-        starts.write(json.dumps({"time": time.time(), "commit": commit(), **provenance()}) + "\n")
+        starts.write(
+            json.dumps({"time": time.time(), "commit": commit(), "threads": threads, **provenance()}) + "\n"
+        )
     left = None if deadline is None else max(0.0, deadline - time.monotonic())
     with (
         (folder / "log.txt").open("ab") as log,
         subprocess.Popen(
-            command, cwd=out, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock,)
+            command,
+            cwd=out,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(lock,),
         ) as process,
     ):
         try:

@@ -96,8 +96,6 @@ class Learner(lightning.LightningModule):
         device = self.trainer.strategy.root_device
         splits = (self.dataset.train.resident(device), self.dataset.test.resident(device))
         self.dataset = Dataset(self.dataset.info, *splits)
-        for teacher in self.teacher:
-            teacher.to(device)
 
     def _batches(self, split: Split, training: bool) -> ImageBatches:
         augmented = training and self.recipe.augment
@@ -136,6 +134,8 @@ class Learner(lightning.LightningModule):
         # The first loss that is not finite. No buffers, as those are sent from the first process to all others.
         self._broken_step = torch.zeros((), dtype=torch.int64, device=self.device)
         self._broken_loss = torch.zeros((), device=self.device)
+        for teacher in self.teacher:  # Lightning moves and casts what is part of the model, and that alone
+            teacher.to(self.device, next(self.model.parameters()).dtype)
         if self.recipe.rebuild_adam:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
