@@ -22,8 +22,9 @@ for zero in (0.0, 0.4, 0.9, 0.97, 0.999):
         levels = [np.array([bits], np.uint64) for bits in (0x8182838485868788, 0x1112131415161718)]
         for code, size in ((8, 1), (9, 2), (10, 4), (11, 8)):
             elements = np.empty(size * n, np.uint8)
+            native = [level.astype(f"<u{size}") for level in levels]
             put = core.fast_decode_into(
-                data.ctypes.data, data.size, n, *counts, code, *(a.ctypes.data for a in levels), 0, 0,
+                data.ctypes.data, data.size, n, *counts, code, *(a.ctypes.data for a in native), (n, 1, n), 0,
                 elements.ctypes.data,
             )  # fmt: skip
             assert put == (*counts, 0, None)

@@ -256,18 +256,20 @@ def decode_elements(
     levels: list[npt.NDArray[np.uint64]],
     row: int,
 ) -> tuple[tuple[int, int, int, int, tuple[int, int] | None] | None, bytes]:
-    """What was put and the elements' bytes, decoded between guard bytes."""
+    """What was put, and the bytes of the elements between guard bytes; a level for each `row` elements, 0: for all."""
     out = np.full(width * (n + 2), 85, np.uint8)
     body = out[width : width * (n + 1)]
     data = np.frombuffer(payload, np.uint8)
+    native = [level.astype(f"<u{width}") for level in levels]
+    span = row or max(n, 1)
     put = core.fast_decode_into(
         data.ctypes.data,
         data.size,
         n,
         *counts,
         code,
-        *(a.ctypes.data for a in levels),
-        row,
+        *(a.ctypes.data for a in native),
+        (span, 1, span),
         0,
         body.ctypes.data,
     )
