@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "lowrank": TENSORS,
     "runtime": TENSORS | {"quantization"},
     "search": TENSORS | {"_version", "lowrank"},
-    "training": TENSORS | {"quantization", "checkpoint", "models"},
+    "training": TENSORS | {"quantization", "checkpoint", "models", "lowrank"},
     "hf": TENSORS | {"quantization", "checkpoint", "training"},
     "cli": TENSORS
     | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "runtime", "search"},

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import ternzip
 from ternzip.lowrank import affine_batch_norm, estimate_batch_norm, trainable_batch_norm
 
 
@@ -66,3 +67,31 @@ def test_statistics_are_averages_over_batches(training: bool) -> None:
     torch.testing.assert_close(model[1].running_mean, model[0](images()).mean((0, 2, 3)))
     assert model[1].momentum == momentum
     assert model[1].training is training
+
+
+def test_a_prepared_network_has_a_smaller_file() -> None:
+    torch.manual_seed(0)
+    model = ternzip.prepare(ternzip.models.resnet20(), ternzip.quantization.Delta(0.05))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            nn.init.uniform_(module.weight, 0.5, 2)
+            nn.init.normal_(module.bias)
+            module.momentum = 1.0  # the statistics of what it sees, which keep rounding small
+    with torch.no_grad():
+        model(torch.randn(16, 3, 32, 32))
+    model.eval()
+    affine = ternzip.prepare(ternzip.models.resnet20(), ternzip.quantization.Delta(0.05)).eval()
+    affine.load_state_dict(model.state_dict())
+    affine_batch_norm(affine)
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(affine(images), model(images), rtol=1e-3, atol=1e-3)
+    sizes = [len(ternzip.save(ternzip.ternary_state(network))) for network in (affine, model)]
+    assert sizes[0] < sizes[1] - 3000
+
+
+def test_norms_without_weight_or_statistics_stay() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3, affine=False), nn.BatchNorm1d(3, track_running_stats=False))
+    before = copy.deepcopy(model.state_dict())
+    affine_batch_norm(model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

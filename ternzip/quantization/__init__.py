@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from ternzip._core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from ternzip.quantization.folding import fold_norms
     from ternzip.quantization.layers import TernaryLayer, ternary_layers
     from ternzip.quantization.learned import EC2T, TTQ, LearnedLevels, quantizer_named
     from ternzip.quantization.preparation import convert, prepare
@@ -33,7 +32,6 @@ _HOMES = {
     "convert": "preparation",
     "count_layers": "state",
     "expected_bits": "rate",
-    "fold_norms": "folding",
     "parameter_groups": "state",
     "prepare": "preparation",
     "quantizer_named": "learned",
@@ -55,7 +53,6 @@ __all__ = [
     "convert",
     "count_layers",
     "expected_bits",
-    "fold_norms",
     "parameter_groups",
     "prepare",
     "quantizer_named",

@@ -24,7 +24,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from ternzip._core.errors import TernzipError
 from ternzip.io.atomic import atomic_file, atomic_path
 from ternzip.io.files import save_file
-from ternzip.quantization import fold_norms, ternary_state
+from ternzip.lowrank.batch_norm import affine_batch_norm
+from ternzip.quantization import ternary_state
 from ternzip.training.callbacks import (
     ArmedEarlyStopping,
     EpochLine,
@@ -226,8 +227,9 @@ def store(checkpoint: Path) -> Stored:
     network = restore(run.recipe, run.state, str(checkpoint))
     path = checkpoint.with_suffix(".tnz")
     metadata = {"arch": run.recipe.arch, "epoch": str(run.epoch), "accuracy": f"{run.accuracy:.4f}"}
-    state = ternary_state(network)
-    save_file(fold_norms(network, state) if run.recipe.fold_norms else state, path, metadata=metadata)
+    if run.recipe.fold_norms:
+        affine_batch_norm(network)
+    save_file(ternary_state(network), path, metadata=metadata)
     sizes = stored_sizes(path, network)
     return Stored(
         path=str(path),
