@@ -104,6 +104,9 @@ def seed_tensors(
         tensors.append((f"ternary.{i}", RawTensor(DTYPES["float32"], shape, data)))
     noise = rng.standard_normal(300).astype(np.float32).view(np.uint8)
     tensors.append(("other", RawTensor(DTYPES["float32"], (300,), noise)))
+    kept = rng.random(600) < 0.1  # of a pruned tensor, whose planes are sparse
+    pruned = np.where(kept, rng.standard_normal(600), 0).astype(np.float16).view(np.uint8)
+    tensors.append(("pruned", RawTensor(DTYPES["float16"], (600,), pruned)))
     counter = np.array([7], np.int64).view(np.uint8)
     tensors.append(("counter", RawTensor(DTYPES["int64"], (), counter)))
     if planes:  # the smallest that is not solid takes longer to read than all others together

@@ -1,5 +1,6 @@
 // Byte planes: merging undoes splitting and the other way round, at every width, rotation and alignment, and
-// every instruction set finds the same planes and the same repeats.
+// every instruction set finds the same planes and the same repeats. Sparse planes: split and merged, and
+// merged from bitmaps and bytes that nobody has split.
 #include "core/codecs/planes/planes.hpp"
 #include "core/codecs/planes/zeros.hpp"
 #include "core/simd/isa.hpp"
@@ -36,6 +37,31 @@ void check_zeros(const Bytes& plane, const std::vector<std::string>& isas) {
   }
 }
 
+// A bitmap as a file may hold it, for `size` bytes, and as many bytes as it has ones: any, zeros too.
+void check_merge(const Bytes& bytes, const std::vector<std::string>& isas) {
+  using ternzip::fuzz::require;
+  const Bytes bitmap(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>((bytes.size() + 7) / 8));
+  const std::size_t unused = bitmap.empty() ? 0 : bytes.size() % 8, size = 8 * bitmap.size() - unused;
+  Bytes expected(size), rest;
+  for (std::size_t i = 0; i < size; ++i) {
+    if ((bitmap[i / 8] >> (i % 8) & 1) == 0) continue;
+    expected[i] = bytes[i % bytes.size()];
+    rest.push_back(expected[i]);
+  }
+  std::size_t ones = 0;
+  const bool clean = unused == 0 || bitmap.back() >> (8 - unused) == 0;
+  require(ternzip::count_bitmap(bitmap.data(), size, ones) == clean, "unused bits are 0");
+  if (!clean) return;
+  require(ones == rest.size(), "ones are counted");
+  rest.shrink_to_fit();  // so that the sanitizer sees the first byte beyond
+  for (const std::string& isa : isas) {
+    ternzip::set_isa(isa);
+    Bytes plane(size, 0xFF);
+    ternzip::merge_zeros(bitmap.data(), rest.data(), ones, size, plane.data());
+    require(plane == expected, "all merge zeros alike");
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -51,6 +77,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (std::uint8_t& byte : sparse) byte = byte % 4 == 0 ? byte : 0;
   check_zeros(raw, isas);
   check_zeros(sparse, isas);
+  check_merge(raw, isas);
   ternzip::set_isa(isa);
   Bytes there(bytes, 0), back(bytes, 0), plain(bytes, 0);
   const auto planes = planes_of(there, count, width);
