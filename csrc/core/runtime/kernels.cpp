@@ -32,8 +32,8 @@ static_assert(kWidth <= kPixelSlack && kPlaneRows % kRowsAtOnce == 0);
 #if defined(__GNUC__)
 using Vector = float __attribute__((vector_size(kWidth * sizeof(float))));
 using Words = std::uint32_t __attribute__((vector_size(kWidth * sizeof(float))));
-using UnalignedVector =
-    float __attribute__((vector_size(kWidth * sizeof(float)), aligned(sizeof(float)), may_alias));
+// The attributes stand before the `=`: Clang ignores the alignment of a type behind it.
+using UnalignedVector __attribute__((aligned(sizeof(float)), may_alias)) = Vector;
 
 TERNZIP_INLINE Vector load(const float* p) { return *reinterpret_cast<const UnalignedVector*>(p); }
 TERNZIP_INLINE void store(float* p, const Vector& v) { *reinterpret_cast<UnalignedVector*>(p) = v; }
