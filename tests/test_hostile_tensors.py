@@ -245,7 +245,7 @@ def test_static_payloads() -> None:
 BAD_BLOCKS = {
     "nothing": (b"", "block, byte 0: rotation: expected 1 bytes, found 0"),
     "rotation": (b"\x10\0\x02ab\0\x02cd", "block: expected a rotation below 16, found 16"),
-    "plane method": (b"\0\4\x02ab\0\x02cd", "plane: expected method 0 to 3, found 4"),
+    "plane method": (b"\0\5\x02ab\0\x02cd", "plane: expected method 0 to 4, found 5"),
     "no Huffman codes": (b"\0\2\x02ab\0\x02cd", "plane: 2 bytes of Huffman codes cannot stand for 2 bytes"),
     "empty constant": (b"\0\3\0\0\x02cd", "plane: expected 1 byte for a constant plane, found 0"),
     "long constant": (b"\0\3\2aa\0\x02cd", "plane: expected 1 byte for a constant plane, found 2"),
