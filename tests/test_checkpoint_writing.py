@@ -25,7 +25,6 @@ def stored(tensors: Mapping[str, torch.Tensor]) -> dict[str, RawTensor | Tie]:
         return dict(reader.read_all())
 
 
-@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 def test_pt_files_keep_everything(tmp_path: Path) -> None:
     tensors = {name_of(dtype): random_bits(dtype, 2, 4) for dtype in ALL_DTYPES}
     tensors |= {"tied": tensors["float32"], "scalar": torch.tensor(1.0), "empty": torch.empty(0, 3)}
