@@ -76,7 +76,9 @@ def test_what_safetensors_cannot_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model", "model.onnx", "model.tnz", "pt"])
 def test_other_suffixes_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(TernzipError, match=r"expected a name ending in \.pt, \.pth, \.safetensors, found"):
+    with pytest.raises(
+        TernzipError, match=r"expected a name ending in \.pt, \.pth, \.safetensors, \.gguf, found"
+    ):
         write_checkpoint({}, str(tmp_path / name), metadata={})
 
 
