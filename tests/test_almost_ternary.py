@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor
 
 from ternzip.codecs.ternary import detect
 from ternzip.container.almost_ternary import AlmostTernary, Grouping, almost_ternary
+from ternzip.container.layout import Storage
+from ternzip.container.writer import write_container
 from ternzip.io.tensors import to_raw
 
 
@@ -177,3 +181,45 @@ def test_what_is_said_is_true(
     assert found.strays == weight.numel() - sum(taken)
     if found.strays:
         assert weight.view(-1)[found.first_stray].item() >= 1000.5
+
+
+@pytest.mark.parametrize("zeros", [0.9, 0.95, 0.99, 0.999])
+def test_pruned_weights_are_told_by_samples(monkeypatch: pytest.MonkeyPatch, zeros: float) -> None:
+    """They are zero or a level for the most part too; full counts took ten times as long as compressing them."""
+    weight = torch.randn(512, 2048, generator=torch.Generator().manual_seed(0))
+    weight *= trits(512, 2048, zeros=zeros).abs()
+    monkeypatch.setattr("ternzip.container.almost_ternary._count", pytest.fail)
+    for dtype in (torch.float32, torch.bfloat16):
+        assert ask(weight.to(dtype)) is None
+
+
+@pytest.mark.parametrize(("zeros", "strays"), [(0.9, 5000), (0.99, 500), (0.999, 50)])
+def test_strays_among_few_levels(zeros: float, strays: int) -> None:
+    weight = trits(512, 2048, zeros=zeros).float()
+    weight.view(-1)[-strays:] = torch.randn(strays, generator=torch.Generator().manual_seed(0))
+    found = ask(weight)
+    assert found is not None
+    assert (found.grouping, found.strays) == (Grouping.TENSOR, strays)
+
+
+def test_a_stray_that_makes_blocks_of_levels_that_do_not_pay() -> None:
+    """The element that keeps a tensor from being stored as ternary is named, though levels in blocks could hold it."""
+    weight = trits(300, 400, zeros=0.8, seed=19)
+    weight[200, 100] = 3
+    ternary = detect(to_raw("t", weight))
+    assert ternary is not None
+    assert ternary.grid.block_shape == (1, 21)
+    noticed: dict[str, AlmostTernary] = {}
+    (entry,) = write_container(
+        io.BytesIO(), [("t", to_raw("t", weight))], on_almost_ternary=noticed.__setitem__
+    )
+    assert entry.storage is Storage.PLANES
+    assert (noticed["t"].strays, noticed["t"].first_stray) == (1, 200 * 400 + 100)
+
+
+def test_repeated_values_are_no_strays() -> None:
+    """Rows of one value each have levels in blocks too, and are smaller as planes."""
+    weight = torch.randn(512, 1, generator=torch.Generator().manual_seed(0)).repeat(1, 512)
+    noticed: dict[str, AlmostTernary] = {}
+    write_container(io.BytesIO(), [("t", to_raw("t", weight))], on_almost_ternary=noticed.__setitem__)
+    assert not noticed

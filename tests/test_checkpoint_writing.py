@@ -25,7 +25,6 @@ def stored(tensors: Mapping[str, torch.Tensor]) -> dict[str, RawTensor | Tie]:
         return dict(reader.read_all())
 
 
-@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 def test_pt_files_keep_everything(tmp_path: Path) -> None:
     tensors = {name_of(dtype): random_bits(dtype, 2, 4) for dtype in ALL_DTYPES}
     tensors |= {"tied": tensors["float32"], "scalar": torch.tensor(1.0), "empty": torch.empty(0, 3)}
@@ -77,7 +76,9 @@ def test_what_safetensors_cannot_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model", "model.onnx", "model.tnz", "pt"])
 def test_other_suffixes_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(TernzipError, match=r"expected a name ending in \.pt, \.pth, \.safetensors, \.gguf, found"):
+    with pytest.raises(
+        TernzipError, match=r"expected a name ending in \.pt, \.pth, \.safetensors, \.gguf, found"
+    ):
         write_checkpoint({}, str(tmp_path / name), metadata={})
 
 

@@ -299,7 +299,6 @@ def test_hostile_files_fail_with_the_same_words(place: Place, name: str) -> None
     assert str(on_device.value) == str(expected.value)
 
 
-@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 def test_golden_files(place: Place) -> None:
     for path in sorted((Path(__file__).parent / "golden" / "valid").glob("*.tnz")):
         with pytest.MonkeyPatch.context() as patch:

@@ -45,7 +45,6 @@ def test_a_whole_modules_state(save: Callable[..., Path], legacy: bool) -> None:
     assert described(path).not_stored == ["attributes of dictionaries (_metadata)"]
 
 
-@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=name_of)
 @readers
 def test_pt_files_of_every_dtype(save: Callable[..., Path], dtype: torch.dtype, whole: bool) -> None:

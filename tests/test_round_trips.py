@@ -34,7 +34,6 @@ every_ternary_dtype = pytest.mark.parametrize("dtype", TERNARY_DTYPES, ids=name_
 SHAPES = [(), (1,), (5,), (0,), (3, 4), (0, 3), (3, 0), (2, 3, 4), (2, 3, 1, 2), (1, 2, 3, 2, 1), (1,) * 12]
 
 
-@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 @every_dtype
 def test_every_dtype_and_shape(dtype: torch.dtype) -> None:
     tensors = {f"t{number}": random_bits(dtype, *shape, seed=number) for number, shape in enumerate(SHAPES)}

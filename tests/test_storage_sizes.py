@@ -87,3 +87,12 @@ def test_overhead_of_a_checkpoint() -> None:
     tensors |= {"linear.weight": trits(10, 64).float(), "linear.bias": torch.randn(10)}
     assert len(tensors) == 116
     assert describe(ternzip.save(tensors)).overhead <= 1500
+
+
+def test_a_stray_value_makes_blocks_of_levels_that_are_nearly_free() -> None:
+    """Blocks are small then, but their levels nearly all the same: a quarter less than as planes of bytes."""
+    weight = trits(512, 2048, zeros=0.9).float()
+    weight[300, 1000] = 0.5
+    info = round_trip(weight, "fast")
+    assert info.level_blocks > 10_000
+    assert info.bytes < 0.8 * 102_294

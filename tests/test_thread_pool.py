@@ -20,9 +20,9 @@ EXPECTED = (0, int((TENSOR == 0).sum()), int((TENSOR != 0).sum()))
 
 def counts(threads: int) -> tuple[int, ...]:
     """Of -1, 0 and +1 in TENSOR, found on `threads` threads."""
-    found = core.detect_levels(TENSOR.ctypes.data, TENSOR.size, FLOAT32, threads)
-    assert found[0]
-    return tuple(found[3:6])
+    found = core.detect_levels(TENSOR.ctypes.data, 1, TENSOR.size, FLOAT32, threads)
+    assert found is not None
+    return found[4:7]
 
 
 def run_script(script: str) -> str:
@@ -99,5 +99,24 @@ stop.set()
 for thread in busy:
     thread.join()
 assert counts(4) == EXPECTED
+"""
+    assert run_script(script) == ""
+
+
+def test_daemon_threads_in_the_core_do_not_keep_a_program_from_ending() -> None:
+    """Such a thread ends as it comes back from the core, where the process used to be aborted."""
+    script = """
+import threading
+from test_thread_pool import core, counts
+started = threading.Semaphore(0)
+def keep_busy():
+    counts(1)
+    started.release()
+    while True:
+        counts(1)
+for _ in range(3):
+    threading.Thread(target=keep_busy, daemon=True).start()
+for _ in range(3):
+    started.acquire()
 """
     assert run_script(script) == ""

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bindings/registry.hpp"
+#include "bindings/released_gil.hpp"
 #include "core/codecs/context/context.hpp"
 
 namespace ternzip::bindings {
@@ -38,7 +39,7 @@ void register_context(py::module_& module) {
          std::uint64_t zero, std::uint64_t positive, int effort) {
         std::vector<std::uint8_t> payload;
         {
-          py::gil_scoped_release release;
+          const ReleasedGil released;
           payload = context::encode(pointer<const std::int8_t>(trits), {rows, cols, kernel},
                                     {negative, zero, positive}, effort_of(effort));
         }
@@ -53,7 +54,7 @@ void register_context(py::module_& module) {
          std::uintptr_t out) {
         const context::DecodeJob job =
             decode_job({payload, payload_size, rows, cols, kernel, negative, zero, positive, out});
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         return context::decode(job);
       },
       py::arg("payload"), py::arg("payload_size"), py::arg("rows"), py::arg("cols"), py::arg("kernel"),
@@ -65,7 +66,7 @@ void register_context(py::module_& module) {
         for (const Job& job : tuples) jobs.push_back(decode_job(job));
         const auto accepted = std::make_unique<bool[]>(jobs.size());
         {
-          py::gil_scoped_release release;
+          const ReleasedGil released;
           context::decode_many(jobs.data(), jobs.size(), accepted.get());
         }
         return std::vector<bool>(accepted.get(), accepted.get() + jobs.size());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bindings/registry.hpp"
+#include "bindings/released_gil.hpp"
 #include "bindings/weight_jobs.hpp"
 #include "cuda/fast/plan.hpp"
 #include "cuda/target.hpp"
@@ -42,7 +43,7 @@ void register_weights_cuda(py::module_& module) {
          std::uintptr_t counts, int device, std::uintptr_t stream) {
         const std::vector<WeightJob> jobs = weight_jobs(flat);
         const cuda::Scalars values = device_scalars(scalars);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         cuda::ternarize_many(jobs, values, bound, pointer<std::int64_t>(counts),
                              {device, pointer<void>(stream)});
       },
@@ -52,7 +53,7 @@ void register_weights_cuda(py::module_& module) {
       "cuda_clip_many",
       [](const Addresses& flat, double bound, int device, std::uintptr_t stream) {
         const std::vector<WeightJob> jobs = plain_jobs(flat, is_weight_dtype);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         cuda::clip_many(jobs, bound, {device, pointer<void>(stream)});
       },
       py::arg("jobs"), py::arg("bound"), py::arg("device"), py::arg("stream"));
@@ -60,7 +61,7 @@ void register_weights_cuda(py::module_& module) {
       "cuda_count_many",
       [](const Addresses& flat, std::uintptr_t counts, int device, std::uintptr_t stream) {
         const std::vector<WeightJob> jobs = plain_jobs(flat, is_countable_dtype);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         cuda::count_many(jobs, pointer<std::int64_t>(counts), {device, pointer<void>(stream)});
       },
       py::arg("jobs"), py::arg("counts"), py::arg("device"), py::arg("stream"));
@@ -75,7 +76,7 @@ void register_weights_cuda(py::module_& module) {
         const Ste estimator = estimator_of(ste);
         const std::vector<GradientJob> jobs = gradient_jobs(flat, estimator);
         const cuda::Scalars values = device_scalars(scalars);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         cuda::backward_many(jobs, values, estimator, bound, pointer<double>(level_grads),
                             pointer<double>(scratch), {device, pointer<void>(stream)});
       },
@@ -104,7 +105,7 @@ void register_fast_cuda(py::module_& module) {
         }
         bool accepted = false;
         {
-          py::gil_scoped_release release;
+          const ReleasedGil released;
           accepted = upload->read(std::move(chunks), {negative, zero, positive});
         }
         if (!accepted) return std::nullopt;
@@ -119,7 +120,7 @@ void register_fast_cuda(py::module_& module) {
       "cuda_fast_write",
       [](const py::capsule& upload, std::uintptr_t to) {
         const cuda::FastUpload& self = upload_of(upload);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         self.write(pointer<std::uint8_t>(to));
       },
       py::arg("upload"), py::arg("to"));
@@ -140,7 +141,7 @@ void register_fast_cuda(py::module_& module) {
           elements.row_positive = pointer<const std::uint64_t>(std::get<1>(*rows));
           elements.cols = std::get<2>(*rows);
         }
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         self.decode(pointer<const std::uint8_t>(sent), pointer<std::uint8_t>(scratch), elements,
                     pointer<std::int64_t>(counts), {device, pointer<void>(stream)});
       },

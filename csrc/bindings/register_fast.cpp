@@ -2,6 +2,7 @@
 
 #include "bindings/elements.hpp"
 #include "bindings/registry.hpp"
+#include "bindings/released_gil.hpp"
 #include "core/codecs/fast/fast.hpp"
 
 namespace ternzip::bindings {
@@ -15,7 +16,7 @@ void register_fast(py::module_& module) {
          unsigned precision) {
         std::vector<std::uint8_t> payload;
         {
-          py::gil_scoped_release release;
+          const ReleasedGil released;
           payload = fast::encode(pointer<const std::int8_t>(trits), n, {negative, zero, positive},
                                  {lanes, block_bits, max_length, precision});
         }
@@ -28,7 +29,7 @@ void register_fast(py::module_& module) {
       "fast_decode",
       [](std::uintptr_t payload, std::size_t size, std::size_t n, std::uint64_t negative, std::uint64_t zero,
          std::uint64_t positive, std::uintptr_t out) {
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         return fast::decode(pointer<const std::uint8_t>(payload), size, n, {negative, zero, positive},
                             pointer<std::int8_t>(out));
       },
@@ -42,7 +43,7 @@ void register_fast(py::module_& module) {
         ElementWriter writer = make_writer(dtype, negative_levels, positive_levels, grid, first, out);
         bool accepted = false;
         {
-          py::gil_scoped_release release;
+          const ReleasedGil released;
           accepted = fast::decode_into(pointer<const std::uint8_t>(payload), size, n,
                                        {negative, zero, positive}, writer);
         }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bindings/registry.hpp"
+#include "bindings/released_gil.hpp"
 #include "core/codecs/planes/huffman.hpp"
 #include "core/codecs/planes/planes.hpp"
 #include "core/codecs/planes/zeros.hpp"
@@ -34,7 +35,7 @@ void register_huffman(py::module_& module) {
   module.def(
       "count_bytes",
       [](std::uintptr_t src, std::size_t size, std::uintptr_t counts) {
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         const ByteCounts found = count_bytes(pointer<const std::uint8_t>(src), size);
         std::copy(found.begin(), found.end(), pointer<std::uint32_t>(counts));
       },
@@ -42,7 +43,7 @@ void register_huffman(py::module_& module) {
   module.def(
       "has_repeats",
       [](std::uintptr_t src, std::size_t count, unsigned width) {
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         return has_repeats(pointer<const void>(src), count, width);
       },
       py::arg("src"), py::arg("count"), py::arg("width"));
@@ -54,7 +55,7 @@ void register_huffman(py::module_& module) {
       [](std::uintptr_t src, std::size_t size, std::uintptr_t counts) {
         HuffmanPayload payload;
         {
-          py::gil_scoped_release release;
+          const ReleasedGil released;
           payload = huffman_encode(pointer<const std::uint8_t>(src), size, counts_at(counts));
         }
         return py::bytes(reinterpret_cast<const char*>(payload.bytes.get()), payload.size);
@@ -63,7 +64,7 @@ void register_huffman(py::module_& module) {
   module.def(
       "huffman_decode",
       [](std::uintptr_t payload, std::size_t payload_size, std::uintptr_t out, std::size_t size) {
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         return huffman_decode(pointer<const std::uint8_t>(payload), payload_size, pointer<std::uint8_t>(out),
                               size);
       },
@@ -75,7 +76,7 @@ void register_zeros(py::module_& module) {
   module.def(
       "split_zeros",
       [](std::uintptr_t plane, std::size_t size, std::uintptr_t bitmap, std::uintptr_t rest) {
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         return split_zeros(pointer<const std::uint8_t>(plane), size, pointer<std::uint8_t>(bitmap),
                            pointer<std::uint8_t>(rest));
       },
@@ -92,7 +93,7 @@ void register_zeros(py::module_& module) {
       "merge_zeros",
       [](std::uintptr_t bitmap, std::uintptr_t rest, std::size_t ones, std::size_t size,
          std::uintptr_t plane) {
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         merge_zeros(pointer<const std::uint8_t>(bitmap), pointer<const std::uint8_t>(rest), ones, size,
                     pointer<std::uint8_t>(plane));
       },
@@ -106,7 +107,7 @@ void register_planes(py::module_& module) {
       "split_planes",
       [](std::uintptr_t src, std::size_t count, unsigned width, unsigned rotation, const Addresses& planes) {
         const auto to = pointers<std::uint8_t>(planes, width);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         split_planes(pointer<const void>(src), count, width, rotation, to.data());
       },
       py::arg("src"), py::arg("count"), py::arg("width"), py::arg("rotation"), py::arg("planes"));
@@ -114,7 +115,7 @@ void register_planes(py::module_& module) {
       "merge_planes",
       [](const Addresses& planes, std::size_t count, unsigned width, unsigned rotation, std::uintptr_t dst) {
         const auto from = pointers<const std::uint8_t>(planes, width);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         merge_planes(from.data(), count, width, rotation, pointer<void>(dst));
       },
       py::arg("planes"), py::arg("count"), py::arg("width"), py::arg("rotation"), py::arg("dst"));

@@ -1,5 +1,6 @@
 #include "bindings/elements.hpp"
 #include "bindings/registry.hpp"
+#include "bindings/released_gil.hpp"
 #include "core/codecs/packed/packed.hpp"
 #include "core/tensor/block_levels.hpp"
 #include "core/tensor/ternary_tensor.hpp"
@@ -22,7 +23,7 @@ void register_ternary(py::module_& module) {
         const Format format = checked_format(dtype);
         BlockLevels found;
         {
-          py::gil_scoped_release release;
+          const ReleasedGil released;
           found = detect_block_levels(pointer<const void>(src), rows, row_size, format, threads);
         }
         if (!found.is_ternary) return py::none();
@@ -36,7 +37,7 @@ void register_ternary(py::module_& module) {
       "extract_trits",
       [](std::uintptr_t src, std::size_t count, int dtype, std::uintptr_t trits, unsigned threads) {
         const Format format = checked_format(dtype);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         extract_trits(pointer<const void>(src), count, format, pointer<std::int8_t>(trits), threads);
       },
       py::arg("src"), py::arg("count"), py::arg("dtype"), py::arg("trits"), py::arg("threads") = 1);
@@ -46,7 +47,7 @@ void register_ternary(py::module_& module) {
          std::uintptr_t positive_levels, const GridRow& grid, std::size_t first, std::uintptr_t out) {
         ElementWriter writer = make_writer(dtype, negative_levels, positive_levels, grid, first, out);
         {
-          py::gil_scoped_release release;
+          const ReleasedGil released;
           writer.write(pointer<const std::int8_t>(trits), count);
         }
         return written(writer);
@@ -57,7 +58,7 @@ void register_ternary(py::module_& module) {
       "extract_zero_signs",
       [](std::uintptr_t src, std::size_t count, int dtype, std::uintptr_t signs) {
         const Format format = checked_format(dtype);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         return extract_zero_signs(pointer<const void>(src), count, format, pointer<std::int8_t>(signs));
       },
       py::arg("src"), py::arg("count"), py::arg("dtype"), py::arg("signs"));
@@ -65,7 +66,7 @@ void register_ternary(py::module_& module) {
       "apply_zero_signs",
       [](std::uintptr_t dst, std::size_t count, int dtype, std::uintptr_t signs, std::size_t n_signs) {
         const Format format = checked_format(dtype);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         return apply_zero_signs(pointer<void>(dst), count, format, pointer<const std::int8_t>(signs),
                                 n_signs);
       },
@@ -75,7 +76,7 @@ void register_ternary(py::module_& module) {
       [](std::uintptr_t trits, std::size_t count) {
         CheckedTritCounts counts;
         {
-          py::gil_scoped_release release;
+          const ReleasedGil released;
           counts = count_trits(pointer<const std::int8_t>(trits), count);
         }
         return py::make_tuple(counts.negative, counts.zero, counts.positive, counts.invalid);
@@ -84,14 +85,14 @@ void register_ternary(py::module_& module) {
   module.def(
       "pack_trits",
       [](std::uintptr_t trits, std::size_t count, std::uintptr_t packed) {
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         pack_trits(pointer<const std::int8_t>(trits), count, pointer<std::uint8_t>(packed));
       },
       py::arg("trits"), py::arg("count"), py::arg("packed"));
   module.def(
       "unpack_trits",
       [](std::uintptr_t packed, std::size_t count, std::uintptr_t trits) {
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         return unpack_trits(pointer<const std::uint8_t>(packed), count, pointer<std::int8_t>(trits));
       },
       py::arg("packed"), py::arg("count"), py::arg("trits"));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bindings/registry.hpp"
+#include "bindings/released_gil.hpp"
 #include "bindings/weight_jobs.hpp"
 
 namespace ternzip::bindings {
@@ -40,7 +41,7 @@ void register_weights(py::module_& module) {
         const Scalars values = make_scalars(std::move(scalars), std::move(each));
         std::vector<WeightJob> jobs = weight_jobs(flat);
         for (std::size_t j = 0; j < jobs.size(); ++j) jobs[j].quantizer = values.at(j);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         ternarize_many(jobs, bound.has_value(), bound.value_or(0.0), threads, pointer<std::int64_t>(counts));
       },
       py::arg("jobs"), py::arg("scalars"), py::arg("each"), py::arg("bound"), py::arg("counts"),
@@ -49,7 +50,7 @@ void register_weights(py::module_& module) {
       "clip_many",
       [](const Addresses& flat, double bound, unsigned threads) {
         const std::vector<WeightJob> jobs = plain_jobs(flat, is_weight_dtype);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         clip_many(jobs, bound, threads);
       },
       py::arg("jobs"), py::arg("bound"), py::arg("threads"));
@@ -57,7 +58,7 @@ void register_weights(py::module_& module) {
       "count_many",
       [](const Addresses& flat, std::uintptr_t counts, unsigned threads) {
         const std::vector<WeightJob> jobs = plain_jobs(flat, is_countable_dtype);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         count_many(jobs, threads, pointer<std::int64_t>(counts));
       },
       py::arg("jobs"), py::arg("counts"), py::arg("threads"));
@@ -69,7 +70,7 @@ void register_weights(py::module_& module) {
         const Ste estimator = estimator_of(ste);
         std::vector<GradientJob> jobs = gradient_jobs(flat, estimator);
         for (std::size_t j = 0; j < jobs.size(); ++j) jobs[j].quantizer = values.at(j);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         backward_many(jobs, estimator, bound, threads, pointer<double>(level_grads));
       },
       py::arg("jobs"), py::arg("scalars"), py::arg("each"), py::arg("ste"), py::arg("bound"),

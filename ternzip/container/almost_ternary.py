@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 
 from ternzip._core.dtypes import DType, Kind
 from ternzip._core.tensor import RawTensor
+from ternzip.codecs.levels import sign_bit
 from ternzip.codecs.ternary import detect
+from ternzip.container.storage_choice import worth_a_codec
 
 _SAMPLED_GROUPS, _SAMPLED_ELEMENTS = 32, 128
+_SPARSE_SAMPLE = 1 << 15  # elements, where most are zeros
 _SAMPLE_SHARE = 0.9  # of the sample that must be zero or a level; full-precision weights reach a few percent
+_SAMPLE_SLACK = 8  # elements of that larger sample by which chance may mislead
 _MOST_STRAYS = 100  # one in so many elements
 _MOST_STRAYS_OF_LEVELS = 10  # one for so many elements at a level: else the tensor is sparse, not ternary
 _FEWEST_PER_LEVEL = 4  # elements that share a level, on average: else each group merely holds few values
@@ -97,7 +101,7 @@ class AlmostTernary:
 
 
 def almost_ternary(tensor: RawTensor) -> AlmostTernary | None:
-    """Why `tensor` is not ternary although nearly all of it is; None where it is ternary or far from it.
+    """Why `tensor` is not stored as ternary although nearly all of it is; None where it is, or is far from it.
 
     Nearly all means: at most one element in 100 is a stray, and at most one for every ten elements at a level.
     The time is that of a sample of some thousand elements, and that of a few passes for tensors that look ternary.
@@ -110,9 +114,18 @@ def almost_ternary(tensor: RawTensor) -> AlmostTernary | None:
             continue
         found = _count(grouping, groups, tensor.dtype)
         if found is not None:
-            # What strays from the levels of the whole tensor may be the level of its row.
-            return found if detect(tensor) is None else None
+            return found if _says_why(found, tensor) else None
     return None
+
+
+def _says_why(found: AlmostTernary, tensor: RawTensor) -> bool:
+    """Whether this is why a tensor is not stored as ternary, if that is so at all."""
+    ternary = detect(tensor)
+    if ternary is None:
+        return True
+    # What strays from the levels of the whole tensor may be the level of its row: then it is ternary. But a stray may
+    # also lie alone in blocks so small that their levels take more than they save.
+    return found.strays > 0 and not worth_a_codec(tensor, ternary)
 
 
 def _groupings(patterns: Patterns, shape: tuple[int, ...]) -> Iterator[tuple[Grouping, Patterns]]:
@@ -134,14 +147,31 @@ def _groupings(patterns: Patterns, shape: tuple[int, ...]) -> Iterator[tuple[Gro
 
 
 def _looks_ternary(groups: Patterns, dtype: DType) -> bool:
+    sample = _sample(groups, _SAMPLED_GROUPS, _SAMPLED_ELEMENTS)
+    negative, positive = _levels(sample, dtype)
+    if float(_strays(sample, negative, positive, dtype).mean()) > 1 - _SAMPLE_SHARE:
+        return False
+    # Pruned tensors come this far by their zeros. What their other elements are takes more of them to tell.
+    outer, count, inner = groups.shape
+    wanted = _SPARSE_SAMPLE // min(count, _SAMPLED_GROUPS)
+    sample = _sample(groups, _SPARSE_SAMPLE // min(wanted, outer * inner), wanted)
+    negative, positive = _levels(sample, dtype)
+    strays = int(_strays(sample, negative, positive, dtype).sum())
+    at_levels = int((sample != 0).sum()) - strays
+    if dtype.negative_zero:
+        at_levels -= int((sample == sign_bit(dtype)).sum())
+    levels = int((negative != 0).sum()) + int((positive != 0).sum())
+    return strays <= at_levels + _SAMPLE_SLACK and 2 * levels <= at_levels + _SAMPLE_SLACK
+
+
+def _sample(groups: Patterns, most: int, elements: int) -> Patterns:
+    """Up to `elements` of each of up to `most` groups: (groups, elements)."""
     outer, count, inner = groups.shape
     # Elements of a group from both of its directions, up to the number that is wanted.
-    outers = _spread(outer, _SAMPLED_ELEMENTS)
-    inners = _spread(inner, max(1, _SAMPLED_ELEMENTS // len(outers)))
-    chosen = groups[np.ix_(outers, _spread(count, _SAMPLED_GROUPS), inners)]
-    sample = np.moveaxis(chosen, 1, 0).reshape(chosen.shape[1], -1)
-    negative, positive = _levels(sample, dtype)
-    return float(_strays(sample, negative, positive, dtype).mean()) <= 1 - _SAMPLE_SHARE
+    outers = _spread(outer, elements)
+    inners = _spread(inner, max(1, elements // len(outers)))
+    chosen = groups[np.ix_(outers, _spread(count, most), inners)]
+    return np.moveaxis(chosen, 1, 0).reshape(chosen.shape[1], -1)
 
 
 def _spread(count: int, most: int) -> NDArray[np.intp]:
@@ -154,7 +184,7 @@ def _levels(groups: Patterns, dtype: DType) -> tuple[Patterns, Patterns]:
     are equal. (rows, 1) each; 0 where there is none."""
     # As unsigned integers: zeros, positive values, -0.0, negative values.
     ordered = np.sort(groups, axis=1)
-    sign = 1 << (8 * dtype.itemsize - 1)
+    sign = sign_bit(dtype)
     lowest = sign + 1 if dtype.kind is Kind.FLOAT else sign
     width = groups.shape[1]
     not_zero = (ordered == 0).sum(axis=1)
@@ -177,7 +207,7 @@ def _levels(groups: Patterns, dtype: DType) -> tuple[Patterns, Patterns]:
 def _strays(groups: Patterns, negative: Patterns, positive: Patterns, dtype: DType) -> NDArray[np.bool_]:
     zero = groups == 0
     if dtype.negative_zero:
-        zero |= groups == 1 << (8 * dtype.itemsize - 1)
+        zero |= groups == sign_bit(dtype)
     stray: NDArray[np.bool_] = ~(zero | (groups == negative) | (groups == positive))
     return stray
 

@@ -7,6 +7,7 @@ import numpy as np
 from ternzip._core.tensor import RawTensor
 from ternzip.codecs.planes import Run, encode_block
 from ternzip.codecs.ternary import Ternary, is_weight, occurring
+from ternzip.container.level_records import encode_levels, level_pieces
 from ternzip.container.limits import SOLID_LIMIT
 
 _SAMPLES, _SAMPLE_BYTES = 4, 1 << 15
@@ -26,12 +27,23 @@ def worth_a_codec(tensor: RawTensor, found: Ternary) -> bool:
 
 
 def _levels_pay(tensor: RawTensor, found: Ternary) -> bool:
-    if tensor.data.size <= sum(found.level_bytes) + tensor.size // 4:
+    raw_levels = sum(found.level_bytes)
+    if tensor.data.size <= raw_levels + tensor.size // 4:
         return False
+    if tensor.data.size < SOLID_LIMIT:
+        return True
     # Levels in blocks are also found where values are merely repeated: steps, tiles. A match finder may say these in
     # less than one level a block.
-    by_symbols = found.counts.entropy * tensor.size / 8 + sum(found.level_bytes)
-    return tensor.data.size < SOLID_LIMIT or by_symbols <= _planes_size(tensor)
+    symbols = found.counts.entropy * tensor.size / 8
+    planes = _planes_size(tensor)
+    if symbols + raw_levels <= planes:
+        return True
+    if symbols >= planes:
+        return False
+    # Where a single element keeps a tensor from having one pair of levels, blocks are small and many, and nearly all
+    # of their levels alike. Unlike with repeated values, it is symbols that take the bytes then.
+    levels = sum(len(encode_levels(piece, tensor.dtype)) for piece in level_pieces(found))
+    return levels <= min(symbols, planes - symbols)
 
 
 def _planes_size(tensor: RawTensor) -> float:

@@ -187,14 +187,15 @@ class _Writer:
         entry = Entry(name, Storage.SOLID, tensor.dtype, tensor.shape, tensor.size)
         self._entries[name] = entry
         found = detect(tensor, self._workers.threads)
-        if found is None:
+        ternary = found if found is not None and worth_a_codec(tensor, found) else None
+        if ternary is None and (found is None or found.level_bytes):
             self._notice(name, tensor)
-        if found is not None and worth_a_codec(tensor, found):
+        if ternary is not None:
             entry.storage = Storage.TERNARY
-            if self._options.merge_zeros and found.negative_zeros:
-                found = merge_zeros(found)
+            if self._options.merge_zeros and ternary.negative_zeros:
+                ternary = merge_zeros(ternary)
             self._queue(
-                _ternary_job(entry, tensor, found, self._candidates, self._codec_parameters, self._workers)
+                _ternary_job(entry, tensor, ternary, self._candidates, self._codec_parameters, self._workers)
             )
         elif entry.nbytes < SOLID_LIMIT:
             self._add_small(entry, tensor)
