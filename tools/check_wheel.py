@@ -1,4 +1,4 @@
-"""Checks a built wheel: under 1 MB, complete, and importable from inside the checkout.
+"""Checks a built wheel: small, complete, and importable from inside the checkout.
 
 python tools/check_wheel.py dist/ternzip-*.whl
 """
@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-LIMIT = 1_250_000
+LIMIT = 1_500_000
 """Bytes of a wheel with CUDA kernels for all major architectures: the native module, and the Python beside it."""
 
 
