@@ -120,3 +120,10 @@ for _ in range(3):
     started.acquire()
 """
     assert run_script(script) == ""
+
+
+def test_no_binding_releases_the_gil_in_another_way() -> None:
+    bindings = Path(__file__).parent.parent / "csrc" / "bindings"
+    sources = [source for source in bindings.iterdir() if source.suffix in (".cpp", ".hpp")]
+    assert len(sources) > 5
+    assert not [source.name for source in sources if "gil_scoped_release" in source.read_text()]

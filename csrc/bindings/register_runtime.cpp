@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "bindings/registry.hpp"
+#include "bindings/released_gil.hpp"
 #include "core/runtime/convolution.hpp"
 #include "core/runtime/index.hpp"
 #include "core/runtime/matrix_vector.hpp"
@@ -42,7 +43,7 @@ void register_index(py::module_& module) {
       [](std::uintptr_t trits, const std::array<std::size_t, 5>& shape, std::uintptr_t codes,
          std::uintptr_t starts) {
         const IndexShape checked = index_shape(shape);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         build_index(pointer<const std::int8_t>(trits), checked, pointer<std::uint16_t>(codes),
                     pointer<std::uint32_t>(starts));
       },
@@ -54,7 +55,7 @@ void register_index(py::module_& module) {
         const IndexShape checked = index_shape(shape);
         const auto* const from = pointer<const std::uint16_t>(codes);
         const auto* const lists = pointer<const std::uint32_t>(starts);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         if (!is_valid_index(from, n_codes, lists, checked)) return false;
         if (trits != 0) read_index(from, lists, checked, pointer<std::int8_t>(trits));
         return true;
@@ -66,14 +67,14 @@ void register_planes_of_bits(py::module_& module) {
   module.def(
       "runtime_build_planes",
       [](std::uintptr_t trits, std::size_t rows, std::size_t columns, std::uintptr_t planes) {
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         build_planes(pointer<const std::int8_t>(trits), rows, columns, pointer<std::uint32_t>(planes));
       },
       py::arg("trits"), py::arg("rows"), py::arg("columns"), py::arg("planes"));
   module.def(
       "runtime_read_planes",
       [](std::uintptr_t planes, std::size_t rows, std::size_t columns, std::uintptr_t trits) {
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         read_planes(pointer<const std::uint32_t>(planes), rows, columns, pointer<std::int8_t>(trits));
       },
       py::arg("planes"), py::arg("rows"), py::arg("columns"), py::arg("trits"));
@@ -101,7 +102,7 @@ void register_runtime(py::module_& module) {
         if (!is_valid_convolution(conv)) throw std::invalid_argument("convolution: the shapes are not valid");
         const Activations activations{pointer<const void>(x), activation_type(dtype)};
         const LayerEpilogue after = epilogue_of(epilogue, lowest, highest);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         convolve(conv, activations, after, pointer<void>(out), threads);
       },
       py::arg("x"), py::arg("dtype"), py::arg("batch"), py::arg("rows"), py::arg("columns"), py::arg("shape"),
@@ -116,7 +117,7 @@ void register_runtime(py::module_& module) {
                             pointer<const float>(weights[1]), pointer<const float>(weights[2])};
         const Activations activations{pointer<const void>(x), activation_type(dtype)};
         const LayerEpilogue after = epilogue_of(epilogue, lowest, highest);
-        py::gil_scoped_release release;
+        const ReleasedGil released;
         multiply(matrix, activations, batch, after, pointer<void>(out), threads);
       },
       py::arg("x"), py::arg("dtype"), py::arg("batch"), py::arg("rows"), py::arg("columns"),

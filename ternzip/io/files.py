@@ -49,7 +49,8 @@ def save_file(
             values of `tensors`. What it raises passes unchanged, and no file is left.
         merge_zeros: store -0.0 in ternary tensors as +0.0, giving up their signs.
         extensions: bytes by name, stored beside the tensors for readers that know them; all others pass over them.
-            At most 256, with names of 1 to 255 bytes.
+            At most 256, with names of 1 to 255 bytes; those that begin with ``tnz.`` are for later editions of the
+            format.
 
     Raises:
         TernzipError: a tensor, a name, metadata or extensions the format cannot hold (named), or a path that cannot be
