@@ -24,6 +24,7 @@ import reference_decoder
 from fuzz_container import mutant, seed_file
 
 from ternzip._core.errors import TernzipError
+from ternzip.codecs import BY_NAME
 from ternzip.container.reader import Reader
 
 MOST_BYTES = 1 << 20
@@ -76,7 +77,7 @@ def run(runs: int, seconds: float, seed: int, findings: Path) -> dict[str, Any]:
     rng = random.Random(seed)
     files = [
         seed_file(number, codec, signed_zeros, planes=False)
-        for number, codec in enumerate(("packed", "static", "fast"))
+        for number, codec in enumerate(BY_NAME)
         for signed_zeros in (False, True)
     ]
     counts = {"read": 0, "refused": 0, "skipped": 0}

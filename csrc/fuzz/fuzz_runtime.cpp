@@ -187,7 +187,7 @@ bool make_index(Input& input, const std::vector<std::int8_t>& trits, const Index
 Axis axis_of(Input& input, std::size_t taps, bool large) {
   Axis axis{1u + input.byte() % 12, 1u + input.byte() % 12, taps,
             1u + input.byte() % 4,  1u + input.byte() % 4,  input.byte() % 9u};
-  if (large) axis.output += 100 + input.below(400);
+  if (large) axis.output += 64 + input.below(128);
   return axis;
 }
 
@@ -218,7 +218,7 @@ void check_convolution(Input& input, Numbers& numbers, ActivationType type) {
     convolve(conv, {x.data(), type}, ending.pointers(), to, threads);
   });
   if (!numbers.whole()) return;
-  for (std::size_t i = 0; i < outputs; i += 1 + outputs / 1024) {
+  for (std::size_t i = 0; i < outputs; i += 1 + outputs / 256) {
     const std::size_t pixel = i % (rows.output * columns.output), row = i / (rows.output * columns.output);
     const double sum = sum_of(conv, x, type, row / shape.rows, row % shape.rows, pixel / columns.output,
                               pixel % columns.output);
