@@ -129,6 +129,13 @@ def test_rm_keeps_what_lost_its_ties(folder: Path, run: Run) -> None:
     assert Path("m.tnz").is_file()
 
 
+def test_rm_knows_which_is_which_whatever_they_are_called(plain: Path, run: Run) -> None:
+    assert run("compress", "--rm", plain, "-o", "model.bin").status == 0
+    assert sorted(os.listdir()) == ["model.bin"]
+    assert run("decompress", "--rm", "model.bin", "-o", "model.pt").status == 0
+    assert sorted(os.listdir()) == ["model.pt"]
+
+
 def test_rm_compares_what_was_written(plain: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake of the writer must not cost the original."""
     from ternzip.checkpoint import verify as module

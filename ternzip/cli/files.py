@@ -236,7 +236,7 @@ def compress(
         report_compressed(report, merge_zeros)
         take_times(src, dst)
         if remove:
-            remove_source(src, dst, lost_by(report, merge_zeros))
+            remove_source(src, dst, lost_by(report, merge_zeros), tnz=dst)
         if not (as_json or quiet):
             tell(summary(src, dst, report), to_stderr=dst == STDIO)
         return compress_json(src, dst, report)
@@ -290,7 +290,7 @@ def decompress(
         report_not_restored(dst, report)
         take_times(src, dst)
         if remove:
-            remove_source(src, dst, report.not_stored)
+            remove_source(src, dst, report.not_stored, tnz=src)
         if not (as_json or quiet):
             tell(f"{src} -> {dst}: {plural(report.tensors, 'tensor')} restored", to_stderr=dst == STDIO)
         return decompress_json(src, dst, report)

@@ -19,11 +19,12 @@ from ternzip.cli.reports import (
     summary,
     tell,
 )
+from ternzip.cli.sources import STDIO
 
 
 def is_folder(src: str, dst: str, suffixes: tuple[str, ...]) -> bool:
     """Whether a folder is to be copied as a whole: SRC is one, and DST is not named like a file or stdout."""
-    return os.path.isdir(src) and dst != "-" and Path(dst).suffix not in suffixes
+    return os.path.isdir(src) and dst != STDIO and Path(dst).suffix not in suffixes
 
 
 def compress_whole(src: str, dst: str, options: dict[str, Any], *, quiet: bool) -> dict[str, Any]:

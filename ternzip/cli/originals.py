@@ -8,12 +8,13 @@ from contextlib import suppress
 import typer
 
 from ternzip.cli.console import say
+from ternzip.cli.sources import STDIO
 
 
 def check_removable(pairs: list[tuple[str, str]], remove: bool) -> None:
     """A usage error for --rm without a file to remove and one to keep."""
     for src, dst in pairs if remove else []:
-        if "-" in (src, dst) or os.path.isdir(src):
+        if STDIO in (src, dst) or os.path.isdir(src):
             raise typer.BadParameter(
                 "removes files that became files, no folders or streams", param_hint="--rm"
             )
@@ -27,16 +28,16 @@ def take_times(src: str, dst: str) -> None:
             os.utime(dst, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def remove_source(src: str, dst: str, lost: list[str]) -> None:
+def remove_source(src: str, dst: str, lost: list[str], *, tnz: str) -> None:
     """Removes a file that became another, unless something of it is in no other place: then a line says so.
 
-    The destination is read again and compared with the source first, tensor by tensor.
+    The destination is read again and compared with the source first, tensor by tensor; `tnz` is which of the two is
+    the .tnz file, whatever it is called.
     """
     from ternzip.checkpoint import verify as checkpoint
 
     if not lost:
-        tnz, other = (dst, src) if dst.endswith(".tnz") else (src, dst)
-        lost = checkpoint.verify(tnz, other).differences
+        lost = checkpoint.verify(tnz, src if tnz == dst else dst).differences
     if lost:
         say(f"ternzip: note: {src}: kept, as {dst} does not hold all of it: {'; '.join(lost)}")
         return
