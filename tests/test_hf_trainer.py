@@ -14,6 +14,8 @@ with warnings.catch_warnings():
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
 
+from small_llama import small_llama
+
 import ternzip
 from ternzip._core.errors import TernzipError
 from ternzip.hf import TernaryTrainerCallback
@@ -26,18 +28,7 @@ SCHEDULE = {"initial": 0.05, "growth": "linear", "multiplier": 1.0, "maximum": 0
 
 
 def model_and_data() -> tuple[Any, list[dict[str, torch.Tensor]]]:
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        vocab_size=32,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    model = ternzip.prepare(transformers.LlamaForCausalLM(config), skip=["lm_head"])
+    model = ternzip.prepare(small_llama(16), skip=["lm_head"])
     rows = torch.arange(16 * 8).reshape(16, 8) % 32
     return model, [{"input_ids": row, "labels": row} for row in rows]
 

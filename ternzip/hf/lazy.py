@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ternzip._core.errors import TernzipError
+from ternzip.container.describe import TensorInfo
 from ternzip.io.files import safe_open
 
 if TYPE_CHECKING:
@@ -21,17 +22,18 @@ class LazyTensor:
     transformers (from release 5) takes such objects for the values of a state_dict, as safetensors' own slices.
     """
 
-    def __init__(self, file: safe_open, name: str) -> None:
+    def __init__(self, file: safe_open, info: TensorInfo) -> None:
         from ternzip.io.tensors import torch_dtype
 
-        info = file.info(name)
         dtype = torch_dtype(info.dtype)
         if dtype is None:
-            raise TernzipError(f"{os.fspath(file.path)}: tensor {name!r}: this torch has no {info.dtype}")
+            raise TernzipError(
+                f"{os.fspath(file.path)}: tensor {info.name!r}: this torch has no {info.dtype}"
+            )
         self.dtype: torch.dtype = dtype
         self.shape = tuple(info.shape)
         self._file = file
-        self._name = name
+        self._name = info.name
 
     def __getitem__(self, index: Any) -> torch.Tensor:
         """That part of the tensor, in memory of its own; the whole of it is decoded."""
@@ -90,13 +92,10 @@ class LazyTensors(Mapping[str, LazyTensor]):
                     raise TernzipError(
                         f"{path}: tensor {name!r}: expected in one file, found in {owners[name]} too"
                     )
-                self._tensors[name] = LazyTensor(file, name)
                 info = file.info(name)
-                total += (
-                    0
-                    if info.tied_to is not None
-                    else math.prod(info.shape) * self._tensors[name].dtype.itemsize
-                )
+                tensor = self._tensors[name] = LazyTensor(file, info)
+                if info.tied_to is None:
+                    total += math.prod(tensor.shape) * tensor.dtype.itemsize
         if max_bytes is not None and total > max_bytes:
             raise TernzipError(
                 f"{os.fspath(source)}: expected tensors of at most {max_bytes:,} bytes, found {total:,}"

@@ -10,7 +10,7 @@ from ternzip._core.errors import TernzipError
 from ternzip.codecs.plane import Bytes
 from ternzip.container.layout import Entry
 from ternzip.container.reader import Reader
-from ternzip.io.tensors import overlapping, same_view, torch_dtype
+from ternzip.io.tensors import memory_of, overlapping, same_view, torch_dtype
 
 
 def destinations(reader: Reader, out: Mapping[str, torch.Tensor]) -> dict[str, Bytes]:
@@ -26,7 +26,11 @@ def destinations(reader: Reader, out: Mapping[str, torch.Tensor]) -> dict[str, B
         if problem:
             raise TernzipError(f"{reader.name}: cannot load into out[{name!r}]: {problem}")
     _check_memory(reader, out)
-    return {name: _memory(out[name]) for name, entry in reader.entries.items() if entry.tied_to is None}
+    return {
+        name: memory_of(out[name].detach().as_subclass(torch.Tensor))
+        for name, entry in reader.entries.items()
+        if entry.tied_to is None
+    }
 
 
 def finish(reader: Reader, out: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -90,10 +94,3 @@ def _check_memory(reader: Reader, out: Mapping[str, torch.Tensor]) -> None:
         raise TernzipError(
             f"{reader.name}: cannot load into out[{name!r}] and out[{other!r}]: they overlap in memory"
         )
-
-
-def _memory(tensor: torch.Tensor) -> Bytes:
-    # A lone element is contiguous whatever its stride, but only a stride of 1 can be viewed as bytes.
-    flat = tensor.detach().as_subclass(torch.Tensor).reshape(-1).as_strided((tensor.numel(),), (1,))
-    data: Bytes = flat.view(torch.uint8).numpy()
-    return data

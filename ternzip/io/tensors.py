@@ -13,6 +13,7 @@ from ternzip._core import dtypes
 from ternzip._core.errors import TernzipError
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import quoted
+from ternzip.codecs.plane import Bytes
 from ternzip.container.offload import Offloaded
 
 
@@ -58,10 +59,15 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
             "make a plain tensor of it first"
         )
     dtype = dtypes.BY_NAME[_NAMES[plain.dtype]]
+    return RawTensor(dtype, tuple(plain.shape), memory_of(plain))
+
+
+def memory_of(tensor: torch.Tensor) -> Bytes:
+    """The elements of a plain, contiguous tensor on the CPU, without gradient, as bytes in the same memory."""
     # A lone element is contiguous whatever its stride, but only a stride of 1 can be viewed as bytes.
-    flat = plain.reshape(-1).as_strided((plain.numel(),), (1,))
-    data = flat.view(torch.uint8).numpy()
-    return RawTensor(dtype, tuple(plain.shape), data)
+    flat = tensor.reshape(-1).as_strided((tensor.numel(),), (1,))
+    data: Bytes = flat.view(torch.uint8).numpy()
+    return data
 
 
 def _check_storable(name: str, tensor: torch.Tensor) -> None:

@@ -12,37 +12,7 @@ from torch import Tensor
 
 from ternzip.runtime import _kernels
 
-
-@torch.library.custom_op("ternzip::runtime_convolve", mutates_args=())
-def runtime_convolve(
-    x: Tensor,
-    codes: Tensor,
-    starts: Tensor,
-    ratios: Tensor,
-    scales: Tensor,
-    biases: Tensor,
-    residual: Tensor | None,
-    residual_scales: Tensor,
-    window: Sequence[int],
-    block_channels: int,
-    lowest: float,
-    highest: float,
-) -> Tensor:
-    """As `_kernels.convolve`."""
-    return _kernels.convolve(
-        x,
-        codes,
-        starts,
-        ratios,
-        scales,
-        biases,
-        residual,
-        residual_scales,
-        window,
-        block_channels,
-        lowest,
-        highest,
-    )
+runtime_convolve = torch.library.custom_op("ternzip::runtime_convolve", _kernels.convolve, mutates_args=())
 
 
 @runtime_convolve.register_fake
@@ -63,22 +33,7 @@ def _(
     return x.new_empty(_kernels.output_shape(x, scales.shape[0], window))
 
 
-@torch.library.custom_op("ternzip::runtime_multiply", mutates_args=())
-def runtime_multiply(
-    x: Tensor,
-    planes: Tensor,
-    positives: Tensor,
-    negatives: Tensor,
-    biases: Tensor,
-    residual: Tensor | None,
-    residual_scales: Tensor,
-    lowest: float,
-    highest: float,
-) -> Tensor:
-    """As `_kernels.multiply`."""
-    return _kernels.multiply(
-        x, planes, positives, negatives, biases, residual, residual_scales, lowest, highest
-    )
+runtime_multiply = torch.library.custom_op("ternzip::runtime_multiply", _kernels.multiply, mutates_args=())
 
 
 @runtime_multiply.register_fake

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
-Trits = NDArray[np.int8]
 
 BLOCK = 256
 """Weights in a block."""

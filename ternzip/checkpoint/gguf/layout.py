@@ -128,6 +128,11 @@ class GgufLayout:
     alignment: int
     tensors: list[GgufTensor]
 
+    @property
+    def by_offset(self) -> list[GgufTensor]:
+        """The tensors as their bytes lie in the file; empty ones before others at the same place."""
+        return sorted(self.tensors, key=lambda tensor: (tensor.offset, tensor.nbytes))
+
 
 def read_layout(file: SourceFile, *, size: int | None = None) -> GgufLayout:
     """The layout of a GGUF file (version 2 or 3, little-endian); of a file's head alone, with the `size` of the whole.

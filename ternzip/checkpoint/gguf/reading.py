@@ -67,7 +67,7 @@ def _size(tensor: GgufTensor) -> int:
 
 def _check_apart(layout: GgufLayout, file: SourceFile) -> None:
     end = layout.head
-    for tensor in sorted(layout.tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
+    for tensor in layout.by_offset:
         if tensor.offset < end:
             raise TernzipError(
                 f"{file.name}: tensor {tensor.name!r}: expected bytes of its own, found others' among them"
@@ -78,7 +78,7 @@ def _check_apart(layout: GgufLayout, file: SourceFile) -> None:
 def _padding_is_zero(layout: GgufLayout, file: SourceFile) -> bool:
     """Whether all bytes that belong to no tensor are zero, and fewer than alignment asks for."""
     end = layout.head
-    for tensor in [*sorted(layout.tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)), None]:
+    for tensor in [*layout.by_offset, None]:
         start = file.size if tensor is None else tensor.offset
         if start - end >= max(layout.alignment, 1) or any(file.read(end, start - end)):
             return False

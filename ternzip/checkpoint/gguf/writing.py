@@ -37,7 +37,7 @@ def restore_gguf(tensors: Mapping[str, RawTensor], head: Head, stream: ByteStrea
         raise TernzipError(f"{name}: expected the tensors that the GGUF metadata names, found others")
     write_all(stream, head.data)
     place = len(head.data)
-    for tensor in sorted(layout.tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
+    for tensor in layout.by_offset:
         if not 0 <= tensor.offset - place < layout.alignment:
             raise TernzipError(
                 f"{name}: tensor {tensor.name!r}: expected its bytes at {place:,}, found {tensor.offset:,}"
