@@ -30,5 +30,10 @@
 #define TERNZIP_ELEMENT static inline
 #endif
 
+// Every AArch64 processor has NEON; what is written for it reads words as little-endian.
+#if (defined(__aarch64__) && !defined(__AARCH64EB__)) || defined(_M_ARM64)
+#define TERNZIP_NEON
+#endif
+
 // No other pointer leads to the same memory.
 #define TERNZIP_RESTRICT __restrict

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "core/base/compiler.hpp"
+
 #if defined(TERNZIP_X86) && defined(_MSC_VER)
 #include <immintrin.h>
 #include <intrin.h>
@@ -52,14 +54,17 @@ bool supported(Isa isa) noexcept {
 #if defined(TERNZIP_X86)
   switch (isa) {
     case Isa::baseline: return true;
+    case Isa::neon: return false;
     case Isa::avx2: return has_avx2();
     case Isa::avx512: return has_avx2() && has_avx512();
   }
+#elif defined(TERNZIP_NEON)
+  if (isa == Isa::neon) return true;
 #endif
   return isa == Isa::baseline;
 }
 
-constexpr std::array kLevels = {Isa::baseline, Isa::avx2, Isa::avx512};
+constexpr std::array kLevels = {Isa::baseline, Isa::neon, Isa::avx2, Isa::avx512};
 
 Isa choose() noexcept {
   const char* wanted = std::getenv("TERNZIP_ISA");  // NOLINT(concurrency-mt-unsafe): read once, at start
@@ -82,6 +87,7 @@ std::atomic<Isa>& active() noexcept {
 std::string_view isa_name(Isa isa) noexcept {
   switch (isa) {
     case Isa::baseline: return "baseline";
+    case Isa::neon: return "neon";
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
   }

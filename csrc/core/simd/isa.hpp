@@ -7,11 +7,12 @@
 
 namespace ternzip {
 
-// In ascending order: every machine that runs one level runs the levels before it. `baseline` is what the
-// compiler targets by default (SSE2 on x86-64, NEON on AArch64).
-enum class Isa { baseline, avx2, avx512 };
+// In ascending order: every machine that runs one level runs those levels before it that its binary holds.
+// `baseline` is plain C++ for what the compiler targets by default (SSE2 on x86-64, NEON on AArch64). `neon`
+// has kernels written for NEON in the place of some.
+enum class Isa { baseline, neon, avx2, avx512 };
 
-// "baseline", "avx2" or "avx512".
+// "baseline", "neon", "avx2" or "avx512".
 std::string_view isa_name(Isa isa) noexcept;
 
 // Names, lowest first, of the levels that this binary holds and this processor has.

@@ -19,11 +19,10 @@ namespace {
 
 DecodeRounds decode_rounds() noexcept {
 #if defined(TERNZIP_X86)
-  switch (active_isa()) {
-    case Isa::avx512: return kAvx512DecodeRounds;
-    case Isa::avx2: return kAvx2DecodeRounds;
-    case Isa::baseline: break;
-  }
+  if (active_isa() == Isa::avx512) return kAvx512DecodeRounds;
+  if (active_isa() == Isa::avx2) return kAvx2DecodeRounds;
+#elif defined(TERNZIP_NEON)
+  if (active_isa() == Isa::neon) return kNeonDecodeRounds;
 #endif
   return kBaselineDecodeRounds;
 }

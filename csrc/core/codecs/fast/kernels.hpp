@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/base/compiler.hpp"
+
 namespace ternzip::fast {
 
 inline constexpr unsigned kSlotPrecision = 12;  // the highest precision with packed slots
@@ -42,6 +44,8 @@ extern const DecodeRounds kBaselineDecodeRounds;
 #if defined(TERNZIP_X86)
 extern const DecodeRounds kAvx2DecodeRounds;
 extern const DecodeRounds kAvx512DecodeRounds;
+#elif defined(TERNZIP_NEON)
+extern const DecodeRounds kNeonDecodeRounds;
 #endif
 
 }  // namespace ternzip::fast

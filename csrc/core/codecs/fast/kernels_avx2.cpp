@@ -44,6 +44,6 @@ inline __m256i refill(__m256i states, const std::uint8_t*& words) {
 
 namespace ternzip::fast {
 
-const DecodeRounds kAvx2DecodeRounds = decode_rounds;
+const DecodeRounds kAvx2DecodeRounds = decode_rounds<X86Lanes>;
 
 }  // namespace ternzip::fast

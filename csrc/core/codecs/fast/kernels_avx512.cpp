@@ -20,6 +20,6 @@ inline __m256i refill(__m256i states, const std::uint8_t*& words) {
 
 namespace ternzip::fast {
 
-const DecodeRounds kAvx512DecodeRounds = decode_rounds;
+const DecodeRounds kAvx512DecodeRounds = decode_rounds<X86Lanes>;
 
 }  // namespace ternzip::fast

@@ -32,7 +32,12 @@ void decode_loop(const DecodeTables& tables, unsigned lanes, Cursor& cursor) {
 }
 
 void decode_rounds(const DecodeTables& tables, unsigned lanes, Cursor& cursor) {
-  TERNZIP_FAST_BY_STRIDE(decode_loop)
+  switch (tables.stride) {
+    case 8: return decode_loop<8>(tables, lanes, cursor);
+    case 16: return decode_loop<16>(tables, lanes, cursor);
+    case 32: return decode_loop<32>(tables, lanes, cursor);
+    default: return decode_loop<64>(tables, lanes, cursor);
+  }
 }
 
 }  // namespace

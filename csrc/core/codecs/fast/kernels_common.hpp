@@ -37,14 +37,5 @@ inline bool round_fits(const DecodeTables& tables, unsigned lanes, const Cursor&
          cursor.out_end - cursor.out >= static_cast<std::ptrdiff_t>(2 * lanes * tables.longest + kOverrun);
 }
 
-// Calls loop<stride>(tables, lanes, cursor) with the stride as a constant.
-#define TERNZIP_FAST_BY_STRIDE(loop)                 \
-  switch (tables.stride) {                           \
-    case 8: return loop<8>(tables, lanes, cursor);   \
-    case 16: return loop<16>(tables, lanes, cursor); \
-    case 32: return loop<32>(tables, lanes, cursor); \
-    default: return loop<64>(tables, lanes, cursor); \
-  }
-
 }  // namespace
 }  // namespace ternzip::fast
