@@ -1,5 +1,7 @@
 """Sessions for developers; `.ci/run` is what a change must pass."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["tests", "lint", "types"]
@@ -37,6 +39,9 @@ def sanitizers(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """A wheel, as a user's pip would build it."""
+    """A wheel, as a user's pip would build it, and what it does where there is no torch."""
     session.install("build")
-    session.run("python", "-m", "build", "--wheel")
+    place = session.create_tmp()
+    session.run("python", "-m", "build", "--wheel", "--outdir", place)
+    for path in sorted(Path(place).glob("*.whl")):
+        session.run("python", "tools/check_light.py", str(path))

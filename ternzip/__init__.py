@@ -13,13 +13,14 @@ from ternzip._core.lazy import lazy_names
 from ternzip._version import __version__
 
 if TYPE_CHECKING:
-    from ternzip import hf, lowrank, models, ops, quantization, runtime, search
+    from ternzip import hf, lowrank, models, numpy, ops, quantization, runtime, search
     from ternzip._core.symbols import SymbolCounts
     from ternzip.checkpoint.compress import compress
     from ternzip.checkpoint.decompress import decompress
     from ternzip.checkpoint.verify import verify
-    from ternzip.io.files import load, load_file, safe_open, save, save_file
+    from ternzip.io.files import load, load_file, save, save_file
     from ternzip.io.models import load_model, save_model
+    from ternzip.io.opening import safe_open
     from ternzip.ops import clip_, count_symbols, ternarize
     from ternzip.ops.backends import backend
     from ternzip.quantization import (
@@ -48,8 +49,9 @@ _HOMES = {
     "load_model": "io.models",
     "lowrank": "lowrank",
     "models": "models",
+    "numpy": "numpy",
     "ops": "ops",
-    "safe_open": "io.files",
+    "safe_open": "io.opening",
     "prepare": "quantization",
     "quantization": "quantization",
     "save": "io.files",
@@ -81,6 +83,7 @@ __all__ = [
     "load_model",
     "lowrank",
     "models",
+    "numpy",
     "ops",
     "prepare",
     "quantization",

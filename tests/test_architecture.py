@@ -1,4 +1,4 @@
-"""What may import what: data flows one way, and the container works without torch."""
+"""What may import what: data flows one way, and what only moves bytes works without torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "codecs": {"_core"},
     "container": {"_core", "codecs"},
     "io": FILES | {"ops", "quantization"},
+    "numpy": FILES | {"io"},
     "checkpoint": TENSORS,
     "models": TENSORS | {"checkpoint"},
     "lowrank": TENSORS,
@@ -36,9 +38,26 @@ ALLOWED: dict[str, set[str]] = {
     | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "runtime", "search"},
     "__main__": {"cli"},
     "__init__": TENSORS
-    | {"_version", "quantization", "checkpoint", "models", "training", "lowrank", "runtime", "search", "hf"},
+    | {
+        "_version",
+        "quantization",
+        "checkpoint",
+        "models",
+        "numpy",
+        "training",
+        "lowrank",
+        "runtime",
+        "search",
+        "hf",
+    },
 }
-WITHOUT_TORCH = ["_version", "_core", "codecs", "container"]
+# Parts that can be imported without torch, but for these modules of theirs.
+WITHOUT_TORCH = ["_version", "_core", "codecs", "container", "numpy", "io", "checkpoint", "cli", "hf"]
+WITH_TORCH = {
+    *(f"ternzip.io.{name}" for name in ("destinations", "device_decoding", "models", "tensors")),
+    *(f"ternzip.checkpoint.{name}" for name in ("archive", "entries", "pytorch", "rounding", "ternarize")),
+    *(f"ternzip.hf.{name}" for name in ("mixin", "pretrained", "trainer")),
+}
 
 
 def files_of(part: str) -> list[Path]:
@@ -55,12 +74,15 @@ def name_of(path: Path) -> str:
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def imports(path: Path, *, at_run_time_only: bool = False) -> set[str]:
-    """Full names of all modules that a module imports, also inside functions."""
+@cache
+def imports(path: Path, *, at_import_only: bool = False) -> set[str]:
+    """Full names of all modules that a module imports, also inside functions; or only those that importing it takes."""
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
-        if at_run_time_only and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if at_import_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return
+        if at_import_only and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             return
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
@@ -74,6 +96,21 @@ def imports(path: Path, *, at_run_time_only: bool = False) -> set[str]:
             visit(child)
 
     visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def taken_along(name: str) -> set[str]:
+    """Full names of all modules that importing a module of ours imports, those of the packages around it too."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        found.add(module)
+        if module in MODULES:
+            waiting += imports(MODULES[module], at_import_only=True)
+            waiting += [module.rpartition(".")[0]] if "." in module else []
     return found
 
 
@@ -113,10 +150,13 @@ def test_modules_form_no_circle() -> None:
 
 
 @pytest.mark.parametrize("part", WITHOUT_TORCH)
-def test_no_torch_in_the_container(part: str) -> None:
+def test_what_is_imported_without_torch(part: str) -> None:
     for path in files_of(part):
-        names = {name.split(".")[0] for name in imports(path, at_run_time_only=True)}
-        assert not names & {"torch", "safetensors", "lightning"}, path.name
+        packages = {name.split(".")[0] for name in taken_along(name_of(path))}
+        assert ("torch" in packages) == (name_of(path) in WITH_TORCH), path.name
+        assert not packages & {"lightning", "transformers"} or name_of(path) in WITH_TORCH, path.name
+        if part in FILES:  # also inside functions
+            assert not {name.split(".")[0] for name in imports(path)} & {"torch", "safetensors"}, path.name
 
 
 def test_the_container_runs_without_torch() -> None:

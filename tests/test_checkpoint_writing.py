@@ -15,6 +15,7 @@ from samples import ALL_DTYPES, assert_same, name_of, random_bits
 import ternzip
 from ternzip._core.errors import TernzipError
 from ternzip._core.tensor import RawTensor, Tie
+from ternzip.checkpoint.load import as_checkpoint
 from ternzip.checkpoint.store import write_checkpoint
 from ternzip.container.reader import Reader
 
@@ -36,7 +37,7 @@ def test_pt_files_keep_everything(tmp_path: Path) -> None:
         assert_same(again, tensors)
         assert again["tied"].data_ptr() == again["float32"].data_ptr()
     lost = write_checkpoint(restored, str(path), metadata={"k": "v"}, overwrite=True)
-    assert lost == ["metadata (k): a .pt file has no place for it"]
+    assert lost == ["metadata (k): a .pth file has no place for it"]
 
 
 def test_each_tensor_of_a_pt_file_takes_its_own_bytes_only(tmp_path: Path) -> None:
@@ -52,15 +53,30 @@ def test_safetensors_files_keep_what_they_can(tmp_path: Path) -> None:
     tensors |= {"tied": tensors["float32"], "scalar": torch.tensor(1.0), "empty": torch.empty(0, 3)}
     path = tmp_path / "model.safetensors"
     lost = write_checkpoint(stored(tensors), str(path), metadata={"k": "v"})
-    assert lost == [
-        "ties (tied): .safetensors holds a copy for each name",
-        "the order of tensors: .safetensors has its own, by type and name",
-    ]
+    assert lost == ["ties (tied): .safetensors holds a copy for each name"]
     found = safetensors.torch.load_file(path)
     assert_same({name: found[name] for name in tensors}, tensors)
     with safetensors.safe_open(path, "pt") as handle:
         assert handle.metadata() == {"k": "v"}
     assert write_checkpoint(stored({"a": torch.ones(1)}), str(path), metadata={}, overwrite=True) == []
+
+
+def test_safetensors_files_keep_an_order_that_aligns(tmp_path: Path) -> None:
+    """So a file of the library comes back byte for byte, whatever order its release has for types of one size."""
+    path = tmp_path / "model.safetensors"
+    tensors = {
+        "b": torch.ones(2),
+        "a": torch.ones(2, dtype=torch.int32),
+        "z": torch.ones(3, dtype=torch.uint8),
+    }
+    assert write_checkpoint(stored(tensors), str(path), metadata={}) == []
+    with as_checkpoint(path) as checkpoint:
+        assert list(checkpoint.sizes) == ["b", "a", "z"]
+    tensors["c"] = torch.ones(1)  # after three bytes
+    lost = write_checkpoint(stored(tensors), str(path), metadata={}, overwrite=True)
+    assert lost == ["the order of tensors: in .safetensors larger elements come first, then it goes by name"]
+    with as_checkpoint(path) as checkpoint:
+        assert list(checkpoint.sizes) == ["a", "b", "c", "z"]
 
 
 def test_what_safetensors_cannot_hold(tmp_path: Path) -> None:
@@ -77,7 +93,8 @@ def test_what_safetensors_cannot_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["model", "model.onnx", "model.tnz", "pt"])
 def test_other_suffixes_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(
-        TernzipError, match=r"expected a name ending in \.pt, \.pth, \.safetensors, \.gguf, found"
+        TernzipError,
+        match=r"expected a name ending in \.pt, \.pth, \.safetensors, \.npz, \.npy, \.gguf, found",
     ):
         write_checkpoint({}, str(tmp_path / name), metadata={})
 

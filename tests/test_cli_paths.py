@@ -86,11 +86,12 @@ def test_two_files_are_never_guessed_to_be_source_and_destination(run: Run) -> N
     assert Path("b.tnz").read_bytes() != before
     misused(run("compress", "a.pt", "c"), "c: no such SRC, and DST is expected to end in .tnz")
     misused(
-        run("decompress", "a.tnz", "c.onnx"), "DST is expected to end in .pt or .pth or .safetensors or .gguf"
+        run("decompress", "a.tnz", "c.onnx"),
+        "DST is expected to end in .pt or .pth or .safetensors or .npz or .npy or .gguf",
     )
     misused(
         run("decompress", "a.tnz", "-o", "c.onnx"),
-        "expected a name ending in .pt, .pth, .safetensors or .gguf",
+        "expected a name ending in .pt, .pth, .safetensors, .npz, .npy or .gguf",
     )
 
 

@@ -131,8 +131,8 @@ def test_safe_open_as_in_safetensors(tmp_path: Path) -> None:
         assert "x" not in file
         assert file in {file}
         assert repr(file) == f"safe_open({str(path)!r}, device='cpu')"
-    for framework in ("np", "cuda", None):
-        with pytest.raises(ValueError, match=r"^framework: expected 'pt', got "):
+    for framework in ("tf", "cuda", None):
+        with pytest.raises(ValueError, match=r"^framework: expected 'pt' or 'numpy', got "):
             ternzip.safe_open(path, framework)  # type: ignore[arg-type]
 
 

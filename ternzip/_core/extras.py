@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
-from ternzip._core.errors import TernzipError
+from ternzip._core.errors import MissingPackage
 
 # Where the name to install is not the name to import.
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
 
 def require(purpose: str, extra: str, *packages: str) -> None:
-    """TernzipError that names `ternzip[extra]` unless all packages are there.
+    """MissingPackage that names `ternzip[extra]` unless all packages are there.
 
     Only a package that is missing itself is reported so: one that is there and fails to import has a fault of its
     own, which its ImportError tells.
     """
-    for package in packages:
-        try:
+    with needing(purpose, extra, *packages):
+        for package in packages:
             import_module(package)
-        except ModuleNotFoundError as error:
-            if error.name != package:
-                raise
-            missing = DISTRIBUTIONS.get(package, package)
-            raise TernzipError(f"{purpose} needs {missing}: pip install 'ternzip[{extra}]'") from None
+
+
+@contextmanager
+def needing(purpose: str, extra: str, *packages: str) -> Iterator[None]:
+    """Within this context a missing package, if it is one of `packages`, becomes a MissingPackage."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in packages:
+            raise
+        missing = DISTRIBUTIONS.get(error.name, error.name)
+        raise MissingPackage(f"{purpose} needs {missing}: pip install 'ternzip[{extra}]'") from None

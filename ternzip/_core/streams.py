@@ -1,8 +1,10 @@
-"""Writing to streams that may take less than they are given."""
+"""Streams: what they are called, and writing to those that may take less than they are given."""
 
 from __future__ import annotations
 
 import errno
+import io
+import os
 from typing import Protocol
 
 
@@ -41,3 +43,21 @@ def write_all(stream: ByteStream, data: bytes | bytearray | memoryview) -> None:
         if not 0 < taken <= len(view) - done:
             raise OSError(errno.EIO, f"a stream took {taken} of the {len(view) - done} bytes it was given")
         done += taken
+
+
+def named(source: object) -> str:
+    """What messages call a source or a destination: a path, or the name of a stream's file."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "<stream>"
+
+
+def check_binary(stream: object) -> None:
+    """TypeError for what is neither a path nor a binary stream."""
+    if isinstance(stream, io.TextIOBase):
+        raise TypeError(
+            f"expected a binary stream, got one of text ({named(stream)}): open it in binary mode"
+        )
+    if not hasattr(stream, "read") and not hasattr(stream, "write"):
+        raise TypeError(f"expected a path or a binary stream, got {type(stream).__name__}")

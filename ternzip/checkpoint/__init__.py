@@ -1,4 +1,4 @@
-"""Other people's checkpoints: reading .pt, .safetensors and sharded folders, writing .pt and .safetensors.
+"""Other people's checkpoints: reading and writing safetensors', numpy's, GGUF and PyTorch's files.
 
-This module stays light; `load` imports torch when a file needs it.
+All pass through as element types, shapes and bytes. Torch is imported for PyTorch's own files only.
 """

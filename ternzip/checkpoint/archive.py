@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import sys
-import zipfile
 import zlib
 from typing import Any
 
@@ -18,10 +17,9 @@ import torch
 from ternzip._core.errors import TernzipError
 from ternzip.checkpoint.entries import has_storage, storage_of
 from ternzip.checkpoint.source_file import SourceFile
+from ternzip.checkpoint.zip_members import ZipMembers
 
-_LOCAL_HEADER = 30  # bytes before the name in the header that precedes each member
 _PIECE = 1 << 20
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class NotReadableLazily(Exception):
@@ -40,16 +38,17 @@ class Archive:
 
     def __init__(self, file: SourceFile) -> None:
         self._file = file
-        self._members = _members(file)
-        self._root = next(iter(self._members), "").split("/")[0]
+        # torch.serialization.set_crc32_options(False) leaves zeros.
+        self._members = ZipMembers(file, "PyTorch checkpoint", zero_is_no_checksum=True)
+        self._root = next(iter(self._members.infos), "").split("/")[0]
         self._storages: dict[str, tuple[torch.storage.TypedStorage, int]] = {}
         self._keys: dict[int, str] = {}
         self._checked: set[str] = set()
         self._inflated: tuple[str, bytearray] | None = None
         self.devices: set[str] = set()
         order = f"{self._root}/byteorder"
-        is_little = order not in self._members or self._read(order) == b"little"
-        is_script = f"{self._root}/constants.pkl" in self._members
+        is_little = order not in self._members.infos or self._read(order) == b"little"
+        is_script = f"{self._root}/constants.pkl" in self._members.infos
         if sys.byteorder != "little" or not is_little or is_script:
             raise NotReadableLazily
         self.loaded = self._unpickle()
@@ -98,7 +97,8 @@ class Archive:
         if key not in self._storages:
             dtype = torch.uint8 if kind is torch.UntypedStorage else kind.dtype
             size = count * dtype.itemsize
-            member = self._members.get(f"{self._root}/data/{key}")
+            name = f"{self._root}/data/{key}"
+            member = self._members.infos.get(name)
             found = None if member is None else member.file_size
             if found != size:
                 raise TernzipError(
@@ -110,8 +110,7 @@ class Archive:
                 wrap_storage=untyped, dtype=dtype, _internal=True
             )
             self._storages[key] = typed, size
-            assert member is not None
-            if member.compress_type not in _METHODS:
+            if not self._members.is_readable(name):
                 raise NotReadableLazily
             self._keys[int(untyped._cdata)] = key
             self.devices.add(str(location))
@@ -120,77 +119,29 @@ class Archive:
     def _part(self, key: str, start: int, size: int) -> bytearray:
         """Bytes of one storage; the whole of it is compared with its checksum when it is first used."""
         name = f"{self._root}/data/{key}"
-        member = self._members[name]
-        if member.compress_type != zipfile.ZIP_STORED:
+        if not self._members.is_stored(name):
             if self._inflated is None or self._inflated[0] != name:
                 self._inflated = name, self._read(name)
             return self._inflated[1][start : start + size]
-        offset = self._data_offset(member)
-        if size == member.file_size:
-            return self._check(member, self._file.read(offset, size))
+        whole, offset = self._members.infos[name].file_size, self._members.offset(name)
+        if size == whole:
+            data = self._file.read(offset, size)
+            self._members.check(name, zlib.crc32(data))
+            return data
         if name not in self._checked:
             crc = 0
-            for place in range(0, member.file_size, _PIECE):
-                piece = min(_PIECE, member.file_size - place)
+            for place in range(0, whole, _PIECE):
+                piece = min(_PIECE, whole - place)
                 crc = zlib.crc32(self._file.read(offset + place, piece), crc)
-            self._check_crc(member, crc)
+            self._members.check(name, crc)
             self._checked.add(name)
         return self._file.read(offset + start, size)
 
     def _read(self, name: str) -> bytearray:
         """A whole member, unpacked."""
-        member = self._members.get(name)
-        if member is None or member.compress_type not in _METHODS:
+        if not self._members.is_readable(name):
             raise NotReadableLazily
-        stored = self._file.read(self._data_offset(member), member.compress_size)
-        if member.compress_type == zipfile.ZIP_STORED:
-            return self._check(member, stored)
-        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            data = bytearray(inflate.decompress(stored, member.file_size + 1))
-        except zlib.error as error:
-            raise self._damaged(member, f"cannot inflate: {error}") from None
-        if len(data) != member.file_size:
-            raise self._damaged(member, f"expected {member.file_size:,} bytes, found others")
-        return self._check(member, data)
-
-    def _data_offset(self, member: zipfile.ZipInfo) -> int:
-        header = self._file.read(member.header_offset, _LOCAL_HEADER)
-        if header[:4] != b"PK\3\4":
-            raise self._damaged(member, f"expected its header at offset {member.header_offset}")
-        name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
-        return member.header_offset + _LOCAL_HEADER + name + extra
-
-    def _check(self, member: zipfile.ZipInfo, data: bytearray) -> bytearray:
-        self._check_crc(member, zlib.crc32(data))
-        return data
-
-    def _check_crc(self, member: zipfile.ZipInfo, crc: int) -> None:
-        # torch.serialization.set_crc32_options(False) leaves zeros.
-        if member.CRC not in (0, crc):
-            raise self._damaged(member, f"checksum: expected {member.CRC:#010x}, found {crc:#010x}")
-
-    def _damaged(self, member: zipfile.ZipInfo, problem: str) -> TernzipError:
-        return TernzipError(
-            f"{self._file.name}: not a readable PyTorch checkpoint: {member.filename!r}: {problem}"
-        )
-
-
-def _members(file: SourceFile) -> dict[str, zipfile.ZipInfo]:
-    try:
-        with zipfile.ZipFile(file.stream) as archive:
-            found = archive.infolist()
-    except TernzipError:
-        raise
-    except Exception as error:  # zipfile has many for what is damaged
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TernzipError(f"{file.name}: not a readable PyTorch checkpoint: {reason}") from None
-    members = {member.filename: member for member in found}
-    if len(members) != len(found):
-        raise TernzipError(
-            f"{file.name}: not a readable PyTorch checkpoint: expected each name once in the archive"
-        )
-    return members
+        return self._members.read(name)
 
 
 def _forget_sparse_tensors() -> None:

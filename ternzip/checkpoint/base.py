@@ -29,14 +29,6 @@ def located(
         raise TernzipError(message if message.startswith(f"{name}: ") else f"{name}: {message}") from None
 
 
-def named(source: object) -> str:
-    """What messages call a source or a destination."""
-    if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
-    name = getattr(source, "name", None)
-    return name if isinstance(name, str) else "<stream>"
-
-
 @dataclass
 class Checkpoint:
     """Tensors that are read one by one, so that memory stays near the largest.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ternzip._core.errors import TernzipError
-from ternzip._core.streams import ByteStream, write_all
+from ternzip._core.extras import require
+from ternzip._core.streams import ByteStream, named
 from ternzip._core.text import listed
-from ternzip.checkpoint.base import Checkpoint, Source, named
+from ternzip.checkpoint.base import Checkpoint, Source
 from ternzip.checkpoint.load import as_checkpoint
 from ternzip.checkpoint.store import SOURCE
 from ternzip.checkpoint.targets import check_target, default_target
@@ -20,8 +19,9 @@ from ternzip.container.almost_ternary import AlmostTernary
 from ternzip.container.describe import FileInfo, describe_file
 from ternzip.container.progress import Progress
 from ternzip.container.reader import Reader
+from ternzip.container.sources import StreamSource
 from ternzip.container.writer import Options, write_container
-from ternzip.io.atomic import atomic_file
+from ternzip.io.output import open_output
 
 if TYPE_CHECKING:
     from ternzip.checkpoint.rounding import Rounding
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 FLOAT_DTYPES = ("bfloat16", "float16")
 """What tensors that are not ternary may be rounded to."""
-
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,8 @@ def compress(
         print(report.ratio, report.not_stored)
 
     Args:
-        source: a .pt, .pth, .ckpt, .safetensors, .gguf or .tnz file, a folder with a shard index, a stream of bytes, or
-            a checkpoint that is open already.
+        source: a .safetensors, .npz, .npy, .gguf, .pt, .pth, .ckpt or .tnz file, a folder with a shard index, a stream
+            of bytes, or a checkpoint that is open already.
         target: the file, or a stream of bytes; None: the source's stem + .tnz, beside it.
         codec: for ternary tensors: "auto" (the smallest for each), "context", "fast", "static" or "packed".
         effort: 1 to 3: how much time `context` may take, in both directions, for a smaller file.
@@ -168,11 +166,13 @@ def _conversions(
     # Both need torch, which a .tnz source does not.
     ternarized, rounded = None, None
     if ternarize is not None:
+        require("ternarizing", "torch", "torch")
         from ternzip.checkpoint.ternarize import PostTrainingTernarization
 
         delta = None if isinstance(ternarize, str) else ternarize
         ternarized = PostTrainingTernarization(delta, delta is None or scale, tuple(skip))
     if float_dtype is not None:
+        require("rounding", "torch", "torch")
         import torch
 
         from ternzip.checkpoint.rounding import Rounding
@@ -194,7 +194,7 @@ def _write(
     def notice(name: str, found: AlmostTernary) -> None:
         almost[name] = found.message
 
-    def write(stream: IO[bytes]) -> None:
+    with open_output(target, overwrite=overwrite) as stream:
         try:
             write_container(
                 stream,
@@ -209,21 +209,8 @@ def _write(
             if str(error).startswith(("tensor ", "metadata ", "extension")):  # what the format cannot hold
                 raise TernzipError(f"{checkpoint.name}: {error}") from None
             raise
-
-    if isinstance(target, str | os.PathLike):
-        with atomic_file(target, overwrite=overwrite) as stream:
-            write(stream)
-        with Reader.open(target) as reader:
-            return describe_file(reader)
-    # The preamble is written last, so the file is made on disk and then sent.
-    with tempfile.TemporaryDirectory(prefix="ternzip-") as folder:
-        whole = Path(folder) / "whole.tnz"
-        with whole.open("w+b") as stream:
-            write(stream)
-            stream.seek(0)
-            while piece := stream.read(_PIECE):
-                write_all(target, piece)
-        with Reader.open(whole) as reader:
+        stream.seek(0)
+        with Reader(StreamSource(stream, named(target))) as reader:
             return describe_file(reader)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from ternzip._core.streams import ByteStream
-from ternzip.checkpoint.base import Source, named
+from ternzip._core.streams import ByteStream, named
+from ternzip.checkpoint.base import Source
 from ternzip.checkpoint.load import as_reader
 from ternzip.checkpoint.origin import suffix_of
 from ternzip.checkpoint.store import check_suffix, write_checkpoint
@@ -45,8 +45,8 @@ def decompress(
 
     Args:
         source: a .tnz file, a stream with the bytes of one, or a reader that is open already.
-        target: a .pt, .pth, .safetensors or .gguf file, or a stream, which gets .safetensors; None: the source's
-            stem, beside it, with the suffix of what it was made from, else .safetensors. A .gguf file that was
+        target: a .pt, .pth, .safetensors, .npz, .npy or .gguf file, or a stream, which gets .safetensors; None: the
+            source's stem, beside it, with the suffix of what it was made from, else .safetensors. A .gguf file that was
             compressed comes back byte for byte; of other tensors a new one is made, in which ternary weights are
             TQ2_0.
         threads: how many threads decode; None: all processors.

@@ -9,7 +9,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ternzip._core.errors import TernzipError
-from ternzip.checkpoint.base import Checkpoint, Source, named
+from ternzip._core.extras import require
+from ternzip._core.streams import named
+from ternzip.checkpoint.base import Checkpoint, Source
 from ternzip.checkpoint.gguf.reading import open_gguf
 from ternzip.checkpoint.source_file import SourceFile
 from ternzip.container.layout import MAGIC
@@ -38,14 +40,16 @@ def as_reader(source: Source | Reader, *, max_bytes: int | None = None) -> Itera
 
 
 def open_checkpoint(source: Source, *, name: str | None = None, whole: bool = False) -> Checkpoint:
-    """Any checkpoint: .pt, .pth, .ckpt, .safetensors, .gguf, a folder with a shard index, .tnz, a pipe or a stream.
+    """Any checkpoint: .safetensors, .npz, .npy, .gguf, .pt, .pth, .ckpt, a folder with a shard index, .tnz, a pipe or
+    a stream. PyTorch's own files need torch.
 
     Files are read tensor by tensor, so that memory stays near the largest; of the legacy .pt format, of a
-    pipe and of a stream, all is read at once. With `whole`, PyTorch's and the safetensors library's own
+    pipe and of a stream, all is read at once. With `whole`, PyTorch's, numpy's and the safetensors library's own
     readers read all at once too, an independent way to the same tensors: it takes memory for the file (twice
     for .safetensors; of shards, one by one). Messages call it `name`.
 
-    Raises TernzipError where it is missing, empty, damaged or holds what is not tensors.
+    Raises TernzipError where it is missing, empty, damaged or holds what is not tensors; MissingPackage where it
+    needs torch, which is not installed.
     """
     name = name or named(source)
     content = _content(source, name)
@@ -101,12 +105,20 @@ def _from_file(file: SourceFile, content: str | bytes, whole: bool) -> Checkpoin
             return _from_tnz(file, content)
         if head.startswith(b"GGUF"):
             return open_gguf(file)
-        # torch takes seconds to import; a .tnz file is handled without it.
-        from ternzip.checkpoint.pytorch import open_pytorch
+        # A .tnz file is inspected and verified without what other files need.
+        from ternzip.checkpoint import numpy
         from ternzip.checkpoint.safetensors import open_safetensors
+        from ternzip.checkpoint.zip_members import ZIP
 
         if _is_safetensors(head) or file.name.endswith(".safetensors"):
             return open_safetensors(file, whole=whole)
+        if head.startswith(numpy.MAGIC):
+            return numpy.open_npy(file, whole=whole)
+        if file.name.endswith(".npz") or (head.startswith(ZIP) and numpy.is_npz(file)):
+            return numpy.open_npz(file, whole=whole)
+        require(f"{file.name}: reading a PyTorch checkpoint", "torch", "torch")
+        from ternzip.checkpoint.pytorch import open_pytorch
+
         return open_pytorch(file, whole=whole)
     except BaseException:
         file.close()

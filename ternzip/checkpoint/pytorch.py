@@ -16,9 +16,8 @@ from ternzip.checkpoint.archive import Archive, NotReadableLazily
 from ternzip.checkpoint.base import Checkpoint, located
 from ternzip.checkpoint.entries import find_entries, size_of
 from ternzip.checkpoint.source_file import SourceFile
+from ternzip.checkpoint.zip_members import ZIP
 from ternzip.io.tensors import to_raw
-
-_ZIP = b"PK\3\4"
 
 
 def open_pytorch(file: SourceFile, *, whole: bool = False) -> Checkpoint:
@@ -57,7 +56,7 @@ def _loaded(file: SourceFile, whole: bool) -> tuple[object, set[str], Callable[[
     head = file.read(0, min(16, file.size))
     if not any(head):
         raise TernzipError(f"{file.name}: expected a checkpoint, found zeros")
-    if head.startswith(_ZIP) and not whole:
+    if head.startswith(ZIP) and not whole:
         try:
             archive = Archive(file)
         except NotReadableLazily:

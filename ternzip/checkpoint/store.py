@@ -1,20 +1,22 @@
-"""Writes tensors as .pt, .safetensors or .gguf."""
+"""Writes tensors as .safetensors, .npz, .npy, .gguf or .pt."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.extras import require
 from ternzip._core.streams import ByteStream, write_all
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import listed, quoted
 from ternzip.io.atomic import atomic_file
 
-SUFFIXES = (".pt", ".pth", ".safetensors", ".gguf")
+SUFFIXES = (".pt", ".pth", ".safetensors", ".npz", ".npy", ".gguf")
+_OF_TORCH = (".pt", ".pth")
 SOURCE = "ternzip.source"
 """The extension that names the kind of file that a .tnz file was made from: its suffix, in ASCII."""
 _MAX_COPIES = 1 << 32
@@ -24,13 +26,15 @@ Tensors = Mapping[str, RawTensor | Tie]
 
 
 def check_suffix(path: str | os.PathLike[str]) -> str:
-    """The suffix of a path that can be written, else TernzipError."""
+    """The suffix of a path that can be written, else TernzipError; MissingPackage where that needs torch."""
     suffix = Path(path).suffix
     if suffix not in SUFFIXES:
         found = f"{suffix!r}" if suffix else "no suffix"
         raise TernzipError(
             f"{os.fspath(path)}: expected a name ending in {', '.join(SUFFIXES)}, found {found}"
         )
+    if suffix in _OF_TORCH:
+        require(f"{os.fspath(path)}: writing a PyTorch file", "torch", "torch")
     return suffix
 
 
@@ -45,8 +49,8 @@ def write_checkpoint(
     """Writes `tensors` in the format of the path's suffix, and returns what that format could not keep.
 
     A .pt file keeps everything but metadata. A .safetensors file, which a stream gets too, stores tied tensors
-    once for each name, in an order of its own. A .gguf file is the one that was compressed, where `extensions` hold
-    its head, else a new one.
+    once for each name, in another order where this one would not align them; numpy's files do so in the same order and
+    without metadata. A .gguf file is the one that was compressed, where `extensions` hold its head, else a new one.
 
     Raises TernzipError for another suffix, for an element type or a name that the format cannot hold (naming
     the tensor), and for a path that cannot be written.
@@ -60,9 +64,14 @@ def write_checkpoint(
             return _write_gguf(tensors, stream, metadata, extensions, os.fspath(target))
         if suffix == ".safetensors":
             return _write_safetensors(tensors, stream, metadata, os.fspath(target)) + _without(extensions)
-        _write_pt(tensors, stream, os.fspath(target))
-    lost = [f"metadata ({listed(list(metadata))}): a .pt file has no place for it"] if metadata else []
-    return lost + _without(extensions)
+        lost = (
+            [f"metadata ({listed(list(metadata))}): a {suffix} file has no place for it"] if metadata else []
+        )
+        lost += _without(extensions)
+        if suffix in _OF_TORCH:
+            _write_pt(tensors, stream, os.fspath(target))
+            return lost
+        return lost + _write_numpy(tensors, stream, suffix, os.fspath(target))
 
 
 def _without(extensions: Mapping[str, bytes]) -> list[str]:
@@ -92,6 +101,17 @@ def _write_gguf(
     return lost + export_gguf(raws, stream, name, metadata)
 
 
+def _write_numpy(tensors: Tensors, stream: IO[bytes], suffix: str, name: str) -> list[str]:
+    from ternzip.checkpoint.numpy import write_npy, write_npz
+
+    raws = {key: _resolved(tensors, key) for key in tensors}
+    ties = {key: tensor.target for key, tensor in tensors.items() if isinstance(tensor, Tie)}
+    _check_copies(raws, ties, name)
+    write = write_npz if suffix == ".npz" else write_npy
+    write(raws, stream, name)
+    return [f"ties ({listed(list(ties))}): {suffix} holds a copy for each name"] if ties else []
+
+
 def _write_pt(tensors: Tensors, stream: IO[bytes], name: str) -> None:
     import torch
 
@@ -110,8 +130,9 @@ def _write_safetensors(
     ties = {key: tensor.target for key, tensor in tensors.items() if isinstance(tensor, Tie)}
     raws = {key: _resolved(tensors, key) for key in tensors}
     _check_fit(raws, ties, name)
-    # Larger elements first, as the library does it, so that all of them are aligned.
-    order = sorted(raws, key=lambda key: (-raws[key].dtype.itemsize, key))
+    order = list(raws)
+    if not _is_aligned(raws.values()):  # larger elements first, as the library does it
+        order.sort(key=lambda key: (-raws[key].dtype.itemsize, key))
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     place = 0
     for key in order:
@@ -131,8 +152,18 @@ def _write_safetensors(
     if ties:
         lost.append(f"ties ({listed(list(ties))}): .safetensors holds a copy for each name")
     if list(raws) != order:
-        lost.append("the order of tensors: .safetensors has its own, by type and name")
+        lost.append("the order of tensors: in .safetensors larger elements come first, then it goes by name")
     return lost
+
+
+def _is_aligned(raws: Iterable[RawTensor]) -> bool:
+    """Whether, one after the other, each begins at a multiple of its element's size."""
+    place = 0
+    for raw in raws:
+        if place % raw.dtype.itemsize:
+            return False
+        place += raw.data.nbytes
+    return True
 
 
 def _resolved(tensors: Tensors, key: str) -> RawTensor:
@@ -143,7 +174,6 @@ def _resolved(tensors: Tensors, key: str) -> RawTensor:
 
 
 def _check_fit(raws: Mapping[str, RawTensor], ties: Mapping[str, str], name: str) -> None:
-    copied = 0
     for key, raw in raws.items():
         if key == "__metadata__":
             raise TernzipError(
@@ -153,9 +183,16 @@ def _check_fit(raws: Mapping[str, RawTensor], ties: Mapping[str, str], name: str
             raise TernzipError(
                 f"{name}: tensor {quoted(key)}: .safetensors has no {raw.dtype.name}: decompress to .pt"
             )
-        copied += raw.data.nbytes if key in ties else 0
+    _check_copies(raws, ties, name)
+
+
+def _check_copies(raws: Mapping[str, RawTensor], ties: Mapping[str, str], name: str) -> None:
+    copied = 0
+    for key in ties:
+        copied += raws[key].data.nbytes
         if copied > _MAX_COPIES:
             raise TernzipError(
                 f"{name}: tensor {quoted(key)}: tied to {quoted(ties[key])}: expected at most {_MAX_COPIES:,} bytes "
-                f"of copies in a .safetensors file, found {copied:,} so far: decompress to .pt, which keeps ties"
+                f"of copies in a {Path(name).suffix or '.safetensors'} file, found {copied:,} so far: "
+                "decompress to .pt, which keeps ties"
             )

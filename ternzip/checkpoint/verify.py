@@ -48,8 +48,8 @@ def verify(
 ) -> VerifyReport:
     """Checks every checksum of a .tnz file and decodes everything; compares it with a checkpoint bit for bit.
 
-    The checkpoint is read by PyTorch's and the safetensors library's own readers, not by those of `compress`, so
-    that no mistake can confirm itself. They read it at once: that takes memory for the whole file, and for
+    The checkpoint is read by PyTorch's, numpy's and the safetensors library's own readers, not by those of `compress`,
+    so that no mistake can confirm itself. They read it at once: that takes memory for the whole file, and for
     .safetensors twice (of a sharded folder, one file at a time).
 
     Args:

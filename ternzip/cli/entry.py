@@ -13,9 +13,13 @@ from types import FrameType
 from typing import NoReturn
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.extras import needing
 from ternzip.cli import files, running, search, training
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import print_error
+
+_EXTRAS = ("demo", "search", "train")
+"""Commands with an extra of their own, of that name."""
 
 COMMANDS = (files, training, search, running)
 """The modules whose commands `app` has: importing them puts the commands there."""
@@ -37,7 +41,7 @@ def _run(arguments: list[str], debug: bool) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            with _ended_by_signals():
+            with _ended_by_signals(), _told_what_to_install(arguments):
                 app(args=arguments, prog_name="ternzip", standalone_mode=True)
         finally:
             sys.stdout.flush()  # a full disk is an error like any other, not one at interpreter shutdown
@@ -98,6 +102,15 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number in caught:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _told_what_to_install(arguments: list[str]) -> Iterator[None]:
+    """Within this context torch that is not installed is an error that names the command and what brings it."""
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    extra = command if command in _EXTRAS else "torch"
+    with needing(f"ternzip {command}", extra, "torch"):
+        yield
 
 
 def _discard_output() -> None:

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from ternzip.checkpoint.base import Checkpoint, Source
     from ternzip.container.reader import Reader
 
+_RESTORED = (".pt", ".pth", ".safetensors", ".npz", ".npy", ".gguf")
+"""Suffixes of what decompress writes: those of `ternzip.checkpoint.store`, which is not imported before it is used."""
+_RESTORED_WORDS = f"{', '.join(_RESTORED[:-1])} or {_RESTORED[-1]}"
+
 DELTA = 0.1
 """Threshold of --ternarize unless another is given."""
 
@@ -123,8 +127,9 @@ def compress(
         list[str],
         typer.Argument(
             metavar="SRC... [DST]",
-            help="Each SRC, a .pt, .pth, .ckpt, .safetensors, .gguf or .tnz file, a folder with a shard index, or - "
-            "(stdin), becomes its stem + .tnz. Of two paths the second is DST if it ends in .tnz or is - (stdout).",
+            help="Each SRC, a .safetensors, .npz, .npy, .gguf, .pt, .pth, .ckpt or .tnz file, a folder with a shard "
+            "index, or - (stdin), becomes its stem + .tnz. Of two paths the second is DST if it ends in .tnz or is - "
+            "(stdout).",
         ),
     ],
     output: Output = None,
@@ -251,8 +256,7 @@ def decompress(
         typer.Argument(
             metavar="SRC... [DST]",
             help="Each SRC, a .tnz file or - (stdin), becomes its stem + the suffix of what it was made from. Of two "
-            "paths the second is DST if it ends in .pt, .pth, .safetensors or .gguf or is - (stdout, which gets "
-            ".safetensors).",
+            f"paths the second is DST if it ends in {_RESTORED_WORDS} or is - (stdout, which gets .safetensors).",
         ),
     ],
     output: Output = None,
@@ -264,14 +268,12 @@ def decompress(
     as_json: AsJson = False,
 ) -> None:
     """Restore the checkpoints in .tnz files, bit for bit."""
-    suffixes = (".pt", ".pth", ".safetensors", ".gguf")
+    suffixes = _RESTORED
     pairs = pairs_of(paths, output, suffixes, _original_suffix)
     check_removable(pairs, remove)
     for src, dst in pairs:
         if dst != STDIO and not is_folder(src, dst, suffixes) and Path(dst).suffix not in suffixes:
-            raise typer.BadParameter(
-                f"{dst}: expected a name ending in .pt, .pth, .safetensors or .gguf", param_hint="DST"
-            )
+            raise typer.BadParameter(f"{dst}: expected a name ending in {_RESTORED_WORDS}", param_hint="DST")
 
     def decompress_one(src: str, dst: str) -> dict[str, Any]:
         from ternzip.checkpoint import decompress as checkpoint

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.extras import require
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import say
 from ternzip.search.choices import ENGINES, METHODS, Engine, LossName, Method, Share
@@ -158,6 +159,7 @@ def search(
 
     May be stopped at any time: the same command goes on with the same study, and several at once share it.
     """
+    require("ternzip search", "search", "torch")
     from ternzip.lowrank import fold_batch_norm as fold
     from ternzip.search import parse_size, write_report
     from ternzip.search import search as run

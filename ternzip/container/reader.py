@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import cached_property
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.streams import check_binary, named
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import quoted
 from ternzip.codecs.levels import Levels
@@ -28,7 +29,7 @@ from ternzip.container.level_records import read_levels
 from ternzip.container.located import Located
 from ternzip.container.offload import Offload, Offloaded
 from ternzip.container.progress import Progress
-from ternzip.container.sources import BufferSource, FileSource, Source
+from ternzip.container.sources import BufferSource, FileSource, Source, StreamSource
 from ternzip.container.ternary_decoding import TernaryDecoding, as_trits
 from ternzip.container.workers import Workers
 
@@ -77,12 +78,23 @@ class Reader:
 
     @classmethod
     def open(
-        cls, source: str | os.PathLike[str] | bytes | bytearray | memoryview, *, max_bytes: int | None = None
+        cls,
+        source: str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO,
+        *,
+        max_bytes: int | None = None,
     ) -> Reader:
-        """A reader of the file at a path, or of the bytes of a file."""
+        """A reader of the file at a path, of the bytes of a file, or of a binary stream from where it stands.
+
+        A stream stays open. One that cannot be read by position is read to its end at once.
+        """
         if isinstance(source, bytes | bytearray | memoryview):
             return cls(BufferSource(source), max_bytes=max_bytes)
-        return cls(FileSource(source), max_bytes=max_bytes)
+        if isinstance(source, str | os.PathLike):
+            return cls(FileSource(source), max_bytes=max_bytes)
+        check_binary(source)
+        if source.seekable():
+            return cls(StreamSource(source, named(source)), max_bytes=max_bytes)
+        return cls(BufferSource(source.read(), named(source)), max_bytes=max_bytes)
 
     def _read_index(self) -> Index:
         source = self._source

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.streams import named
 from ternzip.container.describe import TensorInfo
-from ternzip.io.files import safe_open
+from ternzip.io.opening import safe_open
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,7 @@ class LazyTensor:
         dtype = torch_dtype(info.dtype)
         if dtype is None:
             raise TernzipError(
-                f"{os.fspath(file.path)}: tensor {info.name!r}: this torch has no {info.dtype}"
+                f"{named(file.path)}: tensor {info.name!r}: this torch has no {info.dtype}"
             )
         self.dtype: torch.dtype = dtype
         self.shape = tuple(info.shape)
@@ -37,7 +38,7 @@ class LazyTensor:
 
     def __getitem__(self, index: Any) -> torch.Tensor:
         """That part of the tensor, in memory of its own; the whole of it is decoded."""
-        whole = self._file.get_tensor(self._name)
+        whole: torch.Tensor = self._file.get_tensor(self._name)
         return whole if index is Ellipsis else whole[index].clone()
 
     def get_shape(self) -> list[int]:
@@ -86,7 +87,7 @@ class LazyTensors(Mapping[str, LazyTensor]):
         for path in tnz_files(source):
             file = safe_open(path, threads=threads, max_bytes=max_bytes)
             self._files.append(file)
-            self.metadata.update(file.metadata())
+            self.metadata.update(file.metadata() or {})
             for name in file.keys():  # noqa: SIM118 - in the file's order
                 if owners.setdefault(name, path) != path:
                     raise TernzipError(

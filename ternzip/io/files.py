@@ -1,21 +1,15 @@
-"""Ternzip files from Python, with the verbs of safetensors: save_file, load_file, save, load, safe_open."""
+"""Tensors of torch in .tnz files, with the verbs of safetensors: save_file, load_file, save, load."""
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, BinaryIO
 
-from ternzip._core.errors import TernzipError
-from ternzip._core.text import quoted
-from ternzip.container.describe import TensorInfo, describe
+from ternzip._core.extras import require
 from ternzip.container.progress import Progress
 from ternzip.container.reader import Reader
-from ternzip.container.writer import Options, write_container
-from ternzip.io.atomic import atomic_file
+from ternzip.io.output import Target, tnz_bytes, write_tnz
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +17,7 @@ if TYPE_CHECKING:
 
 def save_file(
     tensors: Mapping[str, torch.Tensor],
-    path: str | os.PathLike[str],
+    path: Target,
     metadata: Mapping[str, str] | None = None,
     *,
     codec: str = "auto",
@@ -40,7 +34,7 @@ def save_file(
             the same memory are stored once and come back tied; views that merely overlap are stored apart. A
             mapping may make its tensors as they are asked for, each in memory of its own. None of them may be
             changed before the call returns.
-        path: the file; one that exists is replaced when the new one is complete.
+        path: the file, one that exists is replaced when the new one is complete; or a binary stream to write to.
         metadata: strings by name.
         codec: for ternary tensors: "auto" (the smallest for each), "context", "fast", "static" or "packed".
         effort: 1 to 3: how much time `context` may take, in both directions, for a smaller file.
@@ -54,21 +48,23 @@ def save_file(
 
     Raises:
         TernzipError: a tensor, a name, metadata or extensions the format cannot hold (named), or a path that cannot be
-            written.
+            written. Of tensors and their names also a ValueError and a RuntimeError, as safetensors has them.
         ValueError: an unknown codec or effort, or threads below 1.
     """
+    _require_torch()
     from ternzip.io.tensors import with_ties
 
-    options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
-    with atomic_file(path) as stream:
-        write_container(
-            stream,
-            with_ties(tensors),
-            options=options,
-            metadata=metadata,
-            extensions=extensions,
-            progress=progress,
-        )
+    write_tnz(
+        with_ties(tensors),
+        path,
+        metadata,
+        codec=codec,
+        effort=effort,
+        threads=threads,
+        progress=progress,
+        merge_zeros=merge_zeros,
+        extensions=extensions,
+    )
 
 
 def save(
@@ -83,23 +79,23 @@ def save(
     extensions: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """The bytes that save_file would write."""
+    _require_torch()
     from ternzip.io.tensors import with_ties
 
-    options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
-    stream = io.BytesIO()
-    write_container(
-        stream,
+    return tnz_bytes(
         with_ties(tensors),
-        options=options,
-        metadata=metadata,
-        extensions=extensions,
+        metadata,
+        codec=codec,
+        effort=effort,
+        threads=threads,
         progress=progress,
+        merge_zeros=merge_zeros,
+        extensions=extensions,
     )
-    return stream.getvalue()
 
 
 def load_file(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     device: str | torch.device = "cpu",
     *,
     out: Mapping[str, torch.Tensor] | None = None,
@@ -112,7 +108,7 @@ def load_file(
     On a CUDA device that the native kernels serve, what `fast` holds is decoded there.
 
     Args:
-        path: the file.
+        path: the file; or a binary stream, read from where it stands to its end, which stays open.
         device: where the tensors are put.
         out: tensors that exist, a module's state_dict() for one, to be filled and returned instead of new ones: by
             exactly the names in the file, of the same types and shapes, plain, contiguous and on the CPU. Names that
@@ -130,8 +126,7 @@ def load_file(
             decoded or written.
         ValueError: `out` together with a device other than the CPU.
     """
-    if isinstance(path, bytes | bytearray | memoryview):
-        raise TypeError("load_file takes a path; load takes bytes")
+    check_path(path, "load_file")
     with Reader.open(path, max_bytes=max_bytes) as reader:
         return _all_tensors(reader, device, out, threads, progress)
 
@@ -146,12 +141,19 @@ def load(
     max_bytes: int | None = None,
 ) -> dict[str, torch.Tensor]:
     """All tensors of the bytes of a .tnz file; arguments and errors as for load_file."""
-    _check_bytes(data)
+    check_bytes(data)
     with Reader.open(data, max_bytes=max_bytes) as reader:
         return _all_tensors(reader, device, out, threads, progress)
 
 
-def _check_bytes(data: object) -> None:
+def check_path(path: object, verb: str) -> None:
+    """TypeError for bytes where a verb takes a path."""
+    if isinstance(path, bytes | bytearray | memoryview):
+        raise TypeError(f"{verb} takes a path; load takes bytes")
+
+
+def check_bytes(data: object) -> None:
+    """TypeError for what is not bytes."""
     if not isinstance(data, bytes | bytearray | memoryview):
         hint = "; load_file takes a path" if isinstance(data, str | os.PathLike) else ""
         raise TypeError(f"load takes bytes, got {type(data).__name__}{hint}")
@@ -164,6 +166,7 @@ def _all_tensors(
     threads: int | None,
     progress: Progress | None,
 ) -> dict[str, torch.Tensor]:
+    _require_torch()
     if out is not None:
         return _fill(reader, device, out, threads, progress)
     from ternzip.io.device_decoding import offload_to
@@ -193,100 +196,7 @@ def _fill(
     return destinations.finish(reader, out)
 
 
-class safe_open:  # noqa: N801 - the verb of safetensors
-    """A .tnz file of which single tensors are read. Several threads may use one.
-
-        with ternzip.safe_open("model.tnz") as f:
-            for name in f.keys():                        # or: in f, name in f, len(f)
-                weight = f.get_tensor(name)              # reads and checks that tensor's bytes only
-
-    A pickled one opens the file anew where it is unpickled, as in the workers of a DataLoader.
-
-    Args:
-        path: the file.
-        framework: "pt", the only one; for those who come from safetensors.
-        device: where get_tensor puts tensors.
-        threads: how many threads decode one tensor; None: all processors.
-        max_bytes: the most bytes of memory that one tensor or extension may take; None: no limit. See load_file.
-
-    Raises:
-        TernzipError: on opening, if the file's index is missing, damaged or hostile.
-        ValueError: another framework.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        framework: str = "pt",
-        device: str | torch.device = "cpu",
-        *,
-        threads: int | None = None,
-        max_bytes: int | None = None,
-    ) -> None:
-        if framework != "pt":
-            raise ValueError(f"framework: expected 'pt', got {framework!r}")
-        if isinstance(path, bytes | bytearray | memoryview):
-            raise TypeError("safe_open takes a path; load takes bytes")
-        self.path = path
-        self.device = device
-        self.threads = threads
-        self._reader = Reader.open(path, max_bytes=max_bytes)
-
-    def keys(self) -> list[str]:
-        """Names of all tensors, in the file's order."""
-        return list(self._reader.entries)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._reader.entries
-
-    def __len__(self) -> int:
-        return len(self._reader.entries)
-
-    def metadata(self) -> dict[str, str]:
-        """The strings that the file holds beside its tensors; empty where there are none."""
-        return dict(self._reader.metadata)
-
-    def extensions(self) -> list[str]:
-        """Names of the extensions, bytes that the file holds beside its tensors; empty where there are none."""
-        return list(self._reader.extensions)
-
-    def extension(self, name: str) -> bytes:
-        """The bytes of an extension, read and checked now; TernzipError for an unknown one, and beyond max_bytes."""
-        found = self._reader.extensions
-        if name not in found:
-            raise TernzipError(f"{self._reader.name}: no extension {quoted(name)} among {len(found)}")
-        return found[name]
-
-    def info(self, name: str) -> TensorInfo:
-        """What the index says of a tensor: shape, dtype, codec, levels, counts, bytes. Decodes nothing."""
-        return describe(self._reader, name)
-
-    def get_tensor(self, name: str) -> torch.Tensor:
-        """The tensor of that name; an unknown one raises TernzipError, and so does a file that has been closed."""
-        from ternzip.io.device_decoding import offload_to
-        from ternzip.io.tensors import from_raw
-
-        offload = offload_to(self.device)
-        return from_raw(name, self._reader.read_with(offload, name, threads=self.threads), self.device)
-
-    def close(self) -> None:
-        """Gives the file up. Names, metadata and info stay; closing twice does no harm."""
-        self._reader.close()
-
-    def __enter__(self) -> safe_open:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"safe_open({os.fspath(self.path)!r}, device={str(self.device)!r})"
-
-    def __reduce__(self) -> tuple[Callable[..., safe_open], tuple[object, ...]]:
-        again = partial(safe_open, threads=self.threads, max_bytes=self._reader.max_bytes)
-        return again, (self.path, "pt", self.device)
+def _require_torch() -> None:
+    require(
+        "ternzip's load and save for tensors of torch (ternzip.numpy has them for arrays)", "torch", "torch"
+    )

@@ -10,7 +10,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from ternzip._core import dtypes
-from ternzip._core.errors import TernzipError
+from ternzip._core.errors import TernzipError, UnstorableTensor
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import quoted
 from ternzip.codecs.plane import Bytes
@@ -35,11 +35,11 @@ _NAMES = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
 def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
     """The bytes of a tensor, copied only where they are not contiguous or not on the CPU.
 
-    Raises TernzipError for what a file cannot hold: sparse, quantized, meta, nested and uninitialized
+    Raises UnstorableTensor for what a file cannot hold: sparse, quantized, meta, nested and uninitialized
     tensors, types without a code, and subclasses of torch.Tensor that cannot be read as plain tensors.
     """
     if is_lazy(tensor):
-        raise TernzipError(
+        raise UnstorableTensor(
             f"tensor {quoted(name)}: cannot store an uninitialized parameter: it has no elements"
         )
     try:
@@ -52,9 +52,11 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
         raise
     except Exception as error:  # a subclass may answer in any way
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TernzipError(f"tensor {quoted(name)}: cannot read this {_kind(tensor)}: {reason}") from error
+        raise UnstorableTensor(
+            f"tensor {quoted(name)}: cannot read this {_kind(tensor)}: {reason}"
+        ) from error
     if unreadable or changed:
-        raise TernzipError(
+        raise UnstorableTensor(
             f"tensor {quoted(name)}: cannot read this {_kind(tensor)}: expected a tensor with elements of its own; "
             "make a plain tensor of it first"
         )
@@ -73,13 +75,13 @@ def memory_of(tensor: torch.Tensor) -> Bytes:
 def _check_storable(name: str, tensor: torch.Tensor) -> None:
     if tensor.layout is not torch.strided or tensor.is_nested:
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
-        raise TernzipError(f"tensor {quoted(name)}: cannot store a {kind} tensor: expected a dense one")
+        raise UnstorableTensor(f"tensor {quoted(name)}: cannot store a {kind} tensor: expected a dense one")
     if tensor.is_quantized or tensor.dtype not in _NAMES:
-        raise TernzipError(
+        raise UnstorableTensor(
             f"tensor {quoted(name)}: cannot store {tensor.dtype}: the format has no code for it"
         )
     if tensor.is_meta:
-        raise TernzipError(f"tensor {quoted(name)}: cannot store a meta tensor: it has no elements")
+        raise UnstorableTensor(f"tensor {quoted(name)}: cannot store a meta tensor: it has no elements")
 
 
 def _kind(tensor: torch.Tensor) -> str:
@@ -128,15 +130,21 @@ def with_ties(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, RawTen
     """Raw tensors in order; one that is the same view of the same memory as an earlier one becomes a Tie.
 
     The mapping may make its tensors as they are asked for: tensors are tied only while the first of them is alive.
-    Raises TernzipError, naming the tensor, for what cannot be stored, and for one that is tied to a tensor whose
-    elements have been changed since they were read.
+    Raises UnstorableTensor, naming the tensor, for what cannot be stored, and TernzipError for one that is tied to a
+    tensor whose elements have been changed since they were read.
     """
+    if not hasattr(tensors, "items"):
+        raise UnstorableTensor(
+            f"tensors: expected a mapping of names to tensors, found {type(tensors).__name__}"
+        )
     stored: dict[tuple[object, ...], _Stored] = {}
     for name, tensor in tensors.items():
         if not isinstance(name, str):
-            raise TernzipError(f"tensor {name!r}: expected a name of type str, found {type(name).__name__}")
+            raise UnstorableTensor(
+                f"tensor {name!r}: expected a name of type str, found {type(name).__name__}"
+            )
         if not isinstance(tensor, torch.Tensor):
-            raise TernzipError(
+            raise UnstorableTensor(
                 f"tensor {quoted(name)}: expected a torch.Tensor, found {type(tensor).__name__}"
             )
         storage = _storage(tensor)

@@ -1,5 +1,9 @@
 """Low-rank factors of trained layers: two linear layers, or two convolutions, instead of one."""
 
+from ternzip._core.extras import require
+
+require("ternzip.lowrank", "torch", "torch")
+
 from ternzip.lowrank.batch_norm import affine_batch_norm, estimate_batch_norm, trainable_batch_norm
 from ternzip.lowrank.decomposition import Decomposition, Weighting, decompose, triangular
 from ternzip.lowrank.layers import LowRank, factor_pair, factorize, largest_rank, matrix_of

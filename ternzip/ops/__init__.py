@@ -20,6 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ternzip._core.extras import require
+
+require("ternzip.ops", "torch", "torch")
+
 import torch
 from torch import Tensor
 

@@ -1,0 +1,80 @@
+"""Where files are written: to a path, where they appear whole or not at all, or into a stream."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO
+
+from ternzip._core.streams import ByteStream, check_binary, write_all
+from ternzip._core.tensor import RawTensor, Tie
+from ternzip.container.progress import Progress
+from ternzip.container.writer import Options, write_container
+from ternzip.io.atomic import atomic_file
+
+Target = str | os.PathLike[str] | ByteStream
+"""Where a file goes to: a path, or a stream of bytes."""
+
+_PIECE = 1 << 20
+
+
+@contextmanager
+def open_output(target: Target, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
+    """A new file to write and to read again in binary, whose bytes reach `target` if the block ends well.
+
+    A stream gets them at the end, as the first bytes of a .tnz file are written last; until then they are in a
+    temporary file. Errors as for `atomic_file`; those of a stream pass unchanged.
+    """
+    if isinstance(target, str | os.PathLike):
+        with atomic_file(target, overwrite=overwrite) as stream:
+            yield stream
+        return
+    check_binary(target)
+    with tempfile.TemporaryFile(prefix="ternzip-") as stream:
+        yield stream
+        stream.seek(0)
+        while piece := stream.read(_PIECE):
+            write_all(target, piece)
+
+
+def write_tnz(
+    raws: Iterable[tuple[str, RawTensor | Tie]],
+    target: Target,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    codec: str = "auto",
+    effort: int = 2,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    merge_zeros: bool = False,
+    extensions: Mapping[str, bytes] | None = None,
+) -> None:
+    """Writes a .tnz file; the arguments are those of `ternzip.save_file`."""
+    options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
+    with open_output(target) as stream:
+        write_container(
+            stream, raws, options=options, metadata=metadata, extensions=extensions, progress=progress
+        )
+
+
+def tnz_bytes(
+    raws: Iterable[tuple[str, RawTensor | Tie]],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    codec: str = "auto",
+    effort: int = 2,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    merge_zeros: bool = False,
+    extensions: Mapping[str, bytes] | None = None,
+) -> bytes:
+    """The bytes of a .tnz file; the arguments are those of `ternzip.save`."""
+    options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
+    stream = io.BytesIO()
+    write_container(
+        stream, raws, options=options, metadata=metadata, extensions=extensions, progress=progress
+    )
+    return stream.getvalue()

@@ -1,0 +1,195 @@
+""".npz and .npy files as checkpoints: every array there and back, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from checkpoint_files import refused
+from samples import random_bits, trits
+
+import ternzip
+from ternzip import TernzipError
+from ternzip.checkpoint.load import open_checkpoint
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def some_arrays() -> Arrays:
+    rng = np.random.default_rng(0)
+    kinds = (
+        "float64 float32 float16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128"
+    )
+    found = {kind: rng.integers(0, 2, (3, 5)).astype(kind) for kind in kinds.split()}
+    found |= {"w": trits(40, 30).float().numpy(), "scalar": np.array(2.5), "empty": np.empty((0, 3))}
+    return found | {"folder/name.npy": np.arange(3), "ü": np.arange(4), "f": rng.normal(size=70_000)}
+
+
+def there_and_back(source: Path, target: Path) -> list[str]:
+    """Also compares the file with its source, as numpy reads it; what was not stored."""
+    tnz = source.with_suffix(".tnz")
+    report = ternzip.compress(source, tnz, overwrite=True)
+    assert ternzip.verify(tnz, source).equal
+    assert ternzip.decompress(tnz, target, overwrite=True).not_stored == []
+    return report.not_stored
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_files(tmp_path: Path, save: Any) -> None:
+    given = some_arrays()
+    save(tmp_path / "a.npz", **given)
+    assert there_and_back(tmp_path / "a.npz", tmp_path / "b.npz") == []
+    with np.load(tmp_path / "b.npz") as found:
+        assert list(found) == list(given)
+        for name, array in given.items():
+            assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+            assert found[name].tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("name", some_arrays())
+def test_npy_files(tmp_path: Path, name: str) -> None:
+    np.save(tmp_path / "a.npy", some_arrays()[name])
+    assert there_and_back(tmp_path / "a.npy", tmp_path / "b.npy") == []
+    assert (tmp_path / "b.npy").read_bytes() == (tmp_path / "a.npy").read_bytes()
+
+
+def test_the_suffix_of_the_source_is_the_default(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.eye(3))
+    (tmp_path / "moved").write_bytes((tmp_path / "a.npz").read_bytes())  # its contents decide
+    ternzip.compress(tmp_path / "moved", tmp_path / "b.tnz")
+    assert ternzip.decompress(tmp_path / "b.tnz").target == str(tmp_path / "b.npz")
+
+
+def test_other_orders_are_told(tmp_path: Path) -> None:
+    given = {"f": np.asfortranarray(np.arange(12.0).reshape(3, 4)), "b": np.arange(6, dtype=">i4")}
+    given |= {"both": np.asfortranarray(np.arange(24, dtype=">u2").reshape(2, 3, 4)), "c": np.array([1 + 2j], ">c8")}
+    np.savez(tmp_path / "a.npz", **given)
+    assert there_and_back(tmp_path / "a.npz", tmp_path / "b.npz") == [
+        "big-endian order of bytes: the same numbers come back little-endian (b, both, c)",
+        "Fortran order of elements: they come back in C order (f, both)",
+    ]
+    with np.load(tmp_path / "b.npz") as found:
+        assert all(np.array_equal(found[name], array) for name, array in given.items())
+
+
+def test_versions_of_the_header(tmp_path: Path) -> None:
+    for version in ((1, 0), (2, 0), (3, 0)):
+        with (tmp_path / "a.npy").open("wb") as file:
+            np.lib.format.write_array(file, np.eye(3), version=version)
+        assert there_and_back(tmp_path / "a.npy", tmp_path / "b.npy") == []
+        assert np.array_equal(np.load(tmp_path / "b.npy"), np.eye(3))
+
+
+def test_other_members_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.eye(3))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("notes.txt", "mine")
+    assert there_and_back(tmp_path / "a.npz", tmp_path / "b.npz") == [
+        "members that are no arrays (notes.txt)"
+    ]
+
+
+def test_types_that_are_refused(tmp_path: Path) -> None:
+    for array, words in (
+        (np.array(["a"]), "cannot store <U1"),
+        (np.array([{}], dtype=object), r"cannot store \|O"),
+        (np.zeros(2, [("a", "f4")]), "cannot store"),
+        (np.zeros(2, ml_dtypes.bfloat16), r"cannot store <V2"),
+    ):
+        np.save(tmp_path / "a.npy", array)
+        refused(tmp_path / "a.npy", f"a.npy: {words}")
+        np.savez(tmp_path / "a.npz", x=array)
+        refused(tmp_path / "a.npz", f"a.npz: tensor 'x': {words}")
+
+
+def header(text: bytes, version: int = 1) -> bytes:
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x93NUMPY", "expected it to start"),
+        (header(b"{}", 9), "expected a version of 1 to 3, found 9"),
+        (b"\x93NUMPY\1\0\xff\xff{}", "expected a header of at most 12 bytes, found 65,545"),
+        (header(b"{}"), "expected a header of descr"),
+        (header(b"(" * 9000), "header: "),
+        (header(b"__import__('os')"), "header: malformed"),
+        (header(b"{'descr': '<f4', 'fortran_order': 1, 'shape': (2,)}"), "to be True or False, found 1"),
+        (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (-2,)}"), "expected a shape of lengths"),
+        (
+            header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (True,)}"),
+            "expected a shape of lengths",
+        ),
+        (header(b"{'descr': ['<f4'], 'fortran_order': False, 'shape': (2,)}"), "cannot store"),
+        (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1 << 62,)}"), "malformed"),
+        (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904,)}"), "found 83$"),
+        (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}") + bytes(7), "bytes, found"),
+        (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}") + bytes(9), "bytes, found"),
+    ],
+)
+def test_damaged_headers(tmp_path: Path, data: bytes, words: str) -> None:
+    (tmp_path / "a.npy").write_bytes(data)
+    refused(tmp_path / "a.npy", words)
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "a.npz", x=np.arange(100.0))
+        whole = (tmp_path / "a.npz").read_bytes()
+        damaged = bytearray(whole)
+        damaged[-300 if save is np.savez else len(whole) // 2] ^= 1
+        (tmp_path / "a.npz").write_bytes(damaged)
+        for independent in (False, True):
+            refused(tmp_path / "a.npz", "a.npz: ", whole=independent)
+        (tmp_path / "a.npz").write_bytes(whole[:-40])
+        refused(tmp_path / "a.npz", "not a readable npz file")
+
+
+def test_a_zip_bomb_takes_no_memory(tmp_path: Path) -> None:
+    """The directory's size and the header's shape must agree, and inflating stops at that size."""
+    stream = io.BytesIO()
+    np.save(stream, np.zeros(1 << 20, np.uint8))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", stream.getvalue())
+    data = (tmp_path / "a.npz").read_bytes()
+    size = struct.pack("<I", len(stream.getvalue()))
+    assert data.count(size) == 2
+    (tmp_path / "a.npz").write_bytes(data.replace(size, struct.pack("<I", 1 << 30)))
+    refused(tmp_path / "a.npz", r"tensor 'x': expected 1,048,704 bytes, found 1,073,741,824")
+
+
+def test_what_numpys_files_cannot_hold(tmp_path: Path) -> None:
+    for tensors, name, words in (
+        ({"a": torch.ones(2), "b": torch.ones(2)}, "x.npy", r"expected one tensor for a \.npy file, found 2"),
+        ({"a": random_bits(torch.bfloat16, 3)}, "x.npz", "have no bfloat16: decompress to .safetensors"),
+        ({"a": random_bits(torch.bfloat16, 3)}, "x.npy", "have no bfloat16: decompress to .safetensors"),
+        ({"a": random_bits(torch.complex32, 3)}, "x.npz", "have no complex32: decompress to .pt"),
+        ({"a\0b": torch.ones(2)}, "x.npz", "without NUL"),
+    ):
+        data = ternzip.save(tensors)
+        with pytest.raises(TernzipError, match=words):
+            ternzip.decompress(io.BytesIO(data), tmp_path / name)
+        assert not (tmp_path / name).exists()
+    tied = torch.ones(3)
+    data = ternzip.save({"a": tied, "b": tied}, {"k": "v"})
+    report = ternzip.decompress(io.BytesIO(data), tmp_path / "x.npz")
+    assert report.not_stored == [
+        "metadata (k): a .npz file has no place for it",
+        "ties (b): .npz holds a copy for each name",
+    ]
+    with np.load(tmp_path / "x.npz") as found:
+        assert np.array_equal(found["b"], np.ones(3))
+
+
+def test_a_stream_of_an_npz_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.eye(3))
+    opened = open_checkpoint(io.BytesIO((tmp_path / "a.npz").read_bytes()))
+    assert (list(opened.sizes), opened.suffix, opened.files) == (["x"], ".npz", [])
