@@ -29,6 +29,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The site, in build/docs/html: warnings are errors, links within it are followed, the others listed."""
+    session.install(".[docs]")
+    session.run(".ci/docs", "build/docs", external=True)
+
+
+@nox.session
 def sanitizers(session: nox.Session) -> None:
     """Native code under ASan and UBSan."""
     session.install(".[test]", "pybind11", "cmake", "ninja")
