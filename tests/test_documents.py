@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(?P<mark><!--[^\n]*-->\n)?^```(?P<language>python|sh)\n(?P<code>.*?)^```$", re.M | re.S)
 
 # With a reason; the two commands of the README run in .ci/run.
-NOT_RUN = re.compile(r"<!-- (not run: \w|command: )")
+NOT_RUN = re.compile(r"<!-- (not run: \S|command: )")
 
 
 def blocks(document: str) -> list[tuple[str, str]]:
@@ -74,6 +74,12 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert Path("run/b.tnz").exists()
     assert Path("llama-tnz/config.json").exists()
+
+
+def test_how_to_contribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ((language, code),) = blocks("CONTRIBUTING.md")
+    run(code, language)
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])

@@ -17,6 +17,7 @@ from ternzip.cli.app import app
 PAGES = [path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]]
 # Where the blocks of a page run.
 RUN_BY = {
+    "CONTRIBUTING.md": "test_documents.py",
     "README.md": "test_documents.py",
     "docs/gguf.md": "test_gguf_files.py",
     "docs/guide.md": "test_documents.py",
