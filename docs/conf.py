@@ -13,8 +13,7 @@ from sphinx.application import Sphinx
 
 import ternzip
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-import command_reference
+ROOT = Path(__file__).parents[1]
 
 project = "ternzip"
 author = "the authors of ternzip"
@@ -46,9 +45,36 @@ html_copy_source = False
 html_show_sphinx = False
 
 
+# Pages that stand at the root of the checkout, where code hosts look for them.
+ROOT_PAGES = {
+    "index": "README.md",
+    "contributing": "CONTRIBUTING.md",
+    "security": "SECURITY.md",
+    "changelog": "CHANGELOG.md",
+}
+ADDRESSES = {f"({file})": f"({page}.md)" for page, file in ROOT_PAGES.items()} | {
+    "(examples/README.md)": "(examples.md)",
+    "(docs/": "(",
+}
+
+
+def add_root_pages(_: Sphinx, docname: str, source: list[str]) -> None:
+    """The text of the root's page, in the place of the link to it; the README's without its account of the sources."""
+    if docname not in ROOT_PAGES:
+        return
+    name = ROOT_PAGES[docname]
+    text, _, _ = (ROOT / name).read_text(encoding="utf-8").partition("## Status\n")
+    for address, moved in ADDRESSES.items():
+        text = text.replace("]" + address, "]" + moved)
+    source[0] = source[0].replace(f"[{name}](../{name})\n", text)
+
+
 def add_commands(_: Sphinx, docname: str, source: list[str]) -> None:
     """Every command with its options, below the introduction of their page."""
     if docname == "reference/command-line":
+        sys.path.insert(0, str(ROOT / "tools"))
+        import command_reference
+
         source[0] += "\n" + command_reference.markdown()
 
 
@@ -68,6 +94,7 @@ def keep_builtins(_: Sphinx, doctree: nodes.document) -> None:
 
 def setup(app: Sphinx) -> None:
     """Sphinx calls this once."""
+    app.connect("source-read", add_root_pages)
     app.connect("source-read", add_commands)
     app.connect("autodoc-process-docstring", escape_marks, priority=400)  # before napoleon, at 500
     app.connect("doctree-read", keep_builtins)

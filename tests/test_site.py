@@ -26,7 +26,7 @@ RUN_BY = {
     "docs/runtime.md": "test_runtime_docs.py",
 }
 # Blocks without a language, and in these, are bytes, formulas, output, or of Sphinx.
-NOT_CODE = {"", "text", "console", "{toctree}", "{include}", "{eval-rst}"}
+NOT_CODE = {"", "text", "console", "{toctree}", "{literalinclude}", "{eval-rst}"}
 FENCE = re.compile(r"^```+(?P<language>[^`\n]*)\n.*?^```+$", re.M | re.S)
 REFERENCE = ROOT / "docs" / "reference"
 
