@@ -31,6 +31,23 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The site, in build/docs/html: warnings are errors, links within it are followed, the others listed."""
+    session.install(".[docs]")
+    session.run(".ci/docs", "build/docs", external=True)
+
+
+@nox.session
+def clang_tidy(session: nox.Session) -> None:
+    """The C++ part under clang-tidy, by the checks of .clang-tidy; minutes, as it is compiled file by file."""
+    session.install("clang-tidy==23.1.4", "cmake", "ninja", "pybind11")
+    build = str(session.create_tmp()) + "/tidy"
+    python = f"-DPython_EXECUTABLE={session.virtualenv.location}/bin/python"
+    session.run("cmake", "--preset", "default", "-B", build, python, "-DTERNZIP_CUDA=OFF")
+    session.run("run-clang-tidy.py", "-quiet", "-p", build, *session.posargs, r"csrc/.*\.cpp$")
+
+
+@nox.session
 def sanitizers(session: nox.Session) -> None:
     """Native code under ASan and UBSan."""
     session.install(".[test]", "pybind11", "cmake", "ninja")

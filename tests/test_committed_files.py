@@ -1,4 +1,7 @@
-"""Every picture and every table of figures in the repository opens: nothing was cut off while it was written."""
+"""Every picture and every table of figures in the repository opens: nothing was cut off while it was written.
+
+And all that people write is clean at the ends of its lines.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,34 @@ def test_png_opens(path: Path) -> None:
 @pytest.mark.parametrize("path", committed(".json"), ids=relative)
 def test_json_parses(path: Path) -> None:
     assert json.loads(path.read_text(encoding="utf-8"))
+
+
+WRITTEN = (
+    ".py",
+    ".pyi",
+    ".md",
+    ".toml",
+    ".cpp",
+    ".hpp",
+    ".h",
+    ".c",
+    ".cu",
+    ".cuh",
+    ".txt",
+    ".cmake",
+    ".cff",
+    ".css",
+    ".sh",
+)
+
+
+def test_lines_end_cleanly() -> None:
+    found = []
+    for path in (path for suffix in WRITTEN for path in committed(suffix)):
+        data = path.read_bytes()
+        if b" \n" in data or b"\r" in data or (data and not data.endswith(b"\n")) or data.endswith(b"\n\n"):
+            found.append(relative(path))
+    assert found == []
 
 
 def test_there_is_something_to_check() -> None:

@@ -128,10 +128,14 @@ TABLES: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     "codecs": ("README.md", "codec.json", codecs_table),
     "prepare": ("docs/guide.md", "prepare.json", prepare_table),
     "quantizers": ("docs/guide.md", "quantizers.json", quantizers_table),
-    "search-certificate": ("docs/search.md", "search_certificate.json", search_tables.certificate_table),
-    "search-fc3": ("docs/search.md", "search_fc3.json", search_tables.fc3_table),
-    "search-resnet20": ("docs/search.md", "search_resnet20.json", search_tables.resnet20_table),
-    "search-svd": ("docs/search.md", "search_svd.json", search_tables.svd_table),
+    "search-certificate": (
+        "docs/model-search.md",
+        "search_certificate.json",
+        search_tables.certificate_table,
+    ),
+    "search-fc3": ("docs/model-search.md", "search_fc3.json", search_tables.fc3_table),
+    "search-resnet20": ("docs/model-search.md", "search_resnet20.json", search_tables.resnet20_table),
+    "search-svd": ("docs/model-search.md", "search_svd.json", search_tables.svd_table),
 }
 
 

@@ -1,4 +1,4 @@
-"""The tables of docs/search.md, from the JSON of tools/bench_search.py."""
+"""The tables of docs/model-search.md, from the JSON of tools/bench_search.py."""
 
 from __future__ import annotations
 

@@ -63,6 +63,7 @@ void register_context(py::module_& module) {
       "context_decode_many",
       [](const std::vector<Job>& tuples) {
         std::vector<context::DecodeJob> jobs;
+        jobs.reserve(tuples.size());
         for (const Job& job : tuples) jobs.push_back(decode_job(job));
         const auto accepted = std::make_unique<bool[]>(jobs.size());
         {

@@ -100,6 +100,7 @@ void register_fast_cuda(py::module_& module) {
          std::uint64_t positive) -> std::optional<std::tuple<py::capsule, std::size_t, std::size_t>> {
         auto upload = std::make_unique<cuda::FastUpload>();
         std::vector<cuda::FastChunk> chunks;
+        chunks.reserve(rows.size());
         for (const auto& [payload, size, n, out] : rows) {
           chunks.push_back({pointer<const std::uint8_t>(payload), size, n, out});
         }

@@ -12,6 +12,7 @@ namespace ternzip::bindings {
 class ReleasedGil {
  public:
   ReleasedGil() : state_(PyEval_SaveThread()) {}
+  // NOLINTNEXTLINE(bugprone-unsafe-to-allow-exceptions): see above
   ~ReleasedGil() noexcept(false) { PyEval_RestoreThread(state_); }
   ReleasedGil(const ReleasedGil&) = delete;
   ReleasedGil& operator=(const ReleasedGil&) = delete;

@@ -109,7 +109,7 @@ def attach_ste(
     ste: str = "closed",
     bound: float = 1.0,
 ) -> list[Tensor]:
-    """Views of what clip_ternarize_count_ wrote, with the gradient that ternarize_many would give `weights`.
+    """Views of what `clip_ternarize_count_` wrote, with the gradient that ternarize_many would give `weights`.
 
     For the loop that makes its one pass after the optimizer's step: the next forward has nothing to compute.
     The values are taken on trust; weights and scalars must be those that `quantized` was made from.
