@@ -69,7 +69,10 @@ def test_the_suffix_of_the_source_is_the_default(tmp_path: Path) -> None:
 
 def test_other_orders_are_told(tmp_path: Path) -> None:
     given = {"f": np.asfortranarray(np.arange(12.0).reshape(3, 4)), "b": np.arange(6, dtype=">i4")}
-    given |= {"both": np.asfortranarray(np.arange(24, dtype=">u2").reshape(2, 3, 4)), "c": np.array([1 + 2j], ">c8")}
+    given |= {
+        "both": np.asfortranarray(np.arange(24, dtype=">u2").reshape(2, 3, 4)),
+        "c": np.array([1 + 2j], ">c8"),
+    }
     np.savez(tmp_path / "a.npz", **given)
     assert there_and_back(tmp_path / "a.npz", tmp_path / "b.npz") == [
         "big-endian order of bytes: the same numbers come back little-endian (b, both, c)",

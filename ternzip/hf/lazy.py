@@ -28,9 +28,7 @@ class LazyTensor:
 
         dtype = torch_dtype(info.dtype)
         if dtype is None:
-            raise TernzipError(
-                f"{named(file.path)}: tensor {info.name!r}: this torch has no {info.dtype}"
-            )
+            raise TernzipError(f"{named(file.path)}: tensor {info.name!r}: this torch has no {info.dtype}")
         self.dtype: torch.dtype = dtype
         self.shape = tuple(info.shape)
         self._file = file
