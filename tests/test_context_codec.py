@@ -1,6 +1,7 @@
 """The native context codec: round trips of any geometry, sizes that mean something, damaged payloads."""
 
 import importlib.util
+import itertools
 from pathlib import Path
 from types import ModuleType
 
@@ -248,6 +249,39 @@ def test_several_at_once() -> None:
     bad = list(jobs[0])
     bad[1] -= 1
     assert core.context_decode_many([jobs[1], tuple(bad), jobs[2]]) == [True, False, True]
+
+
+@pytest.mark.parametrize("geometry", [(20, 3, 9), (20, 12, 1), (18, 2, 25)])
+def test_every_pair_and_instruction_set_decodes_alike(geometry: Geometry) -> None:
+    """Of damaged bytes, by every variant, beside every other: what one alone is decoded to on the plainest machine."""
+    counts = (200, 140, 200)
+    size = geometry[0] * geometry[1] * geometry[2]
+    rng = np.random.default_rng(5)
+    payloads = [np.frombuffer(bytes([code]) + rng.bytes(300), np.uint8) for code in (2, 83, 164, 2, 83, 84)]
+
+    def decode_all(pairs: list[tuple[int, ...]]) -> list[list[bytes]]:
+        results = []
+        for members in pairs:
+            outs = [np.full(size, 99, np.int8) for _ in members]
+            jobs = [
+                (payloads[i].ctypes.data, payloads[i].size, *geometry, *counts, out.ctypes.data)
+                for i, out in zip(members, outs, strict=True)
+            ]
+            assert not any(core.context_decode_many(jobs))
+            results.append([out.tobytes() for out in outs])
+        return results
+
+    active = core.active_isa()
+    try:
+        core.set_isa("baseline")
+        alone = [trits for (trits,) in decode_all([(i,) for i in range(len(payloads))])]
+        pairs = list(itertools.permutations(range(len(payloads)), 2))
+        for isa in core.available_isas():
+            core.set_isa(isa)
+            assert [trits for (trits,) in decode_all([(i,) for i in range(len(payloads))])] == alone
+            assert decode_all([*pairs]) == [[alone[i], alone[j]] for i, j in pairs]
+    finally:
+        core.set_isa(active)
 
 
 def test_what_the_counts_say_costs_nothing() -> None:

@@ -1,7 +1,9 @@
-// Any payload of the `context` codec, alone and beside another one, and round trips of any geometry.
+// Any payload of the `context` codec, alone and beside another one, on every instruction set, and round trips
+// of any geometry.
 #include <algorithm>
 
 #include "core/codecs/context/context.hpp"
+#include "core/simd/isa.hpp"
 #include "fuzz/input.hpp"
 
 namespace ternzip::fuzz {
@@ -28,7 +30,8 @@ std::size_t size_of(const Geometry& geometry) { return geometry.rows * geometry.
 void decode_anything(Input& input) {
   DecodeJob jobs[2];
   std::vector<std::int8_t> trits[2];
-  const std::size_t count = 1 + input.byte() % 2;
+  const unsigned way = input.byte();
+  const std::size_t count = 1 + way % 2;
   for (std::size_t i = 0; i < count; ++i) {
     jobs[i].geometry = geometry(input);
     jobs[i].counts = {input.count(), input.count(), input.count()};
@@ -42,18 +45,22 @@ void decode_anything(Input& input) {
     jobs[i].payload = payloads[i].data();
     jobs[i].payload_size = payloads[i].size();
   }
+  static const std::vector<std::string> isas = available_isas();
   bool accepted[2] = {};
+  set_isa(isas[isas.size() - 1 - way / 2 % isas.size()]);
   context::decode_many(jobs, count, accepted);
+  set_isa("baseline");
   for (std::size_t i = 0; i < count; ++i) {
     for (const std::int8_t trit : trits[i]) {
       require(!accepted[i] || (trit >= -1 && trit <= 1), "decoded trits are trits");
     }
-    // Alone, a payload is decoded to the same.
+    // Alone, and in plain C++, a payload is decoded to the same.
     std::vector<std::int8_t> again(trits[i].size(), 2);
     DecodeJob alone = jobs[i];
     alone.out = again.data();
     const bool alone_accepted = context::decode(alone);
-    require(alone_accepted == accepted[i] && (!accepted[i] || again == trits[i]), "lockstep changes nothing");
+    require(alone_accepted == accepted[i] && (!accepted[i] || again == trits[i]),
+            "lockstep and instruction set change nothing");
   }
 }
 

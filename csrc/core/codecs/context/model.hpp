@@ -23,6 +23,7 @@
 #include "core/codecs/context/signs.hpp"
 #include "core/codecs/context/similarity.hpp"
 #include "core/codecs/context/window.hpp"
+#include "core/simd/isa.hpp"
 
 namespace ternzip::context {
 
@@ -64,14 +65,14 @@ class Model {
   // in the processor.
   void code_row() {
     if (kMagnitude && !base_rates_.flags_given && !base_rates_.signs_given) {
-      similarity_ ? code_weights<true>() : code_weights<false>();
+      switch (compared()) {
+        case Compared::kNothing: weights_pass<Compared::kNothing>(*this); break;
+        case Compared::kWeights: run<weights_pass<Compared::kWeights>>(*this); break;
+        case Compared::kSmoothed: run<weights_pass<Compared::kSmoothed>>(*this); break;
+      }
     } else {
       base_rates_.flags_given ? list_all() : code_flags();
-      if (base_rates_.signs_given) {
-        give_signs();
-      } else {
-        similarity_ ? code_signs<true>() : code_signs<false>();
-      }
+      base_rates_.signs_given ? give_signs() : code_signs();
     }
     end_row();
   }
@@ -83,7 +84,7 @@ class Model {
       return;
     }
     code_flags(a, b);
-    a.similarity_ ? code_signs<true>(a, b) : code_signs<false>(a, b);
+    code_signs(a, b);
     a.end_row();
     b.end_row();
   }
@@ -125,17 +126,17 @@ class Model {
   };
 
   // A sign that is to be coded, and what is known before it is.
-  template <bool kSimilar>
+  template <Compared kCompared>
   struct Sign {
     Trit* trit;
     std::size_t column, place;
     typename SignModel::Context context;
-    typename SimilarityModel::Context similar{};  // with kSimilar
+    typename SimilarityModel::Context similar{};  // where something is compared
     std::int32_t prediction() const noexcept { return context.prediction + similar.prediction; }
   };
 
   // One over its signs.
-  template <bool kSimilar>
+  template <Compared kCompared>
   struct SignPass {
     Model& model;
     Coder coder;
@@ -145,9 +146,11 @@ class Model {
         : model(owner), coder(std::move(*owner.coder_)), row(owner.signs_) {
       if constexpr (kEncodes) coder.signs(true);
     }
-    TERNZIP_INLINE Sign<kSimilar> predict(Position at) { return model.template sign_at<kSimilar>(row, at); }
-    TERNZIP_INLINE std::int32_t code(const Sign<kSimilar>& sign) { return model.code_sign(row, coder, sign); }
-    TERNZIP_INLINE void learn(const Sign<kSimilar>& sign, std::int32_t gradient) {
+    TERNZIP_INLINE Sign<kCompared> predict(Position at) { return model.template sign_at<kCompared>(row, at); }
+    TERNZIP_INLINE std::int32_t code(const Sign<kCompared>& sign) {
+      return model.code_sign(row, coder, sign);
+    }
+    TERNZIP_INLINE void learn(const Sign<kCompared>& sign, std::int32_t gradient) {
       model.learn_sign(sign, gradient);
     }
     TERNZIP_INLINE void code_rest(const Position* from) {
@@ -178,18 +181,20 @@ class Model {
     b.code_rest();
   }
 
-  template <bool kSimilar>
-  void code_signs() {
-    SignPass<kSimilar>(*this).code_rest(nonzeros_.data());
+  template <Compared kCompared>
+  TERNZIP_INLINE static void sign_pass(Model& model) {
+    SignPass<kCompared>(model).code_rest(model.nonzeros_.data());
   }
-  template <bool kSimilar>
-  static void code_signs(Model& first, Model& second) {
-    SignPass<kSimilar> a(first), b(second);
+  template <Compared kFirst, Compared kSecond>
+  TERNZIP_INLINE static void sign_passes(Model& first, Model& second) {
+    SignPass<kFirst> a(first);
+    SignPass<kSecond> b(second);
     const Position *i = first.nonzeros_.data(), *j = second.nonzeros_.data();
     for (; i != first.nonzeros_end_ && j != second.nonzeros_end_; ++i, ++j) {
       // Step by step, not sign by sign: a sign has so many instructions that wait for each other that a
       // processor which has taken them in has no room for those of the next one.
-      const auto sign_a = a.predict(*i), sign_b = b.predict(*j);
+      const auto sign_a = a.predict(*i);
+      const auto sign_b = b.predict(*j);
       const std::int32_t gradient_a = a.code(sign_a), gradient_b = b.code(sign_b);
       a.learn(sign_a, gradient_a);
       b.learn(sign_b, gradient_b);
@@ -198,18 +203,40 @@ class Model {
     b.code_rest(j);
   }
 
+  void code_signs() {
+    switch (compared()) {
+      case Compared::kNothing: return sign_pass<Compared::kNothing>(*this);
+      case Compared::kWeights: return run<sign_pass<Compared::kWeights>>(*this);
+      case Compared::kSmoothed: return run<sign_pass<Compared::kSmoothed>>(*this);
+    }
+  }
+  // Both compare something or neither does.
+  static void code_signs(Model& a, Model& b) {
+    constexpr Compared kWeights = Compared::kWeights, kSmoothed = Compared::kSmoothed;
+    if (a.compared() == Compared::kNothing) {
+      sign_passes<Compared::kNothing, Compared::kNothing>(a, b);
+    } else if (a.compared() != b.compared()) {
+      const bool swap = a.compared() == kSmoothed;
+      run<sign_passes<kWeights, kSmoothed>>(swap ? b : a, swap ? a : b);
+    } else if (a.compared() == kWeights) {
+      run<sign_passes<kWeights, kWeights>>(a, b);
+    } else {
+      run<sign_passes<kSmoothed, kSmoothed>>(a, b);
+    }
+  }
+
   // Flags and signs in turn.
-  template <bool kSimilar>
-  void code_weights() {
-    FlagPass flags(*this);
-    SignRow signs(signs_);
+  template <Compared kCompared>
+  TERNZIP_INLINE static void weights_pass(Model& model) {
+    FlagPass flags(model);
+    SignRow signs(model.signs_);
     while (flags.more()) {
       const std::size_t size = flags.begin();
       for (std::size_t k = 0; k < size; ++k) {
-        const auto sign = sign_at<kSimilar>(signs, flags.row.position(k));
+        const auto sign = model.template sign_at<kCompared>(signs, flags.row.position(k));
         const std::size_t magnitude = FlagModel::magnitude(sign.prediction());
         if (flags.row.template code<true>(flags.coder, k, kEncodes && *sign.trit != 0, magnitude)) {
-          learn_sign(sign, code_sign(signs, flags.coder, sign));
+          model.learn_sign(sign, model.code_sign(signs, flags.coder, sign));
         }
       }
       flags.end(size);
@@ -217,27 +244,49 @@ class Model {
     flags.finish();
   }
 
-  template <bool kSimilar>
-  TERNZIP_INLINE Sign<kSimilar> sign_at(SignRow& row, Position at) {
-    Sign<kSimilar> sign{&weight(at), at.column(), place_in_kernel<kShape>(at), row.context(at)};
-    if constexpr (kSimilar) sign.similar = similarity_->context(sign.column, sign.place);
+  template <Compared kCompared>
+  TERNZIP_INLINE Sign<kCompared> sign_at(SignRow& row, Position at) {
+    Sign<kCompared> sign{&weight(at), at.column(), place_in_kernel<kShape>(at), row.context(at)};
+    if constexpr (kCompared != Compared::kNothing) {
+      sign.similar = similarity_->template context<kCompared>(sign.column, sign.place);
+    }
     return sign;
   }
   // Returns the gradient.
-  template <bool kSimilar>
-  TERNZIP_INLINE std::int32_t code_sign(SignRow& row, Coder& coder, const Sign<kSimilar>& sign) {
+  template <Compared kCompared>
+  TERNZIP_INLINE std::int32_t code_sign(SignRow& row, Coder& coder, const Sign<kCompared>& sign) {
     const std::int32_t g = row.code(coder, sign.context, sign.prediction(), kEncodes && *sign.trit < 0);
     if constexpr (!kEncodes) *sign.trit = g > 0 ? -1 : 1;
     return g;
   }
-  template <bool kSimilar>
-  TERNZIP_INLINE void learn_sign(const Sign<kSimilar>& sign, std::int32_t gradient) {
-    if constexpr (kSimilar) similarity_->learn(sign.column, sign.place, sign.similar, gradient);
+  template <Compared kCompared>
+  TERNZIP_INLINE void learn_sign(const Sign<kCompared>& sign, std::int32_t gradient) {
+    if constexpr (kCompared != Compared::kNothing) {
+      similarity_->template learn<kCompared>(sign.column, sign.place, sign.similar, gradient);
+    }
     if (!signs_.due()) [[likely]]
       return;
     signs_.learn();
-    if constexpr (kSimilar) similarity_->learn_gains();
+    if constexpr (kCompared != Compared::kNothing) similarity_->learn_gains();
   }
+
+  // Runs a pass of signs; in decoders compiled for AVX2 where the processor has it, for the sums over lanes.
+  // Encoders gain less by that than its size is worth.
+  template <auto kPass, class... Models>
+  static void run(Models&... models) {
+#if defined(TERNZIP_FOR_AVX2)
+    if constexpr (!kEncodes) {
+      if (active_isa() >= Isa::avx2) return run_for_avx2<kPass>(models...);
+    }
+#endif
+    kPass(models...);
+  }
+#if defined(TERNZIP_FOR_AVX2)
+  template <auto kPass, class... Models>
+  TERNZIP_FOR_AVX2 static void run_for_avx2(Models&... models) {
+    kPass(models...);
+  }
+#endif
 
   // Where the counts say that no weight is zero: lists all weights as nonzeros.
   void list_all() {
@@ -267,6 +316,7 @@ class Model {
     ++row_number_;
   }
 
+  Compared compared() const noexcept { return similarity_ ? similarity_->compared() : Compared::kNothing; }
   std::size_t group_size(std::size_t column) const noexcept {
     return kShape == Shape::kLine ? std::min(kLineGroup, geometry_.cols - column) : geometry_.kernel;
   }

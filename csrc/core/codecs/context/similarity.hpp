@@ -1,6 +1,6 @@
 // Predictions of signs from similar rows and columns: every row is regressed on the kLanes rows before it,
-// every column on the kLanes columns before it. Where it is smooth, a weight's adjacent places in those
-// kernels count too: the filters of a network that has not trained for long are alike in the large only.
+// every column on the kLanes columns before it. Where kernels are smoothed, a weight's adjacent places in
+// them count too: the filters of a network that has not trained for long are alike in the large only.
 #pragma once
 
 #include <algorithm>
@@ -46,13 +46,17 @@ constexpr std::int32_t limited_prediction(std::int64_t logit) noexcept {
   return static_cast<std::int32_t>(logit);
 }
 
+// What of rows and columns is compared. A constant where signs are coded: a branch on it for every sign costs
+// one in twenty.
+enum class Compared { kNothing, kWeights, kSmoothed };
+
 // Lanes and their Q12 coefficients are both of 16 bits: what processors multiply and add up fastest. The sums
 // wrap around, on purpose: no payload can make them overflow, and no real tensor comes near.
 template <std::size_t kLanes>
 class Similarity {
  public:
   // What a sign is predicted from: the weight's lanes, in which a negative weight counts as 1 and a positive
-  // one as -1. Smooth lanes are in quarters: twice the weight, plus those adjacent.
+  // one as -1. Smoothed lanes are in quarters: twice the weight, plus those adjacent.
   struct Context {
     std::int16_t *rows, *columns, *column_weights;
     std::int32_t by_row, by_column, prediction;  // Q12
@@ -63,7 +67,6 @@ class Similarity {
              std::uint32_t density, bool smooth)
       : kernel_(geometry.kernel),
         stride_(geometry.cols + kLanes),
-        shift_(smooth ? 2 : 0),
         first_precision_(precision),
         curvature_((smooth ? 3 : 1) * (density / 4)),
         row_precision_(precision),
@@ -76,37 +79,43 @@ class Similarity {
     for (std::size_t k = 0; k < adjacent_.size(); ++k) adjacent_[k] = plane.adjacent(k);
   }
 
+  // kWeights or kSmoothed, as `smooth` was: what the functions below are to be called with.
+  Compared compared() const noexcept { return adjacent_.empty() ? Compared::kWeights : Compared::kSmoothed; }
+
   // The prediction for a weight of the row.
+  template <Compared kCompared>
   TERNZIP_INLINE Context context(std::size_t column, std::size_t place) noexcept {
     Context context;
     context.rows = rows_before_.data() + (column * kernel_ + place) * kLanes;
     context.columns = columns_before_.data() + place * stride_ + column;
     context.column_weights = column_weights_.data() + column * kLanes;
-    context.by_row = dot(row_weights_.data(), context.rows) >> shift_;
-    context.by_column = dot(context.column_weights, context.columns) >> shift_;
+    context.by_row = dot(row_weights_.data(), context.rows) >> kShift<kCompared>;
+    context.by_column = dot(context.column_weights, context.columns) >> kShift<kCompared>;
     context.prediction =
         limited_prediction(row_gain_.apply(context.by_row) + column_gain_.apply(context.by_column));
     return context;
   }
 
   // Learns from its sign, given the gradient.
+  template <Compared kCompared>
   TERNZIP_INLINE void learn(std::size_t column, std::size_t place, const Context& context,
                             std::int32_t gradient) noexcept {
     row_gain_.add(gradient, context.by_row);
     column_gain_.add(gradient, context.by_column);
-    adapt(row_weights_.data(), context.rows, gradient, reciprocal(row_precision_));
-    adapt(context.column_weights, context.columns, gradient, reciprocal(column_precisions_[column]));
+    adapt<kCompared>(row_weights_.data(), context.rows, gradient, reciprocal(row_precision_));
+    adapt<kCompared>(context.column_weights, context.columns, gradient,
+                     reciprocal(column_precisions_[column]));
     grow(row_precision_, curvature_);
     grow(column_precisions_[column], curvature_);
     const auto trit = static_cast<std::int16_t>(gradient > 0 ? 1 : -1);
-    if (adjacent_.empty()) {
+    if constexpr (kCompared == Compared::kWeights) {
       context.columns[kLanes] = trit;
-      return;
-    }
-    std::int16_t* const lanes = columns_before_.data() + column + kLanes;
-    lanes[place * stride_] = static_cast<std::int16_t>(lanes[place * stride_] + 2 * trit);
-    for (const std::size_t k : adjacent_[place]) {
-      lanes[k * stride_] = static_cast<std::int16_t>(lanes[k * stride_] + trit);
+    } else {
+      std::int16_t* const lanes = columns_before_.data() + column + kLanes;
+      lanes[place * stride_] = static_cast<std::int16_t>(lanes[place * stride_] + 2 * trit);
+      for (const std::size_t k : adjacent_[place]) {
+        lanes[k * stride_] = static_cast<std::int16_t>(lanes[k * stride_] + trit);
+      }
     }
   }
 
@@ -130,6 +139,9 @@ class Similarity {
   }
 
  private:
+  template <Compared kCompared>
+  static constexpr int kShift = kCompared == Compared::kSmoothed ? 2 : 0;  // lanes are in units of 2^-kShift
+
   // The largest term: a gain of 256 nats, every lane of six quarters at its largest weight.
   static constexpr std::int64_t kLargestTerm =
       (kCoefficientLimit * static_cast<std::int64_t>((6 * kLanes) << 13)) >> 16;
@@ -147,18 +159,19 @@ class Similarity {
     for (std::size_t j = 0; j < kLanes; ++j) sum += std::int32_t{weights[j]} * lanes[j];
     return sum;
   }
-  TERNZIP_INLINE void adapt(std::int16_t* TERNZIP_RESTRICT weights,
-                            const std::int16_t* TERNZIP_RESTRICT lanes, std::int32_t gradient,
-                            std::int32_t rate) const noexcept {
+  template <Compared kCompared>
+  TERNZIP_INLINE static void adapt(std::int16_t* TERNZIP_RESTRICT weights,
+                                   const std::int16_t* TERNZIP_RESTRICT lanes, std::int32_t gradient,
+                                   std::int32_t rate) noexcept {
+    constexpr int kBits = 20 + kShift<kCompared>;
     const auto step = static_cast<std::int16_t>(
-        (std::int64_t{gradient} * rate + (std::int64_t{1} << (19 + shift_))) >> (20 + shift_));
+        (std::int64_t{gradient} * rate + (std::int64_t{1} << (kBits - 1))) >> kBits);
     for (std::size_t j = 0; j < kLanes; ++j) {
       weights[j] = static_cast<std::int16_t>(weights[j] + lanes[j] * step);
     }
   }
 
   std::size_t kernel_, stride_;
-  int shift_;  // lanes are in units of 2^-shift
   std::uint32_t first_precision_, curvature_, row_precision_;
   std::vector<std::int16_t> row_weights_, column_weights_;
   std::vector<std::uint32_t> column_precisions_;
