@@ -24,7 +24,7 @@ from ternzip._core.errors import TernzipError
 from ternzip.runtime import _kernels, operators
 from ternzip.runtime.plan import LayerPlan
 
-BLOCK_CODES = 360
+BLOCK_CODES = 180
 """About how many weights a channel block has for each output: what they read fits the first cache."""
 MANY_VECTORS = 16
 """More vectors than this are cheaper by one dense product, although its weights must be made first."""
