@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import ternzip
 from ternzip._core.native import core
 from ternzip.runtime.choice import kinds_of
-from ternzip.runtime.layers import DenseLayer, PlanesLayer, RuntimeLayer, SparseLayer
+from ternzip.runtime.layers import ChannelsLastLayer, DenseLayer, PlanesLayer, RuntimeLayer, SparseLayer
 from ternzip.runtime.plan import LayerPlan, plan_of
 from ternzip.runtime.trits import ternary_weight
 
@@ -267,6 +267,44 @@ def test_levels_that_float32_cannot_divide_stay_dense() -> None:
     assert SparseLayer not in kinds_of(plan(module))
     module.weight.copy_(torch.tensor([[1.0, -1.0, 0.0, 0.0]]))
     assert SparseLayer in kinds_of(plan(module))
+
+
+def test_a_channel_that_its_norm_scales_to_nothing() -> None:
+    """Networks have such channels after training; the layer need not be dense for them."""
+    generator = torch.Generator().manual_seed(9)
+    module = with_levels(nn.Conv2d(8, 6, 3), 0.7, "two", generator)
+    norm = nn.BatchNorm2d(6).eval().requires_grad_(False)
+    norm.weight[2] = 1e-40
+    own = plan(module).with_norm(norm)
+    assert SparseLayer in kinds_of(own)
+    x = torch.randn(2, 8, 7, 7, generator=generator)
+    torch.testing.assert_close(SparseLayer(own)(x), norm(module(x)))
+
+
+def test_channels_last() -> None:
+    generator = torch.Generator().manual_seed(9)
+    module = with_levels(nn.Conv2d(8, 6, 3), 0.4, "two", generator)
+    own = plan(module).with_residual().with_bounds(0.0, math.inf)
+    x, residual = torch.randn(2, 8, 7, 7, generator=generator), torch.randn(2, 6, 5, 5, generator=generator)
+    layer = ChannelsLastLayer(own)
+    wanted = (module(x) + residual).relu()
+    for made in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert made.weight.is_contiguous(memory_format=torch.channels_last)
+        found = made(x, residual)
+        torch.testing.assert_close(found, wanted)
+        assert found.is_contiguous()
+        made.keeps_layout = True
+        found = made(x, residual)
+        torch.testing.assert_close(found, wanted)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_scales_of_the_residual_that_are_loaded_count() -> None:
+    module = with_levels(nn.Linear(8, 4), 0.4, "two", torch.Generator().manual_seed(9))
+    layer = DenseLayer(plan(module).with_residual())
+    layer.load_state_dict({**layer.state_dict(), "residual_scales": torch.full((4,), 3.0)})
+    x, residual = torch.randn(2, 8), torch.randn(2, 4)
+    torch.testing.assert_close(layer(x, residual), module(x) + 3 * residual)
 
 
 def layer_of(kind: type[RuntimeLayer]) -> RuntimeLayer:

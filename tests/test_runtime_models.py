@@ -61,6 +61,45 @@ def test_few_zeros_stay_dense() -> None:
     assert {c.kind for c in runtime.describe(fast) if c.name != "linear"} == {"dense"}
 
 
+class Viewed(nn.Module):
+    """Needs its activations in torch's usual layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 3)
+        self.b = nn.Conv2d(8, 8, 3)
+        self.c = nn.Conv2d(8, 6, 3)
+        self.linear = nn.Linear(6 * 4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a(x))
+        x = F.relu(self.b(x) + x[:, :, 1:-1, 1:-1])
+        x = self.c(x)
+        return self.linear(x.view(-1, 24))
+
+
+def test_dense_layers_in_both_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever is the quickest, layer by layer or in the whole: views are those of the model."""
+    model, x = make_ternary(Viewed(), 0.1), torch.randn(2, 3, 8, 8)
+
+    def pick(number: int) -> Callable[[list[Callable[[], Tensor]]], list[float]]:
+        """Stands for measuring: each is run, and one is the quickest."""
+        return lambda calls: [
+            float(call() is None or i != number % len(calls)) for i, call in enumerate(calls)
+        ]
+
+    for layer, network, found in (
+        (2, 0, "channels_last"),
+        (1, 0, "sparse"),
+        (0, 1, "dense"),
+        (0, 2, "channels_last"),
+    ):
+        monkeypatch.setattr("ternzip.runtime.choice.measured", pick(layer))
+        monkeypatch.setattr("ternzip.runtime.optimization.measured", pick(network))
+        fast = check(model, x, folded=False, examples=True)
+        assert {choice.kind for choice in runtime.describe(fast) if choice.name != "linear"} == {found}
+
+
 def test_float_layers_stay_as_they_are() -> None:
     model = make_ternary(he_resnet20())
     with torch.no_grad():

@@ -78,7 +78,10 @@ struct Band {
       const bool left = shift < padding;  // the tap reads to the left of the pixel
       const std::size_t by = std::min(width, left ? padding - shift : shift - padding);
       widen(x, left ? from : from + by, 1, n * width - by, left ? begin + by : begin);
-      for (float* row = begin; row != end; row += width) std::fill_n(left ? row : row + width - by, by, 0.0f);
+      const std::size_t outside = left ? 0 : width - by;  // the first column that does
+      for (std::size_t c = outside; c < outside + by; ++c) {
+        for (std::size_t r = 0; r < n; ++r) begin[r * width + c] = 0.0f;
+      }
     }
     return std::fill_n(end, (class_rows - above - n) * width, 0.0f);
   }
