@@ -14,7 +14,7 @@ from ternzip.runtime._kernels import DTYPE_CODES
 from ternzip.runtime.layers import (
     ChannelsLastLayer,
     DenseLayer,
-    PlanesLayer,
+    LookupLayer,
     RuntimeLayer,
     SparseLayer,
     ratios_and_scales,
@@ -37,7 +37,7 @@ class LayerChoice:
 
     Attributes:
         name: of the layer in the model it was made from.
-        kind: "sparse" (lists), "planes" (two bit planes), "dense" or "channels_last" (dense, in that layout).
+        kind: "sparse" (lists), "lookup" (tables of sums), "dense" or "channels_last" (dense, in that layout).
         density: share of its weights that are not zero.
         weight_bytes: what its weights take in memory.
     """
@@ -73,17 +73,19 @@ def kinds_of(plan: LayerPlan) -> list[type[RuntimeLayer]]:
     if plan.window.dimensions == 2:
         kinds.append(ChannelsLastLayer)
     if not plan.window.dimensions:
-        kinds.insert(0, PlanesLayer)
+        kinds.insert(0, LookupLayer)
     return kinds
 
 
 def _has_lists(plan: LayerPlan) -> bool:
-    """Whether the kernel takes the layer: the kernel's size, and levels that are, as their quotient, ordinary numbers.
+    """Whether lists can run the layer: levels of rows that are, as their quotient, ordinary numbers; a small kernel.
 
     What a batch norm makes of them may be subnormal, as it is of a channel that training has given up.
     """
+    if plan.weight.groups > 1:
+        return False
     ratios, scales = ratios_and_scales(plan)
-    values = torch.cat([ratios, plan.weight.positives, plan.weight.negatives])
+    values = torch.cat([ratios, plan.weight.positives[:, 0], plan.weight.negatives[:, 0]])
     tiny = torch.finfo(torch.float32).tiny
     ordinary = bool(
         (values.isfinite() & ((values == 0) | (values.abs() >= tiny))).all() and scales.isfinite().all()

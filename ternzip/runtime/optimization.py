@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 
@@ -27,8 +28,9 @@ Inputs = Tensor | Sequence[Tensor]
 def optimize(model: nn.Module, example_inputs: Inputs | None = None) -> nn.Module:
     """A model that computes what `model` does in evaluation mode, faster, on the CPU.
 
-    Every convolution (1-d, 2-d) and linear layer with ternary weights, of one pair of levels or one for each output,
-    runs from lists of the weights that are not zero, from two bit planes, or from dense weights. Batch norms, an
+    Every convolution (1-d, 2-d) and linear layer with ternary weights, of one pair of levels or one for each output (in
+    linear layers also for groups of its inputs), runs from lists of the weights that are not zero, from tables of sums
+    of two inputs, or from dense weights. Batch norms, an
     addition and an activation that clamps (ReLU, ReLU6, Hardtanh) are folded into it where torch.fx can trace the
     model; the result is then a GraphModule. Everything else stays torch's own. Outputs equal the model's up to rounding
     (`ternzip.runtime.layers` states the bound).
@@ -166,6 +168,12 @@ def _folded(
     return _replaced(graph, {name: plan for name, plan in plans.items() if name not in done}, make)
 
 
+def _made(
+    kinds: Mapping[str, type[RuntimeLayer]], dense: type[RuntimeLayer], plan: LayerPlan
+) -> RuntimeLayer:
+    return (dense if plan.window.dimensions == 2 else kinds[plan.name])(plan)
+
+
 def _quickest(
     model: nn.Module, plans: Mapping[str, LayerPlan], fast: nn.Module, inputs: tuple[Tensor, ...]
 ) -> nn.Module:
@@ -180,11 +188,9 @@ def _quickest(
     for dense in (DenseLayer, ChannelsLastLayer):
         graph = traced(model)
         assert graph is not None  # as before
-        networks.append(
-            _folded(graph, plans, lambda p, k=dense: (k if p.window.dimensions == 2 else kinds[p.name])(p))  # type: ignore[misc]
-        )
+        networks.append(_folded(graph, plans, functools.partial(_made, kinds, dense)))
     with torch.inference_mode():
-        times = measured([lambda network=network: network(*inputs) for network in networks])
+        times = measured([functools.partial(network, *inputs) for network in networks])
     return networks[times.index(min(times))]
 
 
