@@ -29,5 +29,5 @@ def test_figures_of_the_text_are_those_of_the_code() -> None:
     from ternzip.runtime.choice import SPARSE_DENSITY
     from ternzip.runtime.layers import BLOCK_CODES
 
-    assert f"below {SPARSE_DENSITY:.0%}".replace("%", " %") in TEXT.replace("\n", " ")
+    assert f"up to {SPARSE_DENSITY:.0%}".replace("%", " %") in TEXT.replace("\n", " ")
     assert f"about {BLOCK_CODES} weights" in TEXT

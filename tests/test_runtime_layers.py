@@ -16,9 +16,9 @@ from torch import Tensor, nn
 import ternzip
 from ternzip._core.native import core
 from ternzip.runtime.choice import kinds_of
-from ternzip.runtime.layers import DenseLayer, PlanesLayer, RuntimeLayer, SparseLayer
+from ternzip.runtime.layers import ChannelsLastLayer, DenseLayer, LookupLayer, RuntimeLayer, SparseLayer
 from ternzip.runtime.plan import LayerPlan, plan_of
-from ternzip.runtime.trits import ternary_weight
+from ternzip.runtime.trits import TernaryWeight, ternary_weight
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 SEEDS = st.integers(0, 2**31)
@@ -124,7 +124,7 @@ def test_dense_ones(case: tuple[nn.Module, Tensor]) -> None:
     st.sampled_from(["one", "two", "rows"]),
     st.sampled_from([0.0, 0.5, 0.9]),
     st.sampled_from([torch.float32, torch.bfloat16]),
-    st.sampled_from([PlanesLayer, SparseLayer]),
+    st.sampled_from([LookupLayer, SparseLayer]),
     SEEDS,
 )
 def test_linear_layers(
@@ -143,10 +143,37 @@ def test_linear_layers(
     check(kind(plan(module)), module, x)
 
 
-def test_many_vectors_by_bit_planes() -> None:
+def test_many_vectors_by_tables() -> None:
     generator = torch.Generator().manual_seed(3)
     module = with_levels(nn.Linear(70, 30), 0.5, "rows", generator)
-    check(PlanesLayer(plan(module)), module, torch.randn(40, 70, generator=generator))
+    for vectors in (40, 300):
+        check(LookupLayer(plan(module)), module, torch.randn(vectors, 70, generator=generator))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, 40),
+    st.integers(2, 200),
+    st.integers(1, 100),
+    st.booleans(),
+    st.sampled_from([1, 3, 20]),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+    SEEDS,
+)
+def test_levels_of_groups_within_a_row(
+    rows: int, columns: int, width: int, opposite: bool, vectors: int, dtype: torch.dtype, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    width = min(width, columns)
+    trits = random_trits((rows, columns), 0.5, generator).to(torch.int8)
+    shape = (rows, -(-columns // width))
+    positives, negatives = (torch.rand(shape, generator=generator) + 0.1 for _ in range(2))
+    weight = TernaryWeight(trits, -positives if opposite else -negatives, positives, width, torch.float32)
+    module = nn.Linear(columns, rows).requires_grad_(False)
+    module.weight.copy_(weight.dense())
+    layer = LookupLayer(plan_of("layer", module, weight))
+    assert (layer.negatives is None) == opposite
+    check(layer, module, torch.randn(vectors, columns, generator=generator).to(dtype))
 
 
 def large_layer() -> tuple[nn.Module, Tensor]:
@@ -161,14 +188,18 @@ def test_a_layer_of_many_blocks() -> None:
     check(SparseLayer(plan(module)), module, x)
 
 
-@pytest.mark.parametrize("kind", [SparseLayer, PlanesLayer])
-def test_the_same_bits_on_every_instruction_set_and_number_of_threads(kind: type[RuntimeLayer]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "levels"), [(SparseLayer, "rows"), (LookupLayer, "rows"), (LookupLayer, "one")]
+)
+def test_the_same_bits_on_every_instruction_set_and_number_of_threads(
+    kind: type[RuntimeLayer], levels: str
+) -> None:
     if kind is SparseLayer:
         module, x = large_layer()
     else:
         generator = torch.Generator().manual_seed(6)
-        module = with_levels(nn.Linear(3000, 3001), 0.5, "rows", generator)
-        x = torch.randn(2, 3000, generator=generator)
+        module = with_levels(nn.Linear(2100, 2101), 0.5, levels, generator)
+        x = torch.randn(3, 2100, generator=generator)
     before, threads = core.active_isa(), torch.get_num_threads()
     layer = kind(plan(module))
     try:
@@ -213,7 +244,7 @@ def test_linear_residual() -> None:
     own = plan(module).with_residual().with_bounds(0.0, math.inf)
     for batch in (1, 7, 40):
         x, residual = torch.randn(batch, 50, generator=generator), torch.randn(batch, 20, generator=generator)
-        for kind in (SparseLayer, PlanesLayer, DenseLayer):
+        for kind in (SparseLayer, LookupLayer, DenseLayer):
             torch.testing.assert_close(kind(own)(x, residual), (module(x) + residual).relu())
 
 
@@ -245,7 +276,7 @@ def test_weights_of_zeros_and_of_one_sign() -> None:
 def test_a_zero_weight_does_not_see_its_input() -> None:
     module = nn.Linear(2, 2, bias=False).requires_grad_(False)
     module.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
-    for kind in (SparseLayer, PlanesLayer):
+    for kind in (SparseLayer, LookupLayer):
         y = kind(plan(module))(torch.tensor([[2.0, math.inf]]))
         assert y.tolist() == [[2.0, -math.inf]]
 
@@ -253,7 +284,7 @@ def test_a_zero_weight_does_not_see_its_input() -> None:
 def test_not_a_number_passes_an_activation() -> None:
     module = nn.Linear(1, 1, bias=False).requires_grad_(False)
     module.weight.fill_(1.0)
-    for kind in (SparseLayer, PlanesLayer, DenseLayer):
+    for kind in (SparseLayer, LookupLayer, DenseLayer):
         for dtype in (torch.float32, torch.bfloat16):
             layer = kind(plan(module).with_bounds(0.0, 6.0))
             found = layer(torch.tensor([[math.nan], [-1.0], [9.0]], dtype=dtype))
@@ -269,12 +300,50 @@ def test_levels_that_float32_cannot_divide_stay_dense() -> None:
     assert SparseLayer in kinds_of(plan(module))
 
 
+def test_a_channel_that_its_norm_scales_to_nothing() -> None:
+    """Networks have such channels after training; the layer need not be dense for them."""
+    generator = torch.Generator().manual_seed(9)
+    module = with_levels(nn.Conv2d(8, 6, 3), 0.7, "two", generator)
+    norm = nn.BatchNorm2d(6).eval().requires_grad_(False)
+    norm.weight[2] = 1e-40
+    own = plan(module).with_norm(norm)
+    assert SparseLayer in kinds_of(own)
+    x = torch.randn(2, 8, 7, 7, generator=generator)
+    torch.testing.assert_close(SparseLayer(own)(x), norm(module(x)))
+
+
+def test_channels_last() -> None:
+    generator = torch.Generator().manual_seed(9)
+    module = with_levels(nn.Conv2d(8, 6, 3), 0.4, "two", generator)
+    own = plan(module).with_residual().with_bounds(0.0, math.inf)
+    x, residual = torch.randn(2, 8, 7, 7, generator=generator), torch.randn(2, 6, 5, 5, generator=generator)
+    layer = ChannelsLastLayer(own)
+    wanted = (module(x) + residual).relu()
+    for made in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert made.weight.is_contiguous(memory_format=torch.channels_last)
+        found = made(x, residual)
+        torch.testing.assert_close(found, wanted)
+        assert found.is_contiguous()
+        made.keeps_layout = True
+        found = made(x, residual)
+        torch.testing.assert_close(found, wanted)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_scales_of_the_residual_that_are_loaded_count() -> None:
+    module = with_levels(nn.Linear(8, 4), 0.4, "two", torch.Generator().manual_seed(9))
+    layer = DenseLayer(plan(module).with_residual())
+    layer.load_state_dict({**layer.state_dict(), "residual_scales": torch.full((4,), 3.0)})
+    x, residual = torch.randn(2, 8), torch.randn(2, 4)
+    torch.testing.assert_close(layer(x, residual), module(x) + 3 * residual)
+
+
 def layer_of(kind: type[RuntimeLayer]) -> RuntimeLayer:
     generator = torch.Generator().manual_seed(8)
     return kind(plan(with_levels(nn.Linear(40, 9), 0.6, "rows", generator)))
 
 
-@pytest.mark.parametrize("kind", [SparseLayer, PlanesLayer, DenseLayer])
+@pytest.mark.parametrize("kind", [SparseLayer, LookupLayer, DenseLayer])
 def test_copies_pickles_and_states(kind: type[RuntimeLayer]) -> None:
     layer = layer_of(kind)
     x = torch.randn(3, 40)
@@ -302,7 +371,7 @@ def test_lists_that_would_read_elsewhere_are_not_loaded() -> None:
         assert torch.equal(layer(x), wanted)
 
 
-@pytest.mark.parametrize("kind", [SparseLayer, PlanesLayer, DenseLayer])
+@pytest.mark.parametrize("kind", [SparseLayer, LookupLayer, DenseLayer])
 def test_other_dtypes_and_devices(kind: type[RuntimeLayer]) -> None:
     layer = layer_of(kind)
     x = torch.randn(2, 40)
@@ -319,7 +388,7 @@ def test_other_dtypes_and_devices(kind: type[RuntimeLayer]) -> None:
         layer(x[:, 1:])
 
 
-@pytest.mark.parametrize("kind", [SparseLayer, PlanesLayer, DenseLayer])
+@pytest.mark.parametrize("kind", [SparseLayer, LookupLayer, DenseLayer])
 def test_training_is_refused(kind: type[RuntimeLayer]) -> None:
     layer = layer_of(kind)
     x = torch.randn(2, 40, requires_grad=True)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 import ternzip
 from ternzip import runtime
+from ternzip.container.reader import Reader
 from ternzip.models import fc3, he_resnet20, resnet20
 from ternzip.runtime.layers import RuntimeLayer
 
@@ -52,13 +53,52 @@ def test_residual_networks(examples: bool) -> None:
 
 def test_fully_connected() -> None:
     fast = check(make_ternary(fc3(hidden=50)), torch.randn(3, 1, 28, 28), folded=False)
-    assert {choice.kind for choice in runtime.describe(fast)} == {"planes"}
+    assert {choice.kind for choice in runtime.describe(fast)} == {"lookup"}
     assert not any(issubclass(kind, nn.BatchNorm1d) for kind in kinds(fast))
 
 
 def test_few_zeros_stay_dense() -> None:
     fast = check(make_ternary(he_resnet20(), 0.45), IMAGES, folded=True)
     assert {c.kind for c in runtime.describe(fast) if c.name != "linear"} == {"dense"}
+
+
+class Viewed(nn.Module):
+    """Needs its activations in torch's usual layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 3)
+        self.b = nn.Conv2d(8, 8, 3)
+        self.c = nn.Conv2d(8, 6, 3)
+        self.linear = nn.Linear(6 * 4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a(x))
+        x = F.relu(self.b(x) + x[:, :, 1:-1, 1:-1])
+        x = self.c(x)
+        return self.linear(x.view(-1, 24))
+
+
+def test_dense_layers_in_both_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever is the quickest, layer by layer or in the whole: views are those of the model."""
+    model, x = make_ternary(Viewed(), 0.1), torch.randn(2, 3, 8, 8)
+
+    def pick(number: int) -> Callable[[list[Callable[[], Tensor]]], list[float]]:
+        """Stands for measuring: each is run, and one is the quickest."""
+        return lambda calls: [
+            float(call() is None or i != number % len(calls)) for i, call in enumerate(calls)
+        ]
+
+    for layer, network, found in (
+        (2, 0, "channels_last"),
+        (1, 0, "sparse"),
+        (0, 1, "dense"),
+        (0, 2, "channels_last"),
+    ):
+        monkeypatch.setattr("ternzip.runtime.choice.measured", pick(layer))
+        monkeypatch.setattr("ternzip.runtime.optimization.measured", pick(network))
+        fast = check(model, x, folded=False, examples=True)
+        assert {choice.kind for choice in runtime.describe(fast) if choice.name != "linear"} == {found}
 
 
 def test_float_layers_stay_as_they_are() -> None:
@@ -345,15 +385,31 @@ def test_a_file_that_does_not_fit(tmp_path: Path) -> None:
         runtime.load_model(nn.Linear(4, 3), path)
 
 
-def test_levels_of_groups_within_a_row_stay_dense(tmp_path: Path) -> None:
-    model = make_ternary(nn.Sequential(nn.Linear(256, 8), nn.Linear(8, 4)), 0.5)
+def test_levels_of_groups_within_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linear layers run from them, straight from a file too; convolutions stay torch's."""
+    model = make_ternary(
+        nn.Sequential(nn.Conv1d(64, 8, 4), nn.Flatten(), nn.Linear(256, 8), nn.Linear(8, 4)), 0.5
+    )
     with torch.no_grad():
-        model[0].weight[:, 128:] *= 3.0
-    fast = check(model, torch.randn(2, 256), folded=False)
-    assert [choice.name for choice in runtime.describe(fast)] == ["1"]
+        model[0].weight[:, 32:] *= 3.0
+        model[2].weight[:, 128:] *= 3.0
+    x = torch.randn(2, 64, 35)
+    fast = check(model, x, folded=False)
+    assert [choice.name for choice in runtime.describe(fast)] == ["2", "3"]
+    wanted = fast(x)
     ternzip.save_model(model, tmp_path / "net.tnz")
-    fast = runtime.load_model(model, tmp_path / "net.tnz")
-    assert [choice.name for choice in runtime.describe(fast)] == ["1"]
+    with torch.device("meta"):
+        empty = nn.Sequential(nn.Conv1d(64, 8, 4), nn.Flatten(), nn.Linear(256, 8), nn.Linear(8, 4))
+    read = Reader.read
+    names: list[str] = []
+    monkeypatch.setattr(
+        Reader, "read", lambda self, name, **options: names.append(name) or read(self, name, **options)
+    )
+    fast = runtime.load_model(empty, tmp_path / "net.tnz")
+    assert "2.weight" not in names  # no dense weights in between
+    layer = fast.get_submodule("2")
+    assert (layer.description, tuple(layer.positives.shape)) == ("lookup", (2, 16))
+    assert torch.equal(fast(x), wanted)
 
 
 def test_nothing_to_optimize() -> None:
@@ -402,7 +458,7 @@ def test_compiled() -> None:
 
 def test_operators() -> None:
     model = make_ternary(nn.Sequential(nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 5)), 0.9)
-    sparse, planes = (m for m in runtime.optimize(model).modules() if isinstance(m, RuntimeLayer))
+    sparse, lookup = (m for m in runtime.optimize(model).modules() if isinstance(m, RuntimeLayer))
     x = torch.randn(2, 8, 8, 8)
     conv = (
         x,
@@ -420,10 +476,10 @@ def test_operators() -> None:
         (*conv, list(sparse._window), sparse.block_channels, 0.0, 6.0),
         test_utils=tests,
     )
-    levels = (planes.planes, planes.positives, planes.negatives)
-    rest = (planes.biases, None, planes.residual_scales, 0.0, 6.0)
+    levels = (lookup.codes, lookup.positives, None)
+    rest = (lookup.biases, None, lookup.residual_scales, 288, 0.0, 6.0)
     vectors = torch.randn(2, 288)
     torch.library.opcheck(
         torch.ops.ternzip.runtime_multiply.default, (vectors, *levels, *rest), test_utils=tests
     )
-    torch.library.opcheck(torch.ops.ternzip.runtime_dense.default, (*levels, 288), test_utils=tests)
+    torch.library.opcheck(torch.ops.ternzip.runtime_dense.default, (*levels, 5, 288, 288), test_utils=tests)

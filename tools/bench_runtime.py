@@ -26,7 +26,7 @@ from ternzip.models import he_resnet20, load_weights, resnet20
 from ternzip.runtime import optimize
 from ternzip.runtime.benchmark import compare, in_turns
 from ternzip.runtime.choice import weight_bytes
-from ternzip.runtime.layers import PlanesLayer, SparseLayer
+from ternzip.runtime.layers import LookupLayer, SparseLayer
 from ternzip.runtime.plan import plan_of
 from ternzip.runtime.trits import ternary_weight
 from ternzip.training.batches import normalize
@@ -101,20 +101,20 @@ def convolution(channels: int, size: int, zeros: float, rounds: int) -> dict[str
 
 
 def linear(features: int, zeros: float, rounds: int) -> dict[str, Any]:
-    """A square linear layer from bit planes beside F.linear, one vector."""
+    """A square linear layer that looks up its sums beside F.linear, one vector."""
     module = nn.Linear(features, features, bias=False)
     with_random_weights(module, zeros)
     weight = module.weight.detach()
     ternary = ternary_weight("weight", weight)
     assert ternary is not None
-    planes = PlanesLayer(plan_of("linear", module, ternary))
+    lookup = LookupLayer(plan_of("linear", module, ternary))
     x = torch.randn(1, features)
     half, half_weight = x.bfloat16(), weight.bfloat16()
     times = medians(
         {
             "torch": lambda: F.linear(x, weight),
             "bfloat16": lambda: F.linear(half, half_weight),
-            "ternzip": lambda: planes(x),
+            "ternzip": lambda: lookup(x),
         },
         rounds,
     )
@@ -123,7 +123,7 @@ def linear(features: int, zeros: float, rounds: int) -> dict[str, Any]:
         "zeros": zeros,
         "milliseconds": times,
         "speed": times["torch"] / times["ternzip"],
-        "weight_bytes": {"float32": weight.nbytes, "ternzip": weight_bytes(planes)},
+        "weight_bytes": {"float32": weight.nbytes, "ternzip": weight_bytes(lookup)},
     }
 
 

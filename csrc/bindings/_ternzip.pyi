@@ -164,9 +164,12 @@ def runtime_build_index(trits: int, shape: _IndexShape, codes: int, starts: int)
 # Whether lists can be run; if so, and trits is not 0, writes their trits.
 def runtime_read_index(codes: int, n_codes: int, starts: int, shape: _IndexShape, trits: int) -> bool: ...
 
-# int32 planes[ceil(rows / 8)][ceil(columns / 32)][8][2] of int8 trits (rows, columns), and back.
-def runtime_build_planes(trits: int, rows: int, columns: int, planes: int) -> None: ...
-def runtime_read_planes(planes: int, rows: int, columns: int, trits: int) -> None: ...
+# (rows, columns, width of a group of columns), all positive.
+_MatrixShape = tuple[int, int, int]
+
+# int32 codes[ceil(rows / 16)][groups][ceil(group width / 16)][16] of int8 trits (rows, columns), and back.
+def runtime_build_codes(trits: int, shape: _MatrixShape, codes: int) -> None: ...
+def runtime_read_codes(codes: int, shape: _MatrixShape, trits: int) -> None: ...
 
 # One direction: input, output, taps, stride, dilation, padding before.
 _Axis = tuple[int, int, int, int, int, int]
@@ -188,13 +191,12 @@ def runtime_convolve(
     threads: int,
 ) -> None: ...
 
-# weights: planes, positive and negative levels.
+# weights: codes, positive and negative levels, float32[groups][16 * ceil(rows / 16)], or 0 for opposite ones.
 def runtime_multiply(
     x: int,
     dtype: int,
     batch: int,
-    rows: int,
-    columns: int,
+    shape: _MatrixShape,
     weights: tuple[int, int, int],
     epilogue: tuple[int, int, int],
     lowest: float,

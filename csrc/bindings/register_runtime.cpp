@@ -63,28 +63,37 @@ void register_index(py::module_& module) {
       py::arg("codes"), py::arg("n_codes"), py::arg("starts"), py::arg("shape"), py::arg("trits"));
 }
 
-void register_planes_of_bits(py::module_& module) {
+// (rows, columns, group_width)
+MatrixShape matrix_shape(const std::array<std::size_t, 3>& n) {
+  const MatrixShape shape{n[0], n[1], n[2]};
+  if (!is_valid_matrix(shape)) throw std::invalid_argument("matrix: the shape is not valid");
+  return shape;
+}
+
+void register_codes(py::module_& module) {
   module.def(
-      "runtime_build_planes",
-      [](std::uintptr_t trits, std::size_t rows, std::size_t columns, std::uintptr_t planes) {
+      "runtime_build_codes",
+      [](std::uintptr_t trits, const std::array<std::size_t, 3>& shape, std::uintptr_t codes) {
+        const MatrixShape checked = matrix_shape(shape);
         const ReleasedGil released;
-        build_planes(pointer<const std::int8_t>(trits), rows, columns, pointer<std::uint32_t>(planes));
+        build_codes(pointer<const std::int8_t>(trits), checked, pointer<std::uint32_t>(codes));
       },
-      py::arg("trits"), py::arg("rows"), py::arg("columns"), py::arg("planes"));
+      py::arg("trits"), py::arg("shape"), py::arg("codes"));
   module.def(
-      "runtime_read_planes",
-      [](std::uintptr_t planes, std::size_t rows, std::size_t columns, std::uintptr_t trits) {
+      "runtime_read_codes",
+      [](std::uintptr_t codes, const std::array<std::size_t, 3>& shape, std::uintptr_t trits) {
+        const MatrixShape checked = matrix_shape(shape);
         const ReleasedGil released;
-        read_planes(pointer<const std::uint32_t>(planes), rows, columns, pointer<std::int8_t>(trits));
+        read_codes(pointer<const std::uint32_t>(codes), checked, pointer<std::int8_t>(trits));
       },
-      py::arg("planes"), py::arg("rows"), py::arg("columns"), py::arg("trits"));
+      py::arg("codes"), py::arg("shape"), py::arg("trits"));
 }
 
 }  // namespace
 
 void register_runtime(py::module_& module) {
   register_index(module);
-  register_planes_of_bits(module);
+  register_codes(module);
   module.def(
       "runtime_convolve",
       [](std::uintptr_t x, int dtype, std::size_t batch, const std::array<std::size_t, 6>& rows,
@@ -110,19 +119,18 @@ void register_runtime(py::module_& module) {
       py::arg("threads"));
   module.def(
       "runtime_multiply",
-      [](std::uintptr_t x, int dtype, std::size_t batch, std::size_t rows, std::size_t columns,
+      [](std::uintptr_t x, int dtype, std::size_t batch, const std::array<std::size_t, 3>& shape,
          const std::array<std::uintptr_t, 3>& weights, const std::array<std::uintptr_t, 3>& epilogue,
          float lowest, float highest, std::uintptr_t out, unsigned threads) {
-        const Matrix matrix{rows, columns, pointer<const std::uint32_t>(weights[0]),
+        const Matrix matrix{matrix_shape(shape), pointer<const std::uint32_t>(weights[0]),
                             pointer<const float>(weights[1]), pointer<const float>(weights[2])};
         const Activations activations{pointer<const void>(x), activation_type(dtype)};
         const LayerEpilogue after = epilogue_of(epilogue, lowest, highest);
         const ReleasedGil released;
         multiply(matrix, activations, batch, after, pointer<void>(out), threads);
       },
-      py::arg("x"), py::arg("dtype"), py::arg("batch"), py::arg("rows"), py::arg("columns"),
-      py::arg("weights"), py::arg("epilogue"), py::arg("lowest"), py::arg("highest"), py::arg("out"),
-      py::arg("threads"));
+      py::arg("x"), py::arg("dtype"), py::arg("batch"), py::arg("shape"), py::arg("weights"),
+      py::arg("epilogue"), py::arg("lowest"), py::arg("highest"), py::arg("out"), py::arg("threads"));
 }
 
 }  // namespace ternzip::bindings

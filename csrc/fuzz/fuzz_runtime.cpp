@@ -1,4 +1,4 @@
-// Layers that run from index lists or bit planes: what they compute is what their definition says, alike on
+// Layers that run from index lists or tables: what they compute is what their definition says, alike on
 // every instruction set, for any shape, activations of any bits and lists that nobody has built.
 #include <algorithm>
 #include <cmath>
@@ -227,16 +227,21 @@ void check_convolution(Input& input, Numbers& numbers, ActivationType type) {
 }
 
 void check_product(Input& input, Numbers& numbers, ActivationType type) {
-  const std::size_t rows = 1 + input.below(40), columns = 1 + input.below(200), batch = input.byte() % 3;
+  const std::size_t rows = 1 + input.below(200), columns = 1 + input.below(200), batch = input.byte() % 3;
+  const unsigned levels = input.byte();
+  const MatrixShape shape{rows, columns, levels < 128 ? columns : 1 + levels % columns};
+  require(is_valid_matrix(shape), "small matrices are valid");
   const std::vector<std::int8_t> trits = numbers.trits(rows * columns, input.byte());
-  std::vector<std::uint32_t> planes(words_of_planes(rows, columns), 0xA5A5A5A5);
-  build_planes(trits.data(), rows, columns, planes.data());
+  std::vector<std::uint32_t> codes(shape.words(), 0xA5A5A5A5);
+  build_codes(trits.data(), shape, codes.data());
   std::vector<std::int8_t> back(trits.size(), 2);
-  read_planes(planes.data(), rows, columns, back.data());
+  read_codes(codes.data(), shape, back.data());
   require(back == trits, "the trits come back");
 
-  const std::vector<float> positives = numbers.array(rows), negatives = numbers.array(rows);
-  const Matrix matrix{rows, columns, planes.data(), positives.data(), negatives.data()};
+  const std::size_t n_levels = shape.groups() * shape.level_rows();
+  const std::vector<float> positives = numbers.array(n_levels), negatives = numbers.array(n_levels);
+  const bool opposite = levels % 2 != 0;
+  const Matrix matrix{shape, codes.data(), positives.data(), opposite ? nullptr : negatives.data()};
   const Bytes x = numbers.activations(batch * columns, type);
   const Ending ending(input, numbers, type, rows, batch * rows);
   const unsigned threads = input.byte() % 4;
@@ -248,7 +253,9 @@ void check_product(Input& input, Numbers& numbers, ActivationType type) {
     double sum = 0;
     for (std::size_t c = 0; c < columns; ++c) {
       const std::int8_t trit = trits[i % rows * columns + c];
-      const double level = trit == 0 ? 0 : double{(trit > 0 ? positives : negatives)[i % rows]};
+      const std::size_t at = c / shape.group_width * shape.level_rows() + i % rows;
+      const double negative = opposite ? -double{positives[at]} : double{negatives[at]};
+      const double level = trit == 0 ? 0 : trit > 0 ? double{positives[at]} : negative;
       sum += level * double{load(x, type, i / rows * columns + c)};
     }
     ending.check(sum, i % rows, out, i);

@@ -1,4 +1,4 @@
-"""Runs ternary networks on the CPU from what their weights are: lists of those that are not zero, or two bit planes.
+"""Runs ternary networks on the CPU from what their weights are: lists of those that are not zero, or codes of two.
 
     fast = ternzip.runtime.optimize(model)                        # of a converted or loaded model
     fast = ternzip.runtime.load_model(network, "network.tnz")     # without dense weights in between

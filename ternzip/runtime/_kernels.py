@@ -11,6 +11,8 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.native import core
 
 DTYPE_CODES = {torch.float32: 1, torch.bfloat16: 3}
+TILE_ROWS = 16
+"""Rows of a matrix whose codes lie together: csrc/core/runtime/matrix_vector.hpp."""
 
 
 def output_shape(x: Tensor, rows: int, window: Sequence[int]) -> tuple[int, int, int, int]:
@@ -44,19 +46,20 @@ def is_valid_index(codes: Tensor, starts: Tensor, shape: tuple[int, int, int, in
     return core.runtime_read_index(codes.data_ptr(), codes.numel(), starts.data_ptr(), shape, 0)
 
 
-def build_planes(trits: Tensor) -> Tensor:
-    """The bit planes of int8 trits (rows, columns), int32; csrc/core/runtime/matrix_vector.hpp."""
+def build_codes(trits: Tensor, group_width: int) -> Tensor:
+    """The codes of int8 trits (rows, columns), int32; csrc/core/runtime/matrix_vector.hpp."""
     rows, columns = trits.shape
-    planes = torch.empty(-(-rows // 8) * -(-columns // 32) * 16, dtype=torch.int32)
+    tiles, groups, words = -(-rows // TILE_ROWS), -(-columns // group_width), -(-group_width // 16)
+    codes = torch.empty(tiles * groups * words * TILE_ROWS, dtype=torch.int32)
     trits = trits.contiguous()
-    core.runtime_build_planes(trits.data_ptr(), rows, columns, planes.data_ptr())
-    return planes
+    core.runtime_build_codes(trits.data_ptr(), (rows, columns, group_width), codes.data_ptr())
+    return codes
 
 
-def read_planes(planes: Tensor, rows: int, columns: int) -> Tensor:
-    """The inverse of build_planes."""
+def read_codes(codes: Tensor, rows: int, columns: int, group_width: int) -> Tensor:
+    """The inverse of build_codes."""
     trits = torch.empty((rows, columns), dtype=torch.int8)
-    core.runtime_read_planes(planes.data_ptr(), rows, columns, trits.data_ptr())
+    core.runtime_read_codes(codes.data_ptr(), (rows, columns, group_width), trits.data_ptr())
     return trits
 
 
@@ -109,18 +112,22 @@ def convolve(
 
 def multiply(
     x: Tensor,
-    planes: Tensor,
+    codes: Tensor,
     positives: Tensor,
-    negatives: Tensor,
+    negatives: Tensor | None,
     biases: Tensor,
     residual: Tensor | None,
     residual_scales: Tensor,
+    group_width: int,
     lowest: float,
     highest: float,
 ) -> Tensor:
-    """The linear layer for x (batch, columns), float32 or bfloat16; `residual` has the output's shape and dtype."""
+    """The linear layer for x (batch, columns), float32 or bfloat16; `residual` has the output's shape and dtype.
+
+    Levels are (groups, rows rounded up to whole tiles); no `negatives` says that they are opposite.
+    """
     batch, columns = x.shape
-    rows = len(positives)
+    rows = len(biases)
     x = x.resolve_neg().contiguous()
     if residual is not None:
         residual = residual.resolve_neg().contiguous()
@@ -129,9 +136,8 @@ def multiply(
         x.data_ptr(),
         DTYPE_CODES[x.dtype],
         batch,
-        rows,
-        columns,
-        (planes.data_ptr(), positives.data_ptr(), negatives.data_ptr()),
+        (rows, columns, group_width),
+        (codes.data_ptr(), positives.data_ptr(), 0 if negatives is None else negatives.data_ptr()),
         (biases.data_ptr(), 0 if residual is None else residual.data_ptr(), residual_scales.data_ptr()),
         lowest,
         highest,

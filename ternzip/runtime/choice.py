@@ -11,14 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from ternzip.runtime._kernels import DTYPE_CODES
-from ternzip.runtime.layers import DenseLayer, PlanesLayer, RuntimeLayer, SparseLayer, ratios_and_scales
+from ternzip.runtime.layers import (
+    ChannelsLastLayer,
+    DenseLayer,
+    LookupLayer,
+    RuntimeLayer,
+    SparseLayer,
+    ratios_and_scales,
+)
 from ternzip.runtime.plan import LayerPlan
 
-SPARSE_DENSITY = 0.4
-"""The rule: lists below this share of weights that are not zero. They break even with oneDNN at about 0.45."""
+SPARSE_DENSITY = 0.5
+"""The rule: lists up to this share of weights that are not zero. They break even with oneDNN between 0.5 and 0.8."""
 SPARSE_WEIGHTS = 4.0
 """The rule: lists where an output has this many weights at least on average (depthwise ones do not)."""
 _ROUNDS = 5
+_MOST_ROUNDS = 40
+_SECONDS = 0.05
 _MOST_TAPS = 1 << 15
 
 
@@ -28,7 +37,7 @@ class LayerChoice:
 
     Attributes:
         name: of the layer in the model it was made from.
-        kind: "sparse" (lists), "planes" (two bit planes) or "dense".
+        kind: "sparse" (lists), "lookup" (tables of sums), "dense" or "channels_last" (dense, in that layout).
         density: share of its weights that are not zero.
         weight_bytes: what its weights take in memory.
     """
@@ -61,16 +70,26 @@ def kinds_of(plan: LayerPlan) -> list[type[RuntimeLayer]]:
         weights = plan.density * math.prod(plan.weight.trits.shape[1:])
         suits = plan.density <= SPARSE_DENSITY and weights >= SPARSE_WEIGHTS
         kinds.insert(0 if suits else 1, SparseLayer)
+    if plan.window.dimensions == 2:
+        kinds.append(ChannelsLastLayer)
     if not plan.window.dimensions:
-        kinds.insert(0, PlanesLayer)
+        kinds.insert(0, LookupLayer)
     return kinds
 
 
 def _has_lists(plan: LayerPlan) -> bool:
-    """Whether the kernel takes the layer: the kernel's size, and levels whose quotient is an ordinary number."""
-    values = torch.cat(ratios_and_scales(plan))
+    """Whether lists can run the layer: levels of rows that are, as their quotient, ordinary numbers; a small kernel.
+
+    What a batch norm makes of them may be subnormal, as it is of a channel that training has given up.
+    """
+    if plan.weight.groups > 1:
+        return False
+    ratios, scales = ratios_and_scales(plan)
+    values = torch.cat([ratios, plan.weight.positives[:, 0], plan.weight.negatives[:, 0]])
     tiny = torch.finfo(torch.float32).tiny
-    ordinary = bool((values.isfinite() & ((values == 0) | (values.abs() >= tiny))).all())
+    ordinary = bool(
+        (values.isfinite() & ((values == 0) | (values.abs() >= tiny))).all() and scales.isfinite().all()
+    )
     return (
         ordinary
         and math.prod(plan.weight.trits.shape[2:]) <= _MOST_TAPS
@@ -88,12 +107,14 @@ class MeasuringLayer(nn.Module):
 
     Attributes:
         chosen: the quickest, None before the layer has run.
+        keeps_layout: as of a RuntimeLayer.
     """
 
     def __init__(self, plan: LayerPlan) -> None:
         super().__init__()
         self.plan = plan
         self.chosen: RuntimeLayer | None = None
+        self.keeps_layout = False
         self.training = False
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:  # noqa: A002 - as torch calls it
@@ -101,6 +122,8 @@ class MeasuringLayer(nn.Module):
         x = input
         if self.chosen is None:
             candidates = [kind(self.plan) for kind in kinds_of(self.plan)]
+            for candidate in candidates:
+                candidate.keeps_layout = self.keeps_layout
             if x.dtype not in DTYPE_CODES:
                 candidates = candidates[:1]  # which says what it expects
             calls = [lambda layer=layer: layer(x, residual) for layer in candidates]
@@ -116,14 +139,22 @@ class MeasuringLayer(nn.Module):
         return self.chosen
 
 
-def measured(calls: Sequence[Callable[[], object]], rounds: int = _ROUNDS) -> list[float]:
-    """Seconds of each call: the least of several, in turns, after one that does not count."""
+def measured(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """Seconds of each call: the least of several, in turns, after one that does not count.
+
+    Short calls are made more often: one that is interrupted each time it is looked at would seem the slowest.
+    """
     least = [math.inf] * len(calls)
-    for round_number in range(rounds + 1):
+    end = math.inf
+    for number in range(_MOST_ROUNDS + 1):
+        if number > _ROUNDS and time.perf_counter() > end:
+            break
         for i, call in enumerate(calls):
             start = time.perf_counter()
             call()
             taken = time.perf_counter() - start
-            if round_number:
+            if number:
                 least[i] = min(least[i], taken)
+        if not number:
+            end = time.perf_counter() + _SECONDS
     return least

@@ -127,7 +127,7 @@ def fold(
 ) -> set[str]:
     """Puts a layer made by `make` in the place of each planned one and its chain; returns which were replaced.
 
-    A module that is called in several places is not.
+    A module that is called in several places is not. Layers that only layers read are told so (`keeps_layout`).
     """
     _remove_nothings(model)
     calls: dict[str, int] = {}
@@ -140,6 +140,10 @@ def fold(
         if node.op == "call_module" and name in plans and calls[name] == 1 and len(node.args) == 1:
             _replace(model, node, plans[name], make)
             done.add(name)
+    for node in model.graph.nodes:
+        if node.op == "call_module" and node.target in done:
+            module: Any = model.get_submodule(str(node.target))
+            module.keeps_layout = all(u.op == "call_module" and u.target in done for u in node.users)
     model.graph.lint()
     model.delete_all_unused_submodules()
     model.recompile()

@@ -1,10 +1,12 @@
-"""The layers of an optimized model: lists of weights, bit planes, or dense weights with what follows folded in.
+"""The layers of an optimized model: lists of weights, tables of sums, or dense weights with what follows folded in.
 
 All compute y = min(max(a (w * x) + b + c r, lowest), highest): w the ternary weight, a, b and c one number an output
-channel (bias and batch norm), r the residual. Sparse and plane layers add in float32 and round to the input's dtype
+channel (bias and batch norm), r the residual. Sparse and lookup layers add in float32 and round to the input's dtype
 once, at the end. With S = |a| sum |w| |x| over the n weights of an output that are not zero, and u = 2^-24,
 
-    |y - exact| <= (n + 6) u S + 3 u (|b| + |c r|)      (1 + O(n u)), and u 2^16 |y| more in bfloat16.
+    |y - exact| <= (n + 6) u S + 3 u (|b| + |c r|)      (1 + O(n u)), and u 2^16 |y| more in bfloat16,
+
+as long as a |w| is no subnormal number: then 2^-149 sum |x| more.
 
 A weight that is zero does not see its input: an infinite or NaN activation reaches only the outputs it has a weight
 for, while a dense layer makes NaNs of 0 x inf.
@@ -24,9 +26,9 @@ from ternzip._core.errors import TernzipError
 from ternzip.runtime import _kernels, operators
 from ternzip.runtime.plan import LayerPlan
 
-BLOCK_CODES = 360
-"""About how many weights a channel block has for each output: what they read fits the first cache."""
-MANY_VECTORS = 16
+BLOCK_CODES = 180
+"""About how many weights a channel block has for each output: what they read nearly fits the first cache."""
+MANY_VECTORS = 256
 """More vectors than this are cheaper by one dense product, although its weights must be made first."""
 
 
@@ -37,7 +39,9 @@ class RuntimeLayer(nn.Module):
 
     Attributes:
         plan_name: the layer's name in the model it comes from.
-        description: "sparse", "planes" or "dense".
+        description: "sparse", "lookup", "dense" or "channels_last".
+        keeps_layout: whether outputs may lie in memory as the layer likes it best: only layers like this one read
+            them. Others may ask for a view, which not every layout has.
     """
 
     description = ""
@@ -54,6 +58,7 @@ class RuntimeLayer(nn.Module):
         self.density = plan.density
         self.lowest, self.highest = plan.lowest, plan.highest
         self.register_buffer("residual_scales", plan.residual_scale.float())
+        self.keeps_layout = False
         self.training = False
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:  # noqa: A002 - as torch calls it
@@ -226,15 +231,16 @@ class SparseLayer(RuntimeLayer):
 
     def _convolve(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
         run = _kernels.convolve if operators.is_plain(x) else operators.runtime_convolve
+        own: Any = self._buffers  # an attribute of a module is found in a tenth of the time of a small layer
         y: Tensor = run(
             x,
-            self.codes,
-            self.starts,
-            self.ratios,
-            self.scales,
-            self.biases,
+            own["codes"],
+            own["starts"],
+            own["ratios"],
+            own["scales"],
+            own["biases"],
             residual,
-            self.residual_scales,
+            own["residual_scales"],
             self._window,
             self.block_channels,
             lowest,
@@ -261,52 +267,71 @@ class SparseLayer(RuntimeLayer):
 def ratios_and_scales(plan: LayerPlan) -> tuple[Tensor, Tensor]:
     """Each row's levels, times its scale, as (positive / -negative, -negative times the scale), float32.
 
+    For a weight of one group a row.
+
     A row without one of the levels takes 1 for its ratio.
     """
-    positives, negatives = (v.double() for v in (plan.weight.positives, plan.weight.negatives))
+    positives, negatives = (v[:, 0].double() for v in (plan.weight.positives, plan.weight.negatives))
     magnitudes = torch.where(negatives != 0, -negatives, positives)
     ratios = torch.where((negatives != 0) & (positives != 0), positives / magnitudes.clamp(min=1e-300), 1.0)
     return ratios.float(), (magnitudes * plan.scale).float()
 
 
-class PlanesLayer(RuntimeLayer):
-    """A linear layer from two bit planes: a quarter of a byte a weight, whatever the share of zeros."""
+class LookupLayer(RuntimeLayer):
+    """A linear layer that looks up sums of two inputs: a quarter of a byte a weight, whatever the share of zeros.
 
-    description = "planes"
-    planes: Tensor
+    Levels may differ within a row, from group to group of its columns.
+    """
+
+    description = "lookup"
+    codes: Tensor
     positives: Tensor
-    negatives: Tensor
+    negatives: Tensor | None
     biases: Tensor
 
     def __init__(self, plan: LayerPlan) -> None:
         super().__init__(plan)
-        self.register_buffer("planes", _kernels.build_planes(plan.weight.trits))
-        self.register_buffer("positives", (plan.weight.positives.double() * plan.scale).float())
-        self.register_buffer("negatives", (plan.weight.negatives.double() * plan.scale).float())
+        self.group_width = plan.weight.group_width
+        self.register_buffer("codes", _kernels.build_codes(plan.weight.trits, self.group_width))
+        negatives, positives = plan.weight.negatives, plan.weight.positives
+        opposite = bool(((positives == -negatives) | (positives == 0) | (negatives == 0)).all())
+        if opposite:  # what does not occur may have any level
+            positives = torch.where(positives != 0, positives, -negatives)
+        self.register_buffer("positives", self._scaled(positives, plan.scale))
+        self.register_buffer("negatives", None if opposite else self._scaled(negatives, plan.scale))
         self.register_buffer("biases", _buffer_of(plan.bias))
+
+    def _scaled(self, levels: Tensor, scale: Tensor) -> Tensor:
+        """(groups, rows of whole tiles) of levels (rows, groups)."""
+        missing = -self.rows % _kernels.TILE_ROWS
+        return F.pad((levels.double() * scale.unsqueeze(1)).float().t(), (0, missing)).contiguous()
 
     def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
         vectors = x.reshape(-1, self.columns)
         added = None if residual is None else residual.reshape(-1, self.rows)
+        own: Any = self._buffers
         if vectors.shape[0] > MANY_VECTORS:
             y = self._multiply_dense(vectors, added, lowest, highest)
         else:
             run = _kernels.multiply if operators.is_plain(x) else operators.runtime_multiply
             y = run(
                 vectors,
-                self.planes,
-                self.positives,
-                self.negatives,
-                self.biases,
+                own["codes"],
+                own["positives"],
+                own["negatives"],
+                own["biases"],
                 added,
-                self.residual_scales,
+                own["residual_scales"],
+                self.group_width,
                 lowest,
                 highest,
             )
         return y.view(*x.shape[:-1], self.rows)
 
     def _multiply_dense(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
-        weight = operators.runtime_dense(self.planes, self.positives, self.negatives, self.columns)
+        weight = operators.runtime_dense(
+            self.codes, self.positives, self.negatives, self.rows, self.columns, self.group_width
+        )
         y = F.linear(x.float(), weight, self.biases)
         return finished(y, residual, self.residual_scales, lowest, highest).to(x.dtype)
 
@@ -315,22 +340,33 @@ class DenseLayer(RuntimeLayer):
     """The dense layer, float32, with what follows it folded into its weights."""
 
     description = "dense"
+    memory_format = torch.contiguous_format
     weight: Tensor
     biases: Tensor
 
     def __init__(self, plan: LayerPlan) -> None:
         super().__init__(plan)
         shape = (-1, *[1] * (plan.weight.trits.dim() - 1))
-        weight = (plan.weight.dense() * plan.scale.float().view(shape)).contiguous()
-        self.register_buffer("weight", weight)
+        weight = plan.weight.dense() * plan.scale.float().view(shape)
+        self.register_buffer("weight", weight.contiguous(memory_format=self.memory_format))
         self.register_buffer("biases", _buffer_of(plan.bias))
+        self._adds_as_it_is = self._are_ones(self.residual_scales)
+
+    @staticmethod
+    def _are_ones(scales: Tensor) -> bool:
+        return bool((scales == 1).all())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self._adds_as_it_is = self._are_ones(self.residual_scales)
 
     def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
         wide = x.float()
         window = self.window
+        scales = None if self._adds_as_it_is else self.residual_scales
         if not window.dimensions:
             y = F.linear(wide, self.weight, self.biases)
-            return finished(y, residual, self.residual_scales, lowest, highest).to(x.dtype)
+            return finished(y, residual, scales, lowest, highest).to(x.dtype)
         top, bottom, left, right = window.padding
         first = 2 - window.dimensions
         padding = (top, left)[first:]
@@ -351,14 +387,30 @@ class DenseLayer(RuntimeLayer):
             window.dilation[first:],
             window.groups,
         )
-        scales = self._over_pixels(self.residual_scales)
+        scales = None if scales is None else self._over_pixels(scales)
         return finished(y, residual, scales, lowest, highest).to(x.dtype)
 
 
-def finished(y: Tensor, residual: Tensor | None, scales: Tensor, lowest: float, highest: float) -> Tensor:
-    """y, freshly made, with the residual added and clamped, in place."""
+class ChannelsLastLayer(DenseLayer):
+    """The dense layer of two dimensions, with its weights in torch's layout channels_last; it takes inputs in any."""
+
+    description = "channels_last"
+    memory_format = torch.channels_last
+
+    def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
+        y = super()._run(x, residual, lowest, highest)
+        return y if self.keeps_layout else y.contiguous()
+
+
+def finished(
+    y: Tensor, residual: Tensor | None, scales: Tensor | None, lowest: float, highest: float
+) -> Tensor:
+    """y, freshly made, with the residual, times its scales, added and clamped, in place."""
     if residual is not None:
-        y = torch.addcmul(y, residual, scales) if residual.dtype == y.dtype else y.add_(residual * scales)
+        if scales is None:
+            y = y.add_(residual)
+        else:
+            y = torch.addcmul(y, residual, scales) if residual.dtype == y.dtype else y.add_(residual * scales)
     if (lowest, highest) != (-math.inf, math.inf):
         y = y.clamp_(lowest, highest)
     return y

@@ -39,29 +39,37 @@ runtime_multiply = torch.library.custom_op("ternzip::runtime_multiply", _kernels
 @runtime_multiply.register_fake
 def _(
     x: Tensor,
-    planes: Tensor,
+    codes: Tensor,
     positives: Tensor,
-    negatives: Tensor,
+    negatives: Tensor | None,
     biases: Tensor,
     residual: Tensor | None,
     residual_scales: Tensor,
+    group_width: int,
     lowest: float,
     highest: float,
 ) -> Tensor:
-    return x.new_empty((x.shape[0], positives.shape[0]))
+    return x.new_empty((x.shape[0], biases.shape[0]))
 
 
 @torch.library.custom_op("ternzip::runtime_dense", mutates_args=())
-def runtime_dense(planes: Tensor, positives: Tensor, negatives: Tensor, columns: int) -> Tensor:
-    """The matrix (rows, columns) of two bit planes, float32."""
-    trits = _kernels.read_planes(planes, len(positives), columns)
-    levels = torch.where(trits > 0, positives.unsqueeze(1), negatives.unsqueeze(1))
-    return torch.where(trits != 0, levels, 0.0)
+def runtime_dense(
+    codes: Tensor, positives: Tensor, negatives: Tensor | None, rows: int, columns: int, group_width: int
+) -> Tensor:
+    """The matrix (rows, columns) of codes and levels, float32."""
+    trits = _kernels.read_codes(codes, rows, columns, group_width)
+    positive, negative = (
+        levels[:, :rows].t().repeat_interleave(group_width, 1)[:, :columns]
+        for levels in (positives, -positives if negatives is None else negatives)
+    )
+    return torch.where(trits > 0, positive, torch.where(trits < 0, negative, 0.0))
 
 
 @runtime_dense.register_fake
-def _(planes: Tensor, positives: Tensor, negatives: Tensor, columns: int) -> Tensor:
-    return positives.new_empty((positives.shape[0], columns))
+def _(
+    codes: Tensor, positives: Tensor, negatives: Tensor | None, rows: int, columns: int, group_width: int
+) -> Tensor:
+    return positives.new_empty((rows, columns))
 
 
 def is_plain(x: Tensor) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
@@ -15,8 +16,9 @@ from ternzip.container.reader import Reader
 from ternzip.io.models import check_fit
 from ternzip.io.tensors import from_raw, torch_dtype
 from ternzip.quantization import ternary_layers
-from ternzip.runtime.choice import MeasuringLayer, by_rule
+from ternzip.runtime.choice import MeasuringLayer, by_rule, measured
 from ternzip.runtime.folding import fold, has_hooks, traced
+from ternzip.runtime.layers import ChannelsLastLayer, DenseLayer, RuntimeLayer
 from ternzip.runtime.plan import LAYER_TYPES, LayerPlan, plan_of
 from ternzip.runtime.trits import TernaryWeight, stored_weight, ternary_weight
 
@@ -26,8 +28,9 @@ Inputs = Tensor | Sequence[Tensor]
 def optimize(model: nn.Module, example_inputs: Inputs | None = None) -> nn.Module:
     """A model that computes what `model` does in evaluation mode, faster, on the CPU.
 
-    Every convolution (1-d, 2-d) and linear layer with ternary weights, of one pair of levels or one for each output,
-    runs from lists of the weights that are not zero, from two bit planes, or from dense weights. Batch norms, an
+    Every convolution (1-d, 2-d) and linear layer with ternary weights, of one pair of levels or one for each output (in
+    linear layers also for groups of its inputs), runs from lists of the weights that are not zero, from tables of sums
+    of two inputs, or from dense weights. Batch norms, an
     addition and an activation that clamps (ReLU, ReLU6, Hardtanh) are folded into it where torch.fx can trace the
     model; the result is then a GraphModule. Everything else stays torch's own. Outputs equal the model's up to rounding
     (`ternzip.runtime.layers` states the bound).
@@ -146,17 +149,49 @@ def _optimized(
     graph = None if type(model) in LAYER_TYPES else traced(model)
     if graph is None:
         return _settled(_replaced(model, plans, _maker(inputs)), inputs)
-    done = fold(graph, plans, _maker(inputs))
-    fast = _replaced(graph, {name: plan for name, plan in plans.items() if name not in done}, _maker(inputs))
-    fast = _settled(fast, inputs)
+    fast = _settled(_folded(graph, plans, _maker(inputs)), inputs)
     if inputs is None:
         return fast
+    fast = _quickest(model, plans, fast, inputs)
     if reference is None:
         reference = _replaced(_copy(model), plans, by_rule)
     with torch.inference_mode():
         same = _same(reference(*inputs), fast(*inputs))
     # Tracing may have taken a turn that the model itself does not take.
     return fast if same else _settled(_replaced(model, plans, _maker(inputs)), inputs)
+
+
+def _folded(
+    graph: fx.GraphModule, plans: Mapping[str, LayerPlan], make: Callable[[LayerPlan], nn.Module]
+) -> nn.Module:
+    done = fold(graph, plans, make)
+    return _replaced(graph, {name: plan for name, plan in plans.items() if name not in done}, make)
+
+
+def _made(
+    kinds: Mapping[str, type[RuntimeLayer]], dense: type[RuntimeLayer], plan: LayerPlan
+) -> RuntimeLayer:
+    return (dense if plan.window.dimensions == 2 else kinds[plan.name])(plan)
+
+
+def _quickest(
+    model: nn.Module, plans: Mapping[str, LayerPlan], fast: nn.Module, inputs: tuple[Tensor, ...]
+) -> nn.Module:
+    """`fast`, whose layers were chosen one by one, or all of its convolutions dense, in one layout.
+
+    Where one layer alone changes the layout it pays for that, and where all do only the first.
+    """
+    kinds = {layer.plan_name: type(layer) for layer in fast.modules() if isinstance(layer, RuntimeLayer)}
+    if not any(issubclass(kind, DenseLayer) and plans[n].window.dimensions == 2 for n, kind in kinds.items()):
+        return fast
+    networks = [fast]
+    for dense in (DenseLayer, ChannelsLastLayer):
+        graph = traced(model)
+        assert graph is not None  # as before
+        networks.append(_folded(graph, plans, functools.partial(_made, kinds, dense)))
+    with torch.inference_mode():
+        times = measured([functools.partial(network, *inputs) for network in networks])
+    return networks[times.index(min(times))]
 
 
 def _maker(inputs: tuple[Tensor, ...] | None) -> Callable[[LayerPlan], nn.Module]:

@@ -18,19 +18,26 @@ WEIGHT_DTYPES = (torch.float32, torch.bfloat16)
 
 @dataclass(frozen=True)
 class TernaryWeight:
-    """A weight that takes at most the values {negative, 0, positive} in each row.
+    """A weight that takes at most the values {negative, 0, positive} in each row, or in each group of a row.
 
     Attributes:
         trits: int8 of the weight's shape, at least two dimensions; rows are its first.
-        negatives, positives: float32, one a row: the value of -1 (at most 0) and of +1 (at least 0); 0 where it does
-            not occur.
+        negatives, positives: float32 (rows, groups): the value of -1 (at most 0) and of +1 (at least 0); 0 where it
+            does not occur. Only matrices have more groups than one.
+        group_width: consecutive elements of a row that make a group; the last one of a row may have fewer.
         dtype: of the weight, one of WEIGHT_DTYPES.
     """
 
     trits: Tensor
     negatives: Tensor
     positives: Tensor
+    group_width: int
     dtype: torch.dtype
+
+    @property
+    def groups(self) -> int:
+        """Groups of a row."""
+        return int(self.positives.shape[1])
 
     @property
     def density(self) -> float:
@@ -39,9 +46,12 @@ class TernaryWeight:
 
     def dense(self) -> Tensor:
         """The weight as float32."""
-        shape = (-1, *[1] * (self.trits.dim() - 1))
-        negatives, positives = self.negatives.view(shape), self.positives.view(shape)
-        return torch.where(self.trits > 0, positives, torch.where(self.trits < 0, negatives, 0.0))
+        trits = self.trits.flatten(1)
+        negatives, positives = (
+            levels.repeat_interleave(self.group_width, 1)[:, : trits.shape[1]]
+            for levels in (self.negatives, self.positives)
+        )
+        return torch.where(trits > 0, positives, torch.where(trits < 0, negatives, 0.0)).view_as(self.trits)
 
 
 def ternary_weight(name: str, weight: Tensor) -> TernaryWeight | None:
@@ -76,15 +86,18 @@ def stored_weight(reader: Reader, name: str) -> TernaryWeight | None:
 
 def _weight(trits: Tensor, levels: Levels, grid: Grid, dtype: torch.dtype) -> TernaryWeight | None:
     rows = trits.shape[0]
-    if grid.rows != rows or grid.blocks_per_row > 1:
-        return None  # levels that differ within a row
+    if grid.rows != rows or (grid.blocks_per_row > 1 and trits.dim() > 2):
+        return None  # no kernel has convolutions whose levels differ within a row
     negatives, positives = (
-        _values(patterns, dtype).repeat_interleave(grid.height)[:rows].contiguous()
+        _values(patterns, dtype)
+        .view(-1, grid.blocks_per_row)
+        .repeat_interleave(grid.height, 0)[:rows]
+        .contiguous()
         for patterns in (levels.negative, levels.positive)
     )
     if not (negatives.isfinite().all() and positives.isfinite().all()):
         return None  # an infinite level times a sum of nothing is no zero
-    return TernaryWeight(trits, negatives, positives, dtype)
+    return TernaryWeight(trits, negatives, positives, grid.width, dtype)
 
 
 def _values(patterns: Patterns, dtype: torch.dtype) -> Tensor:

@@ -2,17 +2,17 @@
 
 #include <algorithm>
 #include <initializer_list>
-#include <memory>
 #include <vector>
 
 #include "core/base/parallel.hpp"
+#include "core/runtime/aligned_floats.hpp"
 #include "core/runtime/kernels.hpp"
 
 namespace ternzip {
 namespace {
 
-// Floats of a band's copies: about what the second cache holds.
-constexpr std::size_t kBandFloats = std::size_t{192} << 10;
+// Floats of a band's copies: what the second cache holds beside the sums.
+constexpr std::size_t kBandFloats = std::size_t{96} << 10;
 
 // Output channels whose sums wait in the second cache for the next block of input channels.
 constexpr std::size_t kRowsAtOnce = 256;
@@ -25,6 +25,7 @@ constexpr std::size_t kAdditionsPerThread = std::size_t{1} << 21;
 // Of every channel there is one copy for each column tap, shifted so that output column 0 reads column 0,
 // with every `stride`-th column only; its rows are sorted by their number modulo the vertical stride. Then
 // whatever a weight reads for consecutive output pixels, over the ends of rows too, is one stretch of memory.
+// A copy starts at a cache line, so that for the usual widths most reads do.
 struct Band {
   const Convolution& conv;
   std::size_t first_row;  // of the output
@@ -40,7 +41,7 @@ struct Band {
   }
 
   std::size_t pixels() const { return rows * conv.columns.output; }
-  std::size_t copy_size() const { return classes * class_rows * conv.columns.output; }
+  std::size_t copy_size() const { return whole_lines(classes * class_rows * conv.columns.output); }
   std::size_t channel_size() const { return conv.columns.taps * copy_size(); }
 
   // Where output pixel 0 of the band finds what the tap (y, x) of a channel reads, from the channel's start
@@ -53,21 +54,53 @@ struct Band {
 
   // Fills the copies of one channel, which starts at element `channel` of x.
   void pack(const Activations& x, std::size_t channel, float* out) const {
-    for (std::size_t tap = 0; tap < conv.columns.taps; ++tap) {
-      for (std::size_t c = 0; c < classes; ++c) {
-        for (std::size_t r = 0; r < class_rows; ++r, out += conv.columns.output) {
-          const std::size_t padded = (first_row + r) * conv.rows.stride + c;
-          if (padded < conv.rows.padding || padded - conv.rows.padding >= conv.rows.input) {
-            std::fill_n(out, conv.columns.output, 0.0f);
-          } else {
-            pack_row(x, channel + (padded - conv.rows.padding) * conv.columns.input, tap, out);
-          }
-        }
-      }
+    const bool alike =
+        conv.rows.stride == 1 && conv.columns.stride == 1 && conv.columns.input == conv.columns.output;
+    for (std::size_t tap = 0; tap < conv.columns.taps; ++tap, out += copy_size()) {
+      float* const end = alike ? pack_together(x, channel, tap, out) : pack_apart(x, channel, tap, out);
+      std::fill(end, out + copy_size(), 0.0f);
     }
   }
 
  private:
+  // A copy whose rows are as long as those of the input, which is one stretch then: shifted, and zeros in the
+  // columns that read outside. Returns its end, as pack_apart does.
+  float* pack_together(const Activations& x, std::size_t channel, std::size_t tap, float* out) const {
+    const std::size_t width = conv.columns.input, padding = conv.columns.padding;
+    const std::size_t above =
+        conv.rows.padding > first_row ? std::min(class_rows, conv.rows.padding - first_row) : 0;
+    const std::size_t first = first_row + above - std::min(conv.rows.padding, first_row + above);
+    const std::size_t n = first < conv.rows.input ? std::min(class_rows - above, conv.rows.input - first) : 0;
+    float* const begin = std::fill_n(out, above * width, 0.0f);
+    float* const end = begin + n * width;
+    if (n > 0) {
+      const std::size_t from = channel + first * width, shift = tap * conv.columns.dilation;
+      const bool left = shift < padding;  // the tap reads to the left of the pixel
+      const std::size_t by = std::min(width, left ? padding - shift : shift - padding);
+      widen(x, left ? from : from + by, 1, n * width - by, left ? begin + by : begin);
+      const std::size_t outside = left ? 0 : width - by;  // the first column that does
+      for (std::size_t c = outside; c < outside + by; ++c) {
+        for (std::size_t r = 0; r < n; ++r) begin[r * width + c] = 0.0f;
+      }
+    }
+    return std::fill_n(end, (class_rows - above - n) * width, 0.0f);
+  }
+
+  // A copy row by row.
+  float* pack_apart(const Activations& x, std::size_t channel, std::size_t tap, float* out) const {
+    for (std::size_t c = 0; c < classes; ++c) {
+      for (std::size_t r = 0; r < class_rows; ++r, out += conv.columns.output) {
+        const std::size_t padded = (first_row + r) * conv.rows.stride + c;
+        if (padded < conv.rows.padding || padded - conv.rows.padding >= conv.rows.input) {
+          std::fill_n(out, conv.columns.output, 0.0f);
+        } else {
+          pack_row(x, channel + (padded - conv.rows.padding) * conv.columns.input, tap, out);
+        }
+      }
+    }
+    return out;
+  }
+
   // One row of a copy: zeros where the tap reads outside, and the row's elements between them.
   void pack_row(const Activations& x, std::size_t row, std::size_t tap, float* out) const {
     const Axis& axis = conv.columns;
@@ -94,12 +127,10 @@ class BandWorker {
       : conv_(conv), x_(x), epilogue_(epilogue), out_(out), kernels_(runtime_kernels()) {
     const Band largest(conv, 0, band_rows);
     const std::size_t channels = conv.index.groups * conv.index.channels;
-    packed_ = std::make_unique_for_overwrite<float[]>(channels * largest.channel_size() + kernels_.block +
-                                                      kPixelSlack);
+    packed_ = aligned_floats(channels * largest.channel_size() + kernels_.block + kPixelSlack);
     // What lies behind the last copy is read where the last pixels do not fill a vector.
     std::fill_n(packed_.get() + channels * largest.channel_size(), kernels_.block + kPixelSlack, 0.0f);
-    sums_ = std::make_unique_for_overwrite<float[]>(std::min(kRowsAtOnce, conv.index.group_rows()) *
-                                                    kernels_.block);
+    sums_ = aligned_floats(std::min(kRowsAtOnce, conv.index.group_rows()) * kernels_.block);
     offsets_.resize(conv.index.block_channels * conv.index.taps);
   }
 
@@ -176,8 +207,8 @@ class BandWorker {
   const LayerEpilogue& epilogue_;
   void* out_;
   const RuntimeKernels& kernels_;
-  std::unique_ptr<float[]> packed_;
-  std::unique_ptr<float[]> sums_;
+  AlignedFloats packed_;
+  AlignedFloats sums_;
   std::vector<std::int32_t> offsets_;
 };
 
@@ -185,8 +216,8 @@ class BandWorker {
 std::size_t rows_of_band(const Convolution& conv, unsigned threads) {
   const std::size_t channels = conv.index.groups * conv.index.channels;
   const std::size_t one = channels * Band(conv, 0, 1).channel_size();
-  const std::size_t two = channels * Band(conv, 0, 2).channel_size();
-  const std::size_t more = two - one;  // floats of each further row
+  // Floats of each further row.
+  const std::size_t more = channels * conv.columns.taps * Band(conv, 0, 1).classes * conv.columns.output;
   std::size_t rows = one >= kBandFloats ? 1 : 1 + (kBandFloats - one) / more;
   const std::size_t wanted = (threads + conv.batch - 1) / conv.batch;  // bands of a sample
   rows = std::min(rows, (conv.rows.output + wanted - 1) / wanted);

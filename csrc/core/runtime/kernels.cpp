@@ -4,7 +4,7 @@
 #include "core/base/compiler.hpp"
 #include "core/simd/isa_source.hpp"
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -17,25 +17,27 @@ namespace {
 #if defined(__AVX512F__)
 constexpr std::size_t kWidth = 16;
 constexpr std::size_t kVectors = 8;
-constexpr std::size_t kRowsAtOnce = 8;
+constexpr std::size_t kTilesAtOnce = 8;
 #elif defined(__AVX2__)
 constexpr std::size_t kWidth = 8;
 constexpr std::size_t kVectors = 8;
-constexpr std::size_t kRowsAtOnce = 2;
+constexpr std::size_t kTilesAtOnce = 2;
 #else
 constexpr std::size_t kWidth = 4;
 constexpr std::size_t kVectors = 8;
-constexpr std::size_t kRowsAtOnce = 1;
+constexpr std::size_t kTilesAtOnce = 1;
 #endif
-static_assert(kWidth <= kPixelSlack && kPlaneRows % kRowsAtOnce == 0);
+static_assert(kWidth <= kPixelSlack && kTileRows % kWidth == 0);
 
 #if defined(__GNUC__)
 using Vector = float __attribute__((vector_size(kWidth * sizeof(float))));
 using Words = std::uint32_t __attribute__((vector_size(kWidth * sizeof(float))));
 // The attributes stand before the `=`: Clang ignores the alignment of a type behind it.
 using UnalignedVector __attribute__((aligned(sizeof(float)), may_alias)) = Vector;
+using UnalignedWords __attribute__((aligned(sizeof(float)), may_alias)) = Words;
 
 TERNZIP_INLINE Vector load(const float* p) { return *reinterpret_cast<const UnalignedVector*>(p); }
+TERNZIP_INLINE Words load(const std::uint32_t* p) { return *reinterpret_cast<const UnalignedWords*>(p); }
 TERNZIP_INLINE void store(float* p, const Vector& v) { *reinterpret_cast<UnalignedVector*>(p) = v; }
 
 #else
@@ -53,12 +55,24 @@ struct Lanes {
   void operator*=(T factor) {
     for (std::size_t i = 0; i < kWidth; ++i) lane[i] *= factor;
   }
+  void operator*=(const Lanes& other) {
+    for (std::size_t i = 0; i < kWidth; ++i) lane[i] *= other.lane[i];
+  }
+  void operator>>=(int bits) {
+    for (std::size_t i = 0; i < kWidth; ++i) lane[i] >>= bits;
+  }
+  Lanes operator^(T bits) const {
+    Lanes turned = *this;
+    for (std::size_t i = 0; i < kWidth; ++i) turned.lane[i] ^= bits;
+    return turned;
+  }
 };
 using Vector = Lanes<float>;
 using Words = Lanes<std::uint32_t>;
 
-TERNZIP_INLINE Vector load(const float* p) {
-  Vector v{};
+template <class T>
+TERNZIP_INLINE Lanes<T> load(const T* p) {
+  Lanes<T> v{};
   for (std::size_t i = 0; i < kWidth; ++i) v[i] = p[i];
   return v;
 }
@@ -155,79 +169,83 @@ void finish_bfloat16(const float* sums, std::size_t n, const Epilogue& epilogue,
   }
 }
 
-// --- bit planes --------------------------------------------------------------------------------------------
+// --- tables ------------------------------------------------------------------------------------------------
 
-constexpr std::size_t kParts = kPlaneLanes / kWidth;  // vectors that hold the lanes of one sum
+constexpr std::size_t kTileVectors = kTileRows / kWidth;
 
-struct PlaneSum {
-  Vector part[kParts] = {};
-
-  // The lanes added up in pairs, in the same order everywhere.
-  float total() const {
-    float lanes[kPlaneLanes];
-    for (std::size_t i = 0; i < kParts; ++i) store(lanes + i * kWidth, part[i]);
-    for (std::size_t half = kPlaneLanes / 2; half > 0; half /= 2) {
-      for (std::size_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-    }
-    return lanes[0];
-  }
-};
-
-// The bit of each lane in the part number `step` of a word's inputs.
-constexpr std::size_t kSteps = kPlaneWord / kWidth;
-
-struct LaneBits {
-  Words step[kSteps];
-
-  LaneBits() {
-    for (std::size_t i = 0; i < kPlaneWord; ++i) step[i / kWidth][i % kWidth] = 1u << i;
-  }
-};
-
-// Adds x in the lanes whose bit is set in the word at `bits`. A lane that is left out keeps its sum, which is
-// the same as adding +0: a sum that starts at +0 never becomes -0.
-TERNZIP_INLINE void add_chosen(Vector& sum, const Vector& x, const std::uint32_t* bits, std::size_t step,
-                               const LaneBits& lane_bits) {
-#if defined(__AVX512F__)
-  // One instruction, which compilers do not make of the general form.
-  (void)lane_bits;
-  const auto mask = reinterpret_cast<const unaligned_t<std::uint16_t>*>(bits)[step];
-  sum = _mm512_mask_add_ps(sum, mask, sum, x);
-#elif defined(__GNUC__)
-  const Words& own = lane_bits.step[step];
-  sum += (Vector)((Words)x & (Words)((own & *bits) == own));
+// Lane by lane, the sum that the lowest four bits of a code choose.
+TERNZIP_INLINE Vector chosen(const float* table, const Words& codes) {
+#if defined(__GNUC__) && defined(__AVX512F__)
+  return (Vector)_mm512_permutexvar_ps((__m512i)codes, (__m512)load(table));
+#elif defined(__GNUC__) && defined(__AVX2__)
+  const __m256 low = _mm256_permutevar8x32_ps((__m256)load(table), (__m256i)codes);
+  const __m256 high = _mm256_permutevar8x32_ps((__m256)load(table + kWidth), (__m256i)codes);
+  return (Vector)_mm256_blendv_ps(low, high, (__m256)(codes << 28));
 #else
-  for (std::size_t i = 0; i < kWidth; ++i) {
-    sum[i] += (*bits & lane_bits.step[step][i]) != 0 ? x[i] : 0.0f;
-  }
+  Vector sums{};
+  for (std::size_t i = 0; i < kWidth; ++i) sums[i] = table[codes[i] & 15u];
+  return sums;
 #endif
 }
 
-void sum_planes(const float* x, std::size_t words, const std::uint32_t* planes, float* sums) {
-  const LaneBits lane_bits;
-  for (std::size_t first = 0; first < kPlaneRows; first += kRowsAtOnce) {
-    PlaneSum plus[kRowsAtOnce], minus[kRowsAtOnce];
-    const std::uint32_t* pair = planes + 2 * first;
-    for (std::size_t w = 0; w < words; ++w, pair += 2 * kPlaneRows) {
-      for (std::size_t step = 0; step < kSteps; ++step) {
-        const Vector v = load(x + w * kPlaneWord + step * kWidth);
-        for (std::size_t r = 0; r < kRowsAtOnce; ++r) {
-          add_chosen(plus[r].part[step % kParts], v, pair + 2 * r, step, lane_bits);
-          add_chosen(minus[r].part[step % kParts], v, pair + 2 * r + 1, step, lane_bits);
+template <std::size_t kTiles, bool kBothLevels>
+void look_up_tiles(const float* table, const Lookups& lookups, float* sums) {
+  constexpr std::size_t kCount = kTiles * kTileVectors;
+  const std::size_t tile_words = lookups.groups * lookups.words * kTileRows;
+  const float *positives = lookups.positives, *negatives = lookups.negatives;
+  const std::uint32_t* word = lookups.codes;
+  Vector total[kCount] = {};
+  for (std::size_t g = 0; g < lookups.groups; ++g) {
+    Vector plus[kCount] = {}, minus[kCount] = {};
+    for (std::size_t w = 0; w < lookups.words; ++w, word += kTileRows) {
+      Words codes[kCount];
+      for (std::size_t i = 0; i < kCount; ++i) {
+        codes[i] = load(word + i / kTileVectors * tile_words + i % kTileVectors * kWidth);
+      }
+      for (std::size_t pair = 0; pair < kWordInputs / 2; ++pair, table += kTableSums) {
+        for (std::size_t i = 0; i < kCount; ++i) {
+          plus[i] += chosen(table, codes[i]);
+          if (kBothLevels) minus[i] += chosen(table, codes[i] ^ 8u);
+          codes[i] >>= 4;
         }
       }
     }
-    for (std::size_t r = 0; r < kRowsAtOnce; ++r) {
-      sums[2 * (first + r)] = plus[r].total();
-      sums[2 * (first + r) + 1] = minus[r].total();
+    for (std::size_t i = 0; i < kCount; ++i) {
+      plus[i] *= load(positives + i * kWidth);
+      total[i] += plus[i];
+      if (!kBothLevels) continue;
+      minus[i] *= load(negatives + i * kWidth);
+      total[i] += minus[i];
     }
+    positives += lookups.level_rows;
+    if (kBothLevels) negatives += lookups.level_rows;
   }
+  for (std::size_t i = 0; i < kCount; ++i) store(sums + i * kWidth, total[i]);
+}
+
+template <std::size_t kTiles, bool kBothLevels>
+void look_up_all(const float* tables, Lookups lookups, std::size_t tiles, float* sums) {
+  const std::size_t tile_words = lookups.groups * lookups.words * kTileRows;
+  while (tiles > 0) {
+    const std::size_t n = tiles < kTiles ? 1 : kTiles;
+    (n == 1 ? look_up_tiles<1, kBothLevels> : look_up_tiles<kTiles, kBothLevels>)(tables, lookups, sums);
+    lookups.codes += n * tile_words;
+    lookups.positives += n * kTileRows;
+    if (kBothLevels) lookups.negatives += n * kTileRows;
+    sums += n * kTileRows;
+    tiles -= n;
+  }
+}
+
+void look_up(const float* tables, const Lookups& lookups, std::size_t tiles, float* sums) {
+  if (lookups.negatives == nullptr) return look_up_all<kTilesAtOnce, false>(tables, lookups, tiles, sums);
+  look_up_all<(kTilesAtOnce + 1) / 2, true>(tables, lookups, tiles, sums);
 }
 
 }  // namespace
 
 extern const RuntimeKernels TERNZIP_TABLE(kRuntime) = {
-    kVectors * kWidth, accumulate, finish, finish_bfloat16, sum_planes,
+    kVectors * kWidth, accumulate, finish, finish_bfloat16, look_up,
 };
 
 }  // namespace ternzip

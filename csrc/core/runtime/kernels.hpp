@@ -13,14 +13,14 @@ namespace ternzip {
 // Floats that accumulate() may read beyond the last pixel it was asked for.
 inline constexpr std::size_t kPixelSlack = 16;
 
-// Lanes of the sums of a bit plane: lane j holds the sum over inputs j, j + 16, j + 32, ...
-inline constexpr std::size_t kPlaneLanes = 16;
+// Rows whose codes lie together: a lane each, whatever the width of a vector.
+inline constexpr std::size_t kTileRows = 16;
 
-// Inputs that a word of a bit plane stands for.
-inline constexpr std::size_t kPlaneWord = 32;
+// Inputs that a word of codes stands for, two a code of four bits.
+inline constexpr std::size_t kWordInputs = 16;
 
-// Rows whose planes lie together, so that they are read as one stream, a cache line a word.
-inline constexpr std::size_t kPlaneRows = 8;
+// Sums that a code chooses from.
+inline constexpr std::size_t kTableSums = 16;
 
 // Two lists of codes for each row, the weights that are +1 and those that are -1: starts[2 r] is where
 // row r's first list begins, starts[2 r + 1] its second, and starts[2 rows] the end of all.
@@ -41,6 +41,17 @@ struct Epilogue {
   float highest;
 };
 
+// Codes and levels of tiles of kTileRows rows. Inputs are in `groups` groups of `words` words each, with
+// levels for each group and row.
+struct Lookups {
+  const std::uint32_t* codes;  // [tiles][groups][words][kTileRows]
+  std::size_t groups;
+  std::size_t words;
+  const float* positives;  // [groups][level_rows], from the first tile's first row on
+  const float* negatives;  // the same; null where tables hold differences already
+  std::size_t level_rows;
+};
+
 struct RuntimeKernels {
   // The most pixels one call of accumulate() takes: they stay in registers while a row is summed up.
   std::size_t block;
@@ -57,10 +68,10 @@ struct RuntimeKernels {
   void (*finish_bfloat16)(const float* sums, std::size_t n, const Epilogue& epilogue,
                           const std::uint16_t* residual, std::uint16_t* out);
 
-  // For the kPlaneRows rows r of a group: sums[2 r] of x where the row's plane of +1 has a bit, sums[2 r + 1]
-  // where its plane of -1 has one. planes[words][kPlaneRows][2] holds a word of (plus, minus), bit i for
-  // input i of its 32; x has 32 * words elements.
-  void (*sum_planes)(const float* x, std::size_t words, const std::uint32_t* planes, float* sums);
+  // For each row of `tiles` tiles, and over its groups: sums[row] = positive * (the sum of what its codes
+  // choose) + negative * (the sum of what they choose with their highest bit turned). tables[groups * words *
+  // 8][kTableSums]; code i of a word, bits 4 i to 4 i + 3, chooses from the word's table i.
+  void (*look_up)(const float* tables, const Lookups& lookups, std::size_t tiles, float* sums);
 };
 
 extern const RuntimeKernels kRuntimeBaseline;
