@@ -42,7 +42,9 @@ ternzip_status status_of(Problem problem) noexcept {
 ternzip_status report(ternzip_error* error, ternzip_status status, const char* message) noexcept {
   if (error != nullptr) {
     const std::size_t size = std::min(std::strlen(message), sizeof error->message - 1);
-    std::memcpy(error->message, message, size);
+    // Some words are the system's, which speaks other languages too.
+    std::transform(message, message + size, error->message,
+                   [](char c) { return c >= ' ' && c <= '~' ? c : '?'; });
     error->message[size] = '\0';
     error->status = status;
   }

@@ -20,7 +20,7 @@ using ternzip::container::FileError;
 using ternzip::container::Reader;
 using ternzip::fuzz::require;
 
-constexpr std::uint64_t kMostBytes = 1 << 16;  // a tensor may be larger, but is not asked for
+constexpr std::uint64_t kMostBytes = 1 << 17;  // a tensor may be larger, but is not asked for
 
 void require_failure(ternzip_status status, const ternzip_error& error) {
   require(error.status == status, "an error has the status that is returned");
