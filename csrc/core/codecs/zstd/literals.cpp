@@ -119,7 +119,12 @@ bool Literals::decode_four(const std::uint8_t* data, std::size_t size) noexcept 
   return true;
 }
 
-std::size_t Literals::read(const std::uint8_t* block, std::size_t size) noexcept {
+void Literals::reserve() {
+  if (bytes_.size() < size_) bytes_.resize(size_);
+  data_ = bytes_.data();
+}
+
+std::size_t Literals::read(const std::uint8_t* block, std::size_t size) {
   if (size == 0) return 0;
   const unsigned type = block[0] & 3u, format = block[0] >> 2 & 3u;
   if (type == kRaw || type == kRepeated) {
@@ -130,9 +135,9 @@ std::size_t Literals::read(const std::uint8_t* block, std::size_t size) noexcept
                           : (load_le<std::uint16_t>(block) | std::size_t{block[2]} << 16) >> 4;
     const std::size_t stored = type == kRaw ? size_ : 1;
     if (size_ > kMaxBlockBytes || stored > size - header) return 0;
-    if (type == kRaw) {
-      std::copy_n(block + header, size_, bytes_.begin());
-    } else {
+    data_ = block + header;
+    if (type == kRepeated) {
+      reserve();
       std::fill_n(bytes_.begin(), size_, block[header]);
     }
     return header + stored;
@@ -151,6 +156,7 @@ std::size_t Literals::read(const std::uint8_t* block, std::size_t size) noexcept
   const std::uint8_t* const data = block + header;
   const std::size_t codes = type == kCoded ? read_codes(data, coded) : 0;
   if (type == kCoded ? codes == 0 : !has_codes_) return 0;
+  reserve();
   const bool valid =
       format == 0 ? decode(data + codes, coded - codes, 0, size_) : decode_four(data + codes, coded - codes);
   return valid ? header + coded : 0;

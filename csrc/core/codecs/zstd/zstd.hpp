@@ -29,7 +29,7 @@ struct Result {
 
 // Fills out[0 .. size) with the content of the frame, which must have that size; where there is a problem,
 // what `out` holds is unspecified. Any input ends in time bounded by both sizes. Throws std::bad_alloc, for
-// some 160 KB.
+// at most some 150 KB.
 Result decompress(const std::uint8_t* frame, std::size_t frame_size, std::uint8_t* out, std::size_t size);
 
 }  // namespace ternzip::zstd
