@@ -25,8 +25,9 @@ RUN_BY = {
     "docs/model-search.md": "test_search_docs.py",
     "docs/runtime.md": "test_runtime_docs.py",
 }
-# Blocks without a language, and in these, are bytes, formulas, output, or of Sphinx.
-NOT_CODE = {"", "text", "console", "{toctree}", "{literalinclude}", "{eval-rst}"}
+# Blocks without a language, and in these, are bytes, formulas, output, or of Sphinx; those in C are compiled and run by
+# test_c_library_installed.py.
+NOT_CODE = {"", "text", "console", "{toctree}", "{literalinclude}", "{eval-rst}", "c"}
 FENCE = re.compile(r"^```+(?P<language>[^`\n]*)\n.*?^```+$", re.M | re.S)
 REFERENCE = ROOT / "docs" / "reference"
 

@@ -85,6 +85,7 @@ bool decode_static(const DecodeJob& job) {
 }
 
 bool decode_one(const DecodeJob& job) {
+  if (job.payload[0] == Recipe::kStatic) return decode_static(job);
   bool accepted = false;
   with_model<BinaryRansDecoder>(
       plane(job.geometry).kernel, Recipe::of_code(job.payload[0]).effort,
@@ -104,14 +105,16 @@ void decode_two(const DecodeJob& one, const DecodeJob& two, bool& one_accepted, 
 }
 
 // Whether it can run side by side with another of its kind.
-bool pairs(const DecodeJob& job) { return Recipe::of_code(job.payload[0]).effort != Effort::kMax; }
+bool pairs(const DecodeJob& job) {
+  return job.payload[0] != Recipe::kStatic && Recipe::of_code(job.payload[0]).effort != Effort::kMax;
+}
 
 }  // namespace
 
 bool decode(const DecodeJob& job) {
+  // Without what runs two side by side, which a program that has no use for it need not hold.
   bool accepted = false;
-  decode_many(&job, 1, &accepted);
-  return accepted;
+  return begin(job, accepted) ? decode_one(job) : accepted;
 }
 
 void decode_many(const DecodeJob* jobs, std::size_t count, bool* accepted) {
@@ -120,14 +123,12 @@ void decode_many(const DecodeJob* jobs, std::size_t count, bool* accepted) {
   for (std::size_t i = 0; i < count; ++i) {
     const DecodeJob& job = jobs[i];
     if (!begin(job, accepted[i])) continue;
-    if (job.payload[0] == Recipe::kStatic) {
-      accepted[i] = decode_static(job);
+    if (!pairs(job)) {
+      accepted[i] = decode_one(job);
       continue;
     }
     std::size_t& partner = waiting[static_cast<std::size_t>(shape_of(plane(job.geometry).kernel))];
-    if (!pairs(job)) {
-      accepted[i] = decode_one(job);
-    } else if (partner == kNone) {
+    if (partner == kNone) {
       partner = i;
     } else {
       decode_two(jobs[partner], job, accepted[partner], accepted[i]);

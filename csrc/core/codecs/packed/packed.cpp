@@ -73,4 +73,10 @@ bool unpack_trits(const std::uint8_t* packed, std::size_t n, std::int8_t* trits)
   return valid;
 }
 
+bool unpack_bits(const std::uint8_t* packed, std::size_t n, std::int8_t low, std::int8_t high,
+                 std::int8_t* trits) noexcept {
+  for (std::size_t i = 0; i < n; ++i) trits[i] = (packed[i / 8] >> i % 8 & 1) != 0 ? high : low;
+  return n % 8 == 0 || packed[n / 8] >> n % 8 == 0;
+}
+
 }  // namespace ternzip

@@ -148,7 +148,7 @@ bool finish_stream(const std::uint16_t* symbols, unsigned table_bits, StreamCurs
 
 ByteCounts count_bytes(const std::uint8_t* bytes, std::size_t size) noexcept {
   ByteCounts counts{};
-  planes::kernels().count(bytes, size, counts.data());
+  planes::encoding_kernels().count(bytes, size, counts.data());
   return counts;
 }
 
@@ -179,7 +179,7 @@ HuffmanPayload huffman_encode(const std::uint8_t* bytes, std::size_t size, const
   const auto bounds = shares(size);
   for (unsigned s = 0; s < kStreams; ++s) {
     std::uint8_t* const end =
-        planes::kernels().encode(bytes + bounds[s], bounds[s + 1] - bounds[s], codes.data(), at);
+        planes::encoding_kernels().encode(bytes + bounds[s], bounds[s + 1] - bounds[s], codes.data(), at);
     const auto stream_size = static_cast<std::uint32_t>(end - at);
     for (unsigned i = 0; s + 1 < kStreams && i < 3; ++i) {
       *sizes++ = static_cast<std::uint8_t>(stream_size >> (8 * i));
@@ -219,7 +219,7 @@ bool huffman_decode(const std::uint8_t* payload, std::size_t payload_size, std::
   if (size >= kRoundsFrom) {
     DecodeEntry table[1u << kMaxCodeLength];
     fill_entries(symbols, table_bits, table);
-    planes::kernels().decode(table, table_bits, streams);
+    planes::decoding_kernels().decode(table, table_bits, streams);
   }
   for (const StreamCursor& stream : streams) {
     if (!finish_stream(symbols, table_bits, stream)) return false;

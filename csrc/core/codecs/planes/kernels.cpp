@@ -288,14 +288,16 @@ void decode(const DecodeEntry* table, unsigned table_bits, StreamCursor* streams
 
 }  // namespace
 
-const Kernels TERNZIP_TABLE(k) = {
+const EncodingKernels TERNZIP_TABLE(kEncoding) = {
     {split<U8>, split<U16>, split<U32>, split<U64>},
-    {merge<U8>, merge<U16>, merge<U32>, merge<U64>},
     count_bytes,
     {has_repeats<U8>, has_repeats<U16>, has_repeats<U32>, has_repeats<U64>},
     split_zeros,
-    merge_zeros,
     encode,
+};
+const DecodingKernels TERNZIP_TABLE(kDecoding) = {
+    {merge<U8>, merge<U16>, merge<U32>, merge<U64>},
+    merge_zeros,
     decode,
 };
 

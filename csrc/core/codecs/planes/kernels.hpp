@@ -1,4 +1,4 @@
-// The inner loops of byte planes and of their Huffman codes: one table per instruction set, filled by
+// The inner loops of byte planes and of their Huffman codes: two tables per instruction set, filled by
 // kernels.cpp.
 //
 // Only the tables leave those objects (core/simd/isa_source.hpp). Pointers need no alignment.
@@ -38,37 +38,46 @@ struct StreamCursor {
 // A code, first bit lowest, and above it (from bit 16 on) its length.
 using Code = std::uint32_t;
 
-struct Kernels {
+// What encoding takes; a table of its own, so that a program that only decodes need not hold it.
+struct EncodingKernels {
   // By element width: index 0..3 for 1, 2, 4, 8 bytes. Byte j of every element, after a rotation to the left
-  // by `rotation` < 8 * width bits, goes to planes[j]; merge does the reverse.
+  // by `rotation` < 8 * width bits, goes to planes[j].
   void (*split[4])(const void* src, std::size_t count, unsigned rotation, std::uint8_t* const* planes);
-  void (*merge[4])(const std::uint8_t* const* planes, std::size_t count, unsigned rotation, void* dst);
   // Adds to counts[256] how often each byte occurs; size < 2^32.
   void (*count)(const std::uint8_t* src, std::size_t size, std::uint32_t* counts);
   // Whether kEnoughRepeats windows of kWindow bytes that are not all zero, among about one in 1024 that a
   // hash of their first elements picks, are equal to an earlier one. `table` has kRepeatsTable entries, all
   // zero.
   bool (*has_repeats[4])(const void* src, std::size_t count, std::uint32_t* table);
-  // For `groups` groups of eight bytes: see zeros.hpp. Both move `rest` on; splitting may write 8 bytes
-  // beyond it, merging stops where fewer than 8 bytes are left of it and returns how many groups it has done.
+  // For `groups` groups of eight bytes: see zeros.hpp. Returns the end of `rest`; may write 8 bytes beyond
+  // it.
   std::uint8_t* (*split_zeros)(const std::uint8_t* plane, std::size_t groups, std::uint8_t* bitmap,
                                std::uint8_t* rest);
-  std::size_t (*merge_zeros)(const std::uint8_t* bitmap, std::size_t groups, const std::uint8_t** rest,
-                             const std::uint8_t* rest_end, std::uint8_t* plane);
   // Writes the codes of the bytes and returns the end; may write 8 bytes beyond it. At most 12 bits a code.
   std::uint8_t* (*encode)(const std::uint8_t* src, std::size_t size, const Code* codes, std::uint8_t* out);
+};
+
+struct DecodingKernels {
+  // The reverse of `split`.
+  void (*merge[4])(const std::uint8_t* const* planes, std::size_t count, unsigned rotation, void* dst);
+  // That of `split_zeros`: moves `rest` on, stops where fewer than 8 bytes are left of it, and returns how
+  // many groups it has done.
+  std::size_t (*merge_zeros)(const std::uint8_t* bitmap, std::size_t groups, const std::uint8_t** rest,
+                             const std::uint8_t* rest_end, std::uint8_t* plane);
   // Decodes while every stream has 8 bytes to read and room for what a round may write; table_bits is 11
   // or 12.
   void (*decode)(const DecodeEntry* table, unsigned table_bits, StreamCursor* streams);
 };
 
-// The table of the active instruction set (core/simd/isa.hpp).
-const Kernels& kernels() noexcept;
+// The tables of the active instruction set (core/simd/isa.hpp).
+const EncodingKernels& encoding_kernels() noexcept;
+const DecodingKernels& decoding_kernels() noexcept;
 
-extern const Kernels kBaseline;
+extern const EncodingKernels kEncodingBaseline;
+extern const DecodingKernels kDecodingBaseline;
 #if defined(TERNZIP_X86)
-extern const Kernels kAvx2;
-extern const Kernels kAvx512;
+extern const EncodingKernels kEncodingAvx2, kEncodingAvx512;
+extern const DecodingKernels kDecodingAvx2, kDecodingAvx512;
 #endif
 
 }  // namespace ternzip::planes

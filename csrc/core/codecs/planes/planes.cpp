@@ -10,12 +10,20 @@
 namespace ternzip {
 namespace planes {
 
-const Kernels& kernels() noexcept {
+const EncodingKernels& encoding_kernels() noexcept {
 #if defined(TERNZIP_X86)
-  if (active_isa() == Isa::avx512) return kAvx512;
-  if (active_isa() == Isa::avx2) return kAvx2;
+  if (active_isa() == Isa::avx512) return kEncodingAvx512;
+  if (active_isa() == Isa::avx2) return kEncodingAvx2;
 #endif
-  return kBaseline;
+  return kEncodingBaseline;
+}
+
+const DecodingKernels& decoding_kernels() noexcept {
+#if defined(TERNZIP_X86)
+  if (active_isa() == Isa::avx512) return kDecodingAvx512;
+  if (active_isa() == Isa::avx2) return kDecodingAvx2;
+#endif
+  return kDecodingBaseline;
 }
 
 }  // namespace planes
@@ -33,18 +41,18 @@ unsigned index_of(unsigned width, unsigned rotation) {
 
 void split_planes(const void* src, std::size_t count, unsigned width, unsigned rotation,
                   std::uint8_t* const* planes) {
-  planes::kernels().split[index_of(width, rotation)](src, count, rotation, planes);
+  planes::encoding_kernels().split[index_of(width, rotation)](src, count, rotation, planes);
 }
 
 void merge_planes(const std::uint8_t* const* planes, std::size_t count, unsigned width, unsigned rotation,
                   void* dst) {
-  planes::kernels().merge[index_of(width, rotation)](planes, count, rotation, dst);
+  planes::decoding_kernels().merge[index_of(width, rotation)](planes, count, rotation, dst);
 }
 
 bool has_repeats(const void* src, std::size_t count, unsigned width) {
   const unsigned index = index_of(width, 0);
   std::vector<std::uint32_t> table(planes::kRepeatsTable, 0);
-  return planes::kernels().has_repeats[index](src, count, table.data());
+  return planes::encoding_kernels().has_repeats[index](src, count, table.data());
 }
 
 }  // namespace ternzip

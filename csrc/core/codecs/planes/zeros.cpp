@@ -10,7 +10,7 @@ namespace ternzip {
 std::size_t split_zeros(const std::uint8_t* plane, std::size_t size, std::uint8_t* bitmap,
                         std::uint8_t* rest) noexcept {
   const std::size_t groups = size / 8;
-  std::uint8_t* next = planes::kernels().split_zeros(plane, groups, bitmap, rest);
+  std::uint8_t* next = planes::encoding_kernels().split_zeros(plane, groups, bitmap, rest);
   if (size % 8 != 0) bitmap[groups] = 0;
   for (std::size_t i = 8 * groups; i < size; ++i) {
     if (plane[i] == 0) continue;
@@ -34,7 +34,8 @@ bool count_bitmap(const std::uint8_t* bitmap, std::size_t size, std::size_t& one
 void merge_zeros(const std::uint8_t* bitmap, const std::uint8_t* rest, std::size_t ones, std::size_t size,
                  std::uint8_t* plane) noexcept {
   const std::uint8_t* next = rest;
-  const std::size_t done = planes::kernels().merge_zeros(bitmap, size / 8, &next, rest + ones, plane);
+  const std::size_t done =
+      planes::decoding_kernels().merge_zeros(bitmap, size / 8, &next, rest + ones, plane);
   for (std::size_t i = 8 * done; i < size; ++i) {
     plane[i] = (bitmap[i / 8] >> (i % 8) & 1u) != 0 ? *next++ : std::uint8_t{0};
   }
