@@ -34,6 +34,8 @@ def print_error(error: BaseException) -> None:
 
 def one_line(message: str) -> str:
     """The message without line breaks or control characters a hostile file may have put into a name."""
+    if message.isprintable():
+        return message
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ternzip._core.dtypes import DType, Kind
 from ternzip._core.errors import TernzipError
@@ -151,11 +151,15 @@ def _describe(entry: Entry, entries: dict[str, Entry], share: int) -> TensorInfo
         codec = stored.coding.symbols.name if stored.coding.symbols is not None else "constant"
     if stored is not entry:
         codec = "tied"
-    info = TensorInfo(entry.name, entry.dtype.name, entry.shape, codec, share, entry.tied_to)
     if stored.ternary is None:
-        return info
-    return replace(
-        info,
+        return TensorInfo(entry.name, entry.dtype.name, entry.shape, codec, share, entry.tied_to)
+    return TensorInfo(
+        entry.name,
+        entry.dtype.name,
+        entry.shape,
+        codec,
+        share,
+        entry.tied_to,
         levels=_pair(stored.ternary.levels, stored.dtype),
         level_blocks=stored.ternary.grid.blocks,
         level_block_shape=stored.ternary.grid.block_shape,
