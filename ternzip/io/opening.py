@@ -99,7 +99,7 @@ class safe_open:  # noqa: N801 - the verb of safetensors
     def get_slice(self, name: str) -> TensorSlice:
         """The tensor of that name while it is in the file: shape and type at once, parts of it by indexing.
 
-        part = f.get_slice("model.embed.weight")[1000:2000, :16]      # decodes the chunks that hold these rows
+            part = f.get_slice("embed.weight")[1000:2000, :16]      # decodes the chunks that hold these rows
 
         An unknown name raises TernzipError.
         """
