@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,18 @@ def progress_bar(title: str, total_bytes: int, *, quiet: bool = False) -> Iterat
             bar.update(task, advance=nbytes)
 
         yield advance
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Within this context Python does not look for garbage, which takes half the time of making very many objects."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def plural(count: int, word: str) -> str:

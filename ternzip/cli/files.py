@@ -14,7 +14,7 @@ import typer
 from ternzip._core.errors import TernzipError
 from ternzip._core.text import parse_size
 from ternzip.cli.app import app
-from ternzip.cli.console import plural, progress_bar, say
+from ternzip.cli.console import no_collection, plural, progress_bar, say
 from ternzip.cli.folders import compress_whole, decompress_whole, is_folder
 from ternzip.cli.originals import check_removable, remove_source, take_times
 from ternzip.cli.reports import (
@@ -326,7 +326,7 @@ def inspect(
     """
     from ternzip.container.describe import describe_file
 
-    with failure_json(as_json, {"file": src}), _open_tnz(src, max_size) as reader:
+    with no_collection(), failure_json(as_json, {"file": src}), _open_tnz(src, max_size) as reader:
         reader.check_limit()
         info = describe_file(reader)
     if as_json:

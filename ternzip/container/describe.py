@@ -87,14 +87,16 @@ class FileInfo:
         )
 
 
+_FORMATS = {"float64": "<d", "float32": "<f", "float16": "<e"}
+
+
 def level_value(pattern: int, dtype: DType) -> float:
     """The number a bit pattern stands for."""
     data = pattern.to_bytes(dtype.itemsize, "little")
     if dtype.kind is Kind.SIGNED:
         return int.from_bytes(data, "little", signed=True)
-    formats = {"float64": "<d", "float32": "<f", "float16": "<e"}
-    if dtype.name in formats:
-        return float(struct.unpack(formats[dtype.name], data)[0])
+    if dtype.name in _FORMATS:
+        return float(struct.unpack(_FORMATS[dtype.name], data)[0])
     if dtype.name == "bfloat16":
         return float(struct.unpack("<f", b"\0\0" + data)[0])
     exponent_bits, bias = {
