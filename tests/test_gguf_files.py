@@ -101,6 +101,25 @@ def test_bytes_after_the_padding_are_named(model: Path) -> None:
     assert ternzip.verify(model.with_suffix(".tnz"), model).equal
 
 
+def test_metadata_are_compared_with_a_file_of_the_same_kind(model: Path) -> None:
+    """A .tnz file made of another kind of file may hold the same tensors; one made of a .gguf file has to have all."""
+    own, other, bare = (model.with_name(f"{name}.tnz") for name in ("own", "other", "bare"))
+    ternzip.compress(model, own)
+    ternzip.decompress(own, model.with_suffix(".safetensors"))
+    ternzip.compress(model.with_suffix(".safetensors"), other)
+    note = "GGUF metadata: only one of the two comes from a .gguf file"
+    for report in (ternzip.verify(other, model), ternzip.verify(other, own), ternzip.verify(own, other)):
+        assert (report.differences, report.not_compared) == ([], [note])
+    assert ternzip.verify(own, model).not_compared == []
+
+    ternzip.save_file(ternzip.load_file(own), bare, extensions={"ternzip.source": b".gguf"})
+    expected = f"extension 'ternzip.gguf': in {model}, not in the file"
+    assert ternzip.verify(bare, model).differences == [expected]
+    changed = {"ternzip.source": b".gguf", "ternzip.gguf": b"other"}
+    ternzip.save_file(ternzip.load_file(own), bare, extensions=changed)
+    assert ternzip.verify(bare, model).differences == ["extension 'ternzip.gguf': its bytes differ"]
+
+
 def test_a_cut_file_is_an_error(model: Path) -> None:
     model.write_bytes(model.read_bytes()[:-500])
     with pytest.raises(TernzipError, match="found the end of the file"):

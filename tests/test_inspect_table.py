@@ -37,11 +37,16 @@ def info() -> FileInfo:
 
 
 def printed(
-    info: FileInfo, width: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    info: FileInfo,
+    width: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    every: bool = False,
 ) -> list[str]:
     monkeypatch.setattr(tables.shutil, "get_terminal_size", lambda: os.terminal_size((width or 1, 24)))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: width is not None, raising=False)
-    tables.print_file("model.tnz", info)
+    tables.print_file("model.tnz", info, every=every)
     return capsys.readouterr().out.splitlines()
 
 
@@ -128,3 +133,69 @@ def test_empty_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         info = describe_file(reader)
     for width in (None, 80, 10):
         assert "0 tensors" in " ".join(printed(info, width, monkeypatch, capsys))
+
+
+@pytest.fixture(scope="module")
+def many() -> FileInfo:
+    """Two tensors for each of 600 layers, one of them of another shape, and a tensor of its own."""
+    weight = trits(4, 20, seed=2)
+    tensors = {}
+    for layer in range(600):
+        tensors[f"layers.{layer}.q1.weight"] = weight.float() * (layer + 1)
+        tensors[f"layers.{layer}.bias"] = torch.full((3 if layer != 7 else 4,), float(layer))
+    tensors["norm2"] = torch.ones(5)
+    with Reader.open(ternzip.save(tensors, codec="packed", threads=1)) as reader:
+        return describe_file(reader)
+
+
+def test_tensors_that_are_alike_share_a_row(
+    many: FileInfo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = printed(many, None, monkeypatch, capsys)
+    rows = [line.split() for line in table_of(lines)]
+    weights = [tensor for tensor in many.tensors if tensor.counts is not None]
+    assert weights[0].counts is not None
+    total = sum(tensor.bytes for tensor in weights)
+    names = [" ".join(row[:3]) for row in rows[2:-2]]
+    assert names == [
+        "600 x layers.*.q*.weight",
+        "599 x layers.*.bias",
+        "layers.7.bias 4 float32",
+        "norm2 5 float32",
+    ]
+    bits = f"{8 * total / many.counts.total:.4f}"
+    zeros = f"{100 * many.counts.sparsity:.2f}"
+    assert rows[2][3:] == [
+        "4x20",
+        "float32",
+        "packed",
+        f"{total:,}",
+        "each",
+        "its",
+        "own",
+        zeros,
+        "%",
+        f"{weights[0].counts.entropy:.4f}",
+        bits,
+    ]
+    assert rows[-1][:2] == ["1,201", "tensors"]
+    assert any("--all gives each a row of its own" in line for line in lines)
+    for width in (80, 40):
+        assert max(map(cell_len, table_of(printed(many, width, monkeypatch, capsys)))) <= width
+
+
+def test_all_gives_every_tensor_its_row(
+    many: FileInfo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = printed(many, None, monkeypatch, capsys, every=True)
+    assert len(table_of(lines)) == len(many.tensors) + 4
+    assert not any("--all" in line for line in lines)
+
+
+def test_rows_that_are_too_many_are_counted(
+    many: FileInfo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tables, "MOST_ROWS", 3)
+    table = table_of(printed(many, None, monkeypatch, capsys))
+    assert table[-3] == "... and 1 more row"
+    assert len(table) == 2 + 3 + 1 + 2

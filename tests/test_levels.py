@@ -15,8 +15,10 @@ from round_trips import describe, round_trip
 from samples import TERNARY_DTYPES, assert_same, bits, grouped, name_of, trits
 
 import ternzip
+from ternzip._core.dtypes import BY_NAME
 from ternzip._core.native import core
-from ternzip.codecs.levels import Grid
+from ternzip.codecs.base import CorruptPayload
+from ternzip.codecs.levels import Grid, restored_levels
 from ternzip.codecs.ternary import detect
 from ternzip.container.limits import MAX_EXPANSION
 from ternzip.container.reader import Reader
@@ -314,3 +316,36 @@ def test_inspect_names_the_blocks() -> None:
     infos = {info.name: info for info in describe(data).tensors}
     assert (infos["groups"].level_block_shape, infos["groups"].level_blocks) == ((1, 32), 64)
     assert (infos["rows"].level_block_shape, infos["rows"].level_blocks) == ((1, 32), 8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    dtype=st.sampled_from(TERNARY_DTYPES),
+    flags=st.sampled_from(
+        [(True, False, False), (False, True, False), (True, True, False), (True, True, True)]
+    ),
+    draw=st.data(),
+)
+def test_one_block_of_levels_is_checked_as_several_are(
+    dtype: torch.dtype, flags: tuple[bool, bool, bool], draw: st.DataObject
+) -> None:
+    """One block takes another way through the code than two with the same levels."""
+    negative, positive, symmetric = flags
+    kind = BY_NAME[name_of(dtype)]
+    top = 1 << (8 * kind.itemsize - 1)
+    edges = st.sampled_from([0, 1, top - 1, top, top + 1, 2 * top - 1])
+    patterns = [
+        draw.draw(edges | st.integers(0, 2 * top - 1)) for _ in range(negative + (positive > symmetric))
+    ]
+
+    def outcome(blocks: int) -> object:
+        sequences = [np.frombuffer(p.to_bytes(kind.itemsize, "little") * blocks, np.uint8) for p in patterns]
+        try:
+            found = restored_levels(
+                sequences, blocks, kind, negative=negative, positive=positive, symmetric=symmetric
+            )
+        except CorruptPayload as error:
+            return str(error)
+        return [(int(levels[0]), levels.dtype) for levels in (found.negative, found.positive)]
+
+    assert outcome(1) == outcome(2)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -112,8 +113,10 @@ def check(environment: LightEnvironment, folder: Path, megabytes: float) -> None
         ),
     ]
     for line in asked:
-        if len(line.splitlines()) != 1 or "needs torch: pip install 'ternzip[" not in line:
-            sys.exit(f"expected one line that asks for torch, found {line!r}")
+        if len(line.splitlines()) != 1 or not re.search(
+            r" needs \w+: pip install 'ternzip\[(torch|train)\]'$", line
+        ):
+            sys.exit(f"expected one line that says what to install, found {line!r}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -62,7 +62,11 @@ class Cursor:
 
     def byte(self, field: str) -> int:
         """The next byte as an integer."""
-        return self.take(1, field)[0]
+        position = self._position
+        if position >= len(self._data):
+            raise self.fail(f"{field}: expected 1 bytes, found 0")
+        self._position = position + 1
+        return self._data[position]
 
     def varint(self, field: str, maximum: int = MAX_VARINT) -> int:
         """The next integer; it is in its shortest form and at most `maximum`."""

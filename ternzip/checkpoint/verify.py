@@ -10,6 +10,7 @@ import numpy as np
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import quoted
 from ternzip.checkpoint.base import Checkpoint, Source
+from ternzip.checkpoint.gguf.head import EXTENSION as GGUF_HEAD
 from ternzip.checkpoint.load import as_checkpoint, as_reader
 from ternzip.checkpoint.store import SOURCE
 from ternzip.container.reader import Reader
@@ -68,7 +69,10 @@ def verify(
             return VerifyReport(reader.name, count)
         with as_checkpoint(against, whole=True) as checkpoint:
             found = list(differences(reader, checkpoint, threads))
-            return VerifyReport(reader.name, count, checkpoint.name, found, list(checkpoint.not_stored))
+            not_compared = list(checkpoint.not_stored)
+            if checkpoint.extensions and _of_another_kind(reader.extensions, checkpoint.extensions):
+                not_compared.append("GGUF metadata: only one of the two comes from a .gguf file")
+            return VerifyReport(reader.name, count, checkpoint.name, found, not_compared)
 
 
 def check_all(reader: Reader, threads: int | None = None) -> int:
@@ -129,13 +133,21 @@ def _metadata_differences(found: dict[str, str], checkpoint: Checkpoint) -> Iter
 def _extension_differences(found: Mapping[str, bytes], checkpoint: Checkpoint) -> Iterator[str]:
     names = {**dict.fromkeys(checkpoint.extensions), **dict.fromkeys(found)}
     names.pop(SOURCE, None)  # the same tensors may come from files of two kinds
-    for name in names:
+    for name in [name for name in names if name not in _of_another_kind(found, checkpoint.extensions)]:
         if name not in found:
             yield f"extension {quoted(name)}: in {checkpoint.name}, not in the file"
         elif name not in checkpoint.extensions:
             yield f"extension {quoted(name)}: in the file, not in {checkpoint.name}"
         elif found[name] != checkpoint.extensions[name]:
             yield f"extension {quoted(name)}: its bytes differ"
+
+
+def _of_another_kind(found: Mapping[str, bytes], other: Mapping[str, bytes]) -> set[str]:
+    """The extension that restores a GGUF file, where one side has it and the other does not claim to come from one."""
+    for one, without in ((found, other), (other, found)):
+        if GGUF_HEAD in one and GGUF_HEAD not in without and without.get(SOURCE) != b".gguf":
+            return {GGUF_HEAD}
+    return set()
 
 
 def _quoted(text: str | None, longest: int = 60) -> str:

@@ -14,7 +14,7 @@ import typer
 from ternzip._core.errors import TernzipError
 from ternzip._core.text import parse_size
 from ternzip.cli.app import app
-from ternzip.cli.console import plural, progress_bar, say
+from ternzip.cli.console import no_collection, plural, progress_bar, say
 from ternzip.cli.folders import compress_whole, decompress_whole, is_folder
 from ternzip.cli.originals import check_removable, remove_source, take_times
 from ternzip.cli.reports import (
@@ -315,12 +315,18 @@ def _original_suffix(src: str) -> str:
 def inspect(
     src: Annotated[str, typer.Argument(metavar="SRC", help="A .tnz file, or - for stdin.")],
     as_json: AsJson = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="A row for each tensor, also of files with more than 1,000.")
+    ] = False,
     max_size: MaxSize = None,
 ) -> None:
-    """Show what a .tnz file holds and what it costs, without decoding it."""
+    """Show what a .tnz file holds and what it costs, without decoding it.
+
+    Of more than 1,000 tensors, those that differ in the numbers of their names only share a row.
+    """
     from ternzip.container.describe import describe_file
 
-    with failure_json(as_json, {"file": src}), _open_tnz(src, max_size) as reader:
+    with no_collection(), failure_json(as_json, {"file": src}), _open_tnz(src, max_size) as reader:
         reader.check_limit()
         info = describe_file(reader)
     if as_json:
@@ -329,7 +335,7 @@ def inspect(
     else:
         from ternzip.cli.tables import print_file
 
-        print_file(src, info)
+        print_file(src, info, every=every)
 
 
 @app.command()

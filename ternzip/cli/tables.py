@@ -11,32 +11,51 @@ from math import prod
 
 from rich.cells import cell_len, chop_cells
 
+from ternzip._core.symbols import SymbolCounts
 from ternzip.cli.console import one_line, plural
+from ternzip.cli.summaries import Alike, alike
 from ternzip.container.describe import FileInfo, TensorInfo
 
 _HEADINGS = ("shape", "dtype", "codec", "bytes", "levels", "zeros", "entropy", "bits/symbol")
 _STORED = 4  # columns that every row has; the others are for ternary tensors
 _RIGHT = (False, False, False, True, False, True, True, True)
 _GAP = "  "
+MOST_ROWS = 1000  # a file of more tensors is shown in groups
 _NARROWEST_NAMES = 16  # below this, names get lines of their own
 _WIDEST_NAMES = 60  # a longer one pushes its own row aside, not all others
 
 
-def print_file(name: str, info: FileInfo) -> None:
-    """One row a tensor, a row of totals, and what the figures mean."""
+def print_file(name: str, info: FileInfo, *, every: bool = False) -> None:
+    """One row a tensor, a row of totals, and what the figures mean.
+
+    Of more than MOST_ROWS tensors, those that are alike share a row, unless `every` one is to have its own.
+    """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    rows = [(_name(tensor), _cells(tensor)) for tensor in info.tensors]
+    summarised = len(info.tensors) > MOST_ROWS and not every
+    if summarised:
+        rows = [_summary(group) for group in alike(info.tensors)]
+    else:
+        rows = [(_name(tensor), _cells(tensor)) for tensor in info.tensors]
+    hidden = max(0, len(rows) - MOST_ROWS) if summarised else 0
+    rows = rows[: len(rows) - hidden]
     total = (plural(len(info.tensors), "tensor"), _totals(info))
     layout = _layout([*rows, total], width)
     lines = [*layout.lines("tensor", _HEADINGS), layout.rule]
     for row in rows:
         lines += layout.lines(*row)
+    if hidden:
+        lines.append(f"... and {plural(hidden, 'more row')}")
     lines += [layout.rule, *layout.lines(*total), ""]
     notes = [
         f"{one_line(name)}: {info.bytes:,} bytes, of which header, framing and checksums {info.overhead:,}",
         *(f"metadata: {one_line(key)}: {one_line(value)}" for key, value in info.metadata.items()),
         *(f"extension: {one_line(name)}: {size:,} bytes" for name, size in info.extensions.items()),
     ]
+    if summarised:
+        notes.append(
+            "A row with a number in front is for so many tensors of one type and shape, whose names have other numbers "
+            "where * stands; its bytes are those of all. --all gives each a row of its own."
+        )
     if info.counts.total:
         notes.append(
             f"Totals of zeros, entropy and bits/symbol are over {info.counts.total:,} weights: tensors of two "
@@ -148,6 +167,29 @@ def _cells(tensor: TensorInfo) -> tuple[str, ...]:
         f"{100 * tensor.counts.sparsity:.2f} %",
         f"{tensor.counts.entropy:.4f}",
         f"{tensor.bits_per_symbol:.4f}",
+    )
+
+
+def _summary(group: Alike) -> tuple[str, tuple[str, ...]]:
+    """The row of tensors that are alike; of a single one, its own."""
+    first = group.tensors[0]
+    if len(group.tensors) == 1:
+        return _name(first), _cells(first)
+    name = f"{len(group.tensors):,} x {one_line(group.name)}"
+    total = sum(tensor.bytes for tensor in group.tensors)
+    stored = (*_cells(first)[: _STORED - 1], f"{total:,}")
+    counted = [tensor.counts for tensor in group.tensors if tensor.counts is not None]
+    if first.counts is None or first.tied_to is not None:
+        return name, (*stored, "", "", "", "")
+    counts = sum(counted, SymbolCounts())
+    entropy = sum(own.entropy * own.total for own in counted) / counts.total
+    levels = {_levels(tensor) for tensor in group.tensors}
+    return name, (
+        *stored,
+        levels.pop() if len(levels) == 1 else "each its own",
+        f"{100 * counts.sparsity:.2f} %",
+        f"{entropy:.4f}",
+        f"{8 * total / counts.total:.4f}",
     )
 
 

@@ -148,6 +148,8 @@ def restored_levels(
 
     Raises CorruptPayload where they are not what they should be.
     """
+    if blocks == 1:  # nearly all tensors; numpy takes ten times as long over a single element
+        return _restored_pair(sequences, dtype, negative, positive, symmetric)
     stored = iter(sequences)
     low = high = np.zeros(blocks, pattern_type(dtype))
     if negative:
@@ -160,6 +162,33 @@ def restored_levels(
     elif positive:
         high = _checked(next(stored), dtype, negative=False)
     return Levels(low, high)
+
+
+def _restored_pair(
+    sequences: Sequence[Buffer], dtype: DType, negative: bool, positive: bool, symmetric: bool
+) -> Levels:
+    """`restored_levels` of one block, in plain integers."""
+    stored = iter(sequences)
+    top = sign_bit(dtype)
+    low = high = 0
+    if negative:
+        low = int.from_bytes(next(stored), "little")
+        if 0 < low < top or (low == top and dtype.kind is Kind.FLOAT):
+            raise CorruptPayload("levels: expected negative values")
+        if not low:
+            raise CorruptPayload("levels: expected at least one that is not zero")
+    if symmetric:
+        high = low ^ top if dtype.kind is Kind.FLOAT else 2 * top - low
+        if high >= top:
+            raise CorruptPayload("levels: expected negatives that have an opposite")
+    elif positive:
+        high = int.from_bytes(next(stored), "little")
+        if high >= top:
+            raise CorruptPayload("levels: expected positive values")
+        if not high:
+            raise CorruptPayload("levels: expected at least one that is not zero")
+    patterns = np.array([[low], [high]], pattern_type(dtype))
+    return Levels(patterns[0], patterns[1])
 
 
 def _checked(data: Buffer, dtype: DType, *, negative: bool) -> Patterns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ternzip._core.dtypes import DType, Kind
 from ternzip._core.errors import TernzipError
@@ -87,14 +87,16 @@ class FileInfo:
         )
 
 
+_FORMATS = {"float64": "<d", "float32": "<f", "float16": "<e"}
+
+
 def level_value(pattern: int, dtype: DType) -> float:
     """The number a bit pattern stands for."""
     data = pattern.to_bytes(dtype.itemsize, "little")
     if dtype.kind is Kind.SIGNED:
         return int.from_bytes(data, "little", signed=True)
-    formats = {"float64": "<d", "float32": "<f", "float16": "<e"}
-    if dtype.name in formats:
-        return float(struct.unpack(formats[dtype.name], data)[0])
+    if dtype.name in _FORMATS:
+        return float(struct.unpack(_FORMATS[dtype.name], data)[0])
     if dtype.name == "bfloat16":
         return float(struct.unpack("<f", b"\0\0" + data)[0])
     exponent_bits, bias = {
@@ -151,11 +153,15 @@ def _describe(entry: Entry, entries: dict[str, Entry], share: int) -> TensorInfo
         codec = stored.coding.symbols.name if stored.coding.symbols is not None else "constant"
     if stored is not entry:
         codec = "tied"
-    info = TensorInfo(entry.name, entry.dtype.name, entry.shape, codec, share, entry.tied_to)
     if stored.ternary is None:
-        return info
-    return replace(
-        info,
+        return TensorInfo(entry.name, entry.dtype.name, entry.shape, codec, share, entry.tied_to)
+    return TensorInfo(
+        entry.name,
+        entry.dtype.name,
+        entry.shape,
+        codec,
+        share,
+        entry.tied_to,
         levels=_pair(stored.ternary.levels, stored.dtype),
         level_blocks=stored.ternary.grid.blocks,
         level_block_shape=stored.ternary.grid.block_shape,

@@ -28,6 +28,7 @@ from ternzip.container.layout import PREAMBLE, Entry, Preamble, Record, SolidBlo
 from ternzip.container.level_records import read_levels
 from ternzip.container.located import Located
 from ternzip.container.offload import Offload, Offloaded
+from ternzip.container.parts import decodable_stretch
 from ternzip.container.progress import Progress
 from ternzip.container.sources import BufferSource, FileSource, Source, StreamSource
 from ternzip.container.ternary_decoding import TernaryDecoding, as_trits
@@ -177,6 +178,26 @@ class Reader:
         assert isinstance(tensor, RawTensor)
         return tensor.data.view(np.int8), levels
 
+    def read_part(self, name: str, start: int, stop: int, *, threads: int | None = 1) -> Bytes:
+        """The bytes of the elements from `start` to `stop` of a tensor, in C order.
+
+        Only the chunks or blocks in which they lie are read, checked and decoded, where they can be alone. Raises
+        TernzipError as `read` does; the limit is on what is decoded.
+        """
+        if name not in self.entries:
+            raise TernzipError(f"{self.name}: no tensor {quoted(name)} among {len(self.entries)}")
+        entry = self.entries[name]
+        stored = entry if entry.tied_to is None else self.entries[entry.tied_to]
+        stretch, width = decodable_stretch(stored, start, stop), stored.dtype.itemsize
+        if len(stretch) == stored.size:
+            return self.read(name, threads=threads).data[start * width : stop * width]
+        self._check(len(stretch) * width, f"tensor {quoted(name)}: expected of a part")
+        with Workers(threads) as workers:
+            part = self._start(stored, workers, Batches(workers), None, stretch=stretch)()
+            assert isinstance(part, RawTensor)
+        first = stretch.start
+        return part.data[(start - first) * width : (stop - first) * width]
+
     def read_with(
         self, offload: Offload | None, name: str, *, threads: int | None = 1
     ) -> RawTensor | Offloaded:
@@ -270,8 +291,12 @@ class Reader:
         batches: Batches,
         offload: Offload | None,
         memory: Bytes | None = None,
+        stretch: range | None = None,
     ) -> Callable[[], RawTensor | Tie | Offloaded]:
-        """Starts decoding a tensor, into `memory` where that is given; the result waits for it."""
+        """Starts decoding a tensor, into `memory` where that is given; the result waits for it.
+
+        Of a ternary one, or one stored as planes, only the elements of `stretch`, if that is given, as a vector.
+        """
         problem = entry.coding.problem if entry.coding is not None else None
         if problem is not None:
             return lambda: self._refuse(entry, problem)
@@ -284,12 +309,15 @@ class Reader:
             return lambda: tie
         if entry.storage is Storage.SOLID:
             return lambda: RawTensor(entry.dtype, entry.shape, self._from_block(entry, memory))
-        data = np.empty(entry.nbytes, np.uint8) if memory is None else memory
+        shape = entry.shape if stretch is None else (len(stretch),)
+        nbytes = entry.nbytes if stretch is None else len(stretch) * entry.dtype.itemsize
+        data = np.empty(nbytes, np.uint8) if memory is None else memory
         if entry.storage is Storage.PLANES:
-            futures: list[Future[Any]] = list(self._start_planes(entry, data, workers))
+            first = 0 if stretch is None else stretch.start * entry.dtype.itemsize
+            futures: list[Future[Any]] = list(self._start_planes(entry, data, first, workers))
             after: Callable[[], None] = lambda: None  # noqa: E731
         else:
-            decoding = TernaryDecoding(entry, data, self._payload, self._located, batches)
+            decoding = TernaryDecoding(entry, data, self._payload, self._located, batches, stretch)
             futures, after = decoding.start(workers), decoding.finish
 
         def finish() -> RawTensor:
@@ -298,7 +326,7 @@ class Reader:
                 future.result()
             with self._located(entry, entry.records[0] if entry.records else None):
                 after()
-            return RawTensor(entry.dtype, entry.shape, data)
+            return RawTensor(entry.dtype, shape, data)
 
         return finish
 
@@ -347,7 +375,9 @@ class Reader:
         memory[:] = own
         return memory
 
-    def _start_planes(self, entry: Entry, data: Bytes, workers: Workers) -> list[Future[None]]:
+    def _start_planes(self, entry: Entry, data: Bytes, first: int, workers: Workers) -> list[Future[None]]:
+        """Starts decoding the blocks that lie in `data`, which begins with byte `first` of the tensor."""
+
         def decode(record: Record, part: Bytes) -> None:
             with self._located(entry, record):
                 decode_block(self._payload(record), [Run(part.size, entry.dtype)], part)
@@ -355,6 +385,8 @@ class Reader:
         futures = []
         start = 0
         for record in entry.records:
-            futures.append(workers.submit(decode, record, data[start : start + record.units]))
+            if first <= start < first + data.size:
+                place = start - first
+                futures.append(workers.submit(decode, record, data[place : place + record.units]))
             start += record.units
         return futures

@@ -47,14 +47,15 @@ def as_trits(entry: Entry, levels: Levels) -> Entry:
 
 
 class TernaryDecoding:
-    """The work on one ternary tensor.
+    """The work on one ternary tensor, or on some chunks of it.
 
     Args:
         entry: the tensor; its storage is TERNARY.
-        data: its bytes in memory, to be filled.
+        data: its bytes in memory, to be filled, or those of `stretch`.
         payload: reads and checks a record.
         located: places errors.
         batches: gathers the chunks of codecs that decode several at once.
+        stretch: the elements wanted, whole chunks of a tensor that does not keep the signs of its zeros; None: all.
     """
 
     def __init__(
@@ -64,12 +65,15 @@ class TernaryDecoding:
         payload: Callable[[Record], memoryview],
         located: Callable[[Entry, Record | None], Located],
         batches: Batches,
+        stretch: range | None = None,
     ) -> None:
         assert entry.ternary is not None
         assert entry.coding is not None
         self._entry, self._ternary, self._coding = entry, entry.ternary, entry.coding
         self._data, self._payload, self._located, self._batches = data, payload, located, batches
         self._codec_code = -1 if entry.coding.symbols is None else entry.coding.symbols.code
+        self._stretch = range(entry.size) if stretch is None else stretch
+        self._is_part = len(self._stretch) < entry.size
         self._signs = np.empty(self._ternary.zero_geometry.symbols, np.int8)
         self._found: list[FillCounts] = []  # of each chunk
         self._levels: Future[Levels] = Future()
@@ -83,6 +87,8 @@ class TernaryDecoding:
         batch_decoder = BATCH_DECODERS.get(self._codec_code)
         for start, chunk in self._ternary.geometry.chunks():
             record = next(records)
+            if start not in self._stretch:
+                continue
             if batch_decoder is not None:
                 item = self._batch_item(batch_decoder, record, start, chunk)
                 futures.append(self._batches.add(batch_decoder, item))
@@ -95,34 +101,34 @@ class TernaryDecoding:
     def finish(self) -> None:
         """Checks counts and levels, and applies the signs of zeros."""
         ternary = self._ternary
-        _check_counts(
-            "symbols",
-            ternary.counts,
+        found = SymbolCounts(
             sum(part.negative for part in self._found),
             sum(part.zero for part in self._found),
             sum(part.positive for part in self._found),
             sum(part.invalid for part in self._found),
         )
+        _check_counts("symbols", ternary.counts, found, at_most=self._is_part)
         missing = [part.missing_level for part in self._found if part.missing_level is not None]
         if missing:  # the symbol would have come out as a zero
             block, symbol = min(missing)
             raise CorruptPayload(f"block {block} of levels: expected no symbol {symbol:+} without a level")
-        if not ternary.negative_zeros:
+        if not ternary.negative_zeros or not found.zero:
             return
         signs = self._signs
         if ternary.has_zero_signs:
-            counted = core.count_trits(signs.ctypes.data, signs.size)
-            _check_counts("signs of zeros", ternary.zero_counts, *counted)
+            counted = SymbolCounts.of(core.count_trits(signs.ctypes.data, signs.size))
+            _check_counts("signs of zeros", ternary.zero_counts, counted)
         else:
-            signs = np.full(ternary.counts.zero, -1, np.int8)
+            signs = np.full(found.zero, -1, np.int8)
         applied = core.apply_zero_signs(
-            self._data.ctypes.data, self._entry.size, self._entry.dtype.code, signs.ctypes.data, signs.size
+            self._data.ctypes.data, len(self._stretch), self._entry.dtype.code, signs.ctypes.data, signs.size
         )
         assert applied, "the number of zeros was checked, and the type has a negative zero"
 
     def _elements(self, start: int, chunk: Geometry) -> Elements:
         itemsize = self._entry.dtype.itemsize
-        data = self._data[start * itemsize : (start + chunk.symbols) * itemsize]
+        place = start - self._stretch.start
+        data = self._data[place * itemsize : (place + chunk.symbols) * itemsize]
         return Elements(self._ternary, self._levels.result(), start, data)
 
     def _decode_symbols(self, record: Record, start: int, chunk: Geometry) -> None:
@@ -174,8 +180,11 @@ class TernaryDecoding:
             coding.zeros.decode(payload, chunk, self._ternary.zero_counts, coding.zero_parameters, out)
 
 
-def _check_counts(what: str, expected: SymbolCounts, *found: int) -> None:
-    """`found`: how many symbols -1, 0, +1 and others there are."""
-    stated = (expected.negative, expected.zero, expected.positive, 0)
-    if found != stated:
-        raise CorruptPayload(f"{what} -1, 0, +1: expected {stated[:3]}, found {found[:3]}")
+def _check_counts(what: str, stated: SymbolCounts, found: SymbolCounts, *, at_most: bool = False) -> None:
+    """`at_most`: what was found are those of a part."""
+    expected, counted = ((c.negative, c.zero, c.positive) for c in (stated, found))
+    fits = counted == expected
+    if at_most:
+        fits = all(part <= whole for part, whole in zip(counted, expected, strict=True))
+    if not fits or found.invalid:
+        raise CorruptPayload(f"{what} -1, 0, +1: expected {expected}, found {counted}")

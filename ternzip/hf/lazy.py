@@ -6,52 +6,13 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ternzip._core.errors import TernzipError
-from ternzip._core.streams import named
-from ternzip.container.describe import TensorInfo
 from ternzip.io.opening import safe_open
-
-if TYPE_CHECKING:
-    import torch
+from ternzip.io.slices import TensorSlice
 
 
-class LazyTensor:
-    """A tensor that is still in its file. Indexing decodes it, in any thread; shape and dtype are in the index.
-
-    transformers (from release 5) takes such objects for the values of a state_dict, as safetensors' own slices.
-    """
-
-    def __init__(self, file: safe_open, info: TensorInfo) -> None:
-        from ternzip.io.tensors import torch_dtype
-
-        dtype = torch_dtype(info.dtype)
-        if dtype is None:
-            raise TernzipError(f"{named(file.path)}: tensor {info.name!r}: this torch has no {info.dtype}")
-        self.dtype: torch.dtype = dtype
-        self.shape = tuple(info.shape)
-        self._file = file
-        self._name = info.name
-
-    def __getitem__(self, index: Any) -> torch.Tensor:
-        """That part of the tensor, in memory of its own; the whole of it is decoded."""
-        whole: torch.Tensor = self._file.get_tensor(self._name)
-        return whole if index is Ellipsis else whole[index].clone()
-
-    def get_shape(self) -> list[int]:
-        """The shape as a list, for those who come from safetensors."""
-        return list(self.shape)
-
-    def is_floating_point(self) -> bool:
-        """Whether its dtype is one of the floating point types."""
-        return self.dtype.is_floating_point
-
-    def __repr__(self) -> str:
-        return f"LazyTensor({self._name!r}, shape={self.shape}, dtype={self.dtype})"
-
-
-class LazyTensors(Mapping[str, LazyTensor]):
+class LazyTensors(Mapping[str, TensorSlice]):
     """All tensors of a .tnz file, or of the .tnz files of a folder, by name.
 
         tensors = ternzip.hf.LazyTensors("folder")
@@ -71,7 +32,7 @@ class LazyTensors(Mapping[str, LazyTensor]):
         self, source: str | os.PathLike[str], *, max_bytes: int | None = None, threads: int | None = None
     ) -> None:
         self._files: list[safe_open] = []
-        self._tensors: dict[str, LazyTensor] = {}
+        self._tensors: dict[str, TensorSlice] = {}
         self.metadata: dict[str, str] = {}
         try:
             self._open(source, max_bytes, threads)
@@ -91,16 +52,15 @@ class LazyTensors(Mapping[str, LazyTensor]):
                     raise TernzipError(
                         f"{path}: tensor {name!r}: expected in one file, found in {owners[name]} too"
                     )
-                info = file.info(name)
-                tensor = self._tensors[name] = LazyTensor(file, info)
-                if info.tied_to is None:
+                tensor = self._tensors[name] = file.get_slice(name)
+                if file.info(name).tied_to is None:
                     total += math.prod(tensor.shape) * tensor.dtype.itemsize
         if max_bytes is not None and total > max_bytes:
             raise TernzipError(
                 f"{os.fspath(source)}: expected tensors of at most {max_bytes:,} bytes, found {total:,}"
             )
 
-    def __getitem__(self, name: str) -> LazyTensor:
+    def __getitem__(self, name: str) -> TensorSlice:
         return self._tensors[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ternzip._core.dtypes import DType
-from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
 from ternzip._core.tensor import RawTensor
-from ternzip._core.text import quoted
 from ternzip.container.reader import Reader
 from ternzip.io import arrays
 
@@ -119,11 +117,3 @@ def framework_named(name: str, device: str | torch.device) -> Framework:
     if str(device) != "cpu":
         raise ValueError(f"device: expected the CPU together with framework={name!r}, got {device}")
     return Numpy()
-
-
-def dtype_of(framework: Framework, file: str, name: str, dtype: DType) -> Any:
-    """The framework's type; TernzipError where the installed one lacks it."""
-    found = framework.dtype(dtype)
-    if found is None:
-        raise TernzipError(f"{file}: tensor {quoted(name)}: this {framework.name} has no {dtype.name}")
-    return found

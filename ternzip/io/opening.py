@@ -15,6 +15,7 @@ from ternzip.container.describe import TensorInfo, describe
 from ternzip.container.reader import Reader
 from ternzip.io.files import check_path
 from ternzip.io.frameworks import framework_named
+from ternzip.io.slices import TensorSlice
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,7 @@ class safe_open:  # noqa: N801 - the verb of safetensors
         with ternzip.safe_open("model.tnz") as f:
             for name in f.keys():                        # or: in f, name in f, len(f)
                 weight = f.get_tensor(name)              # reads and checks that tensor's bytes only
+            rows = f.get_slice("embed.weight")[10:20]    # and of a large one only what these rows need
 
     A pickled one opens the file anew where it is unpickled, as in the workers of a DataLoader.
 
@@ -93,6 +95,15 @@ class safe_open:  # noqa: N801 - the verb of safetensors
     def get_tensor(self, name: str) -> Any:
         """The tensor of that name; an unknown one raises TernzipError, and so does a file that has been closed."""
         return self._framework.read(self._reader, name, self.threads)
+
+    def get_slice(self, name: str) -> TensorSlice:
+        """The tensor of that name while it is in the file: shape and type at once, parts of it by indexing.
+
+            part = f.get_slice("embed.weight")[1000:2000, :16]      # decodes the chunks that hold these rows
+
+        An unknown name raises TernzipError.
+        """
+        return TensorSlice(self._reader, self._framework, name, self.threads)
 
     def close(self) -> None:
         """Gives the file up. Names, metadata and info stay; closing twice does no harm."""
