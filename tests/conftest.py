@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cli_fixtures import folder, model, run, tnz  # noqa: F401 - fixtures of the test_cli files
 from cuda_place import PLACES, Place, place_of
+from training_fixtures import data, recipe  # noqa: F401 - fixtures of the test_training files
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

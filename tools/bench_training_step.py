@@ -3,8 +3,9 @@
     python tools/bench_training_step.py --json docs/benchmarks/training_step.json
 
 A step is what `ternzip train` does: a batch augmented and normalized, forward, backward, the watch for collapse, Adam,
-clipping. All settings run in turns in one process, and the least of each one's times counts; with one thread, of its
-CPU times. So other work on the machine falls on all alike, and its own time does not count.
+clipping. Each setting runs in a process of its own, as --fast changes how a process keeps its memory; they take turns,
+and the least of each one's times counts; with one thread, of its CPU times. So other work on the machine falls on all
+alike, and its own time does not count.
 
 `prepare` ternarizes in the forward and `clip_latent_` clips after the optimizer's step. The operators also have both in
 one pass, with the forward only attaching the estimator; `one_pass` measures them bare, without any check that the
@@ -16,9 +17,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import multiprocessing
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,8 @@ from ternzip.training.collapse import CollapseWatch
 from ternzip.training.fast import precision_of
 from ternzip.training.images import Dataset, Split
 from ternzip.training.learner import Learner
+from ternzip.training.memory import keep_freed_memory
+from ternzip.training.network import build_ternary
 from ternzip.training.recipe import Recipe
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -41,17 +46,67 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "compiled": {"precision": "32", "fast": True},
     "fast": {"fast": True},
 }
+WARM_STEPS = 2
+STEPS_A_TURN = 3
 
 
-def least_seconds(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The least time of each call over `rounds` rounds, all calls in turns, after two rounds to warm up."""
+class Trainer:
+    """A process that trains by a recipe, a few steps at a time."""
+
+    def __init__(self, recipe: Recipe, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._end, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(recipe, threads, other), daemon=True)
+        self._process.start()
+        other.close()
+        self._end.recv()  # it has begun, and compiled
+
+    def turn(self) -> float:
+        """The least time of a step, of a few."""
+        self._end.send(None)
+        return float(self._end.recv())
+
+    def close(self) -> None:
+        """End the process."""
+        self._end.close()
+        self._process.join()
+
+
+def _serve(recipe: Recipe, threads: int, end: Connection) -> None:
+    torch.set_num_threads(threads)
+    warnings.filterwarnings("ignore", ".*without a `Trainer`|.*self.log|.*trainer")
+    if recipe.fast:
+        keep_freed_memory()
+    _, step = training_step(recipe)
+    for _ in range(WARM_STEPS):
+        step()
+    end.send(None)
+    while True:
+        try:
+            end.recv()
+        except EOFError:
+            return
+        end.send(least_seconds({"step": step}, STEPS_A_TURN, warm=0)["step"])
+
+
+def step_seconds(base: Recipe, rounds: int, threads: int) -> dict[str, float]:
+    """The least time of a step by each setting, all in turns."""
+    trainers = {name: Trainer(base.with_options(options), threads) for name, options in SETTINGS.items()}
+    turns = [{name: trainer.turn() for name, trainer in trainers.items()} for _ in range(rounds)]
+    for trainer in trainers.values():
+        trainer.close()
+    return {name: min(turn[name] for turn in turns) for name in SETTINGS}
+
+
+def least_seconds(calls: Mapping[str, Callable[[], object]], rounds: int, warm: int = 2) -> dict[str, float]:
+    """The least time of each call over `rounds` rounds, all calls in turns, after `warm` rounds to warm up."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     least = dict.fromkeys(calls, float("inf"))
-    for i in range(rounds + 2):
+    for i in range(rounds + warm):
         for name, call in calls.items():
             start = clock()
             call()
-            if i >= 2:
+            if i >= warm:
                 least[name] = min(least[name], clock() - start)
     return least
 
@@ -107,13 +162,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    warnings.filterwarnings("ignore", ".*without a `Trainer`|.*self.log|.*trainer")
-
     base = Recipe(batch_size=arguments.batch_size)
-    runs = {name: training_step(base.with_options(options)) for name, options in SETTINGS.items()}
-    steps = least_seconds({name: step for name, (_, step) in runs.items()}, arguments.rounds)
+    steps = step_seconds(base, arguments.rounds, arguments.threads)
 
-    layers = ternary_layers(runs["fast"][0])
+    layers = ternary_layers(build_ternary(base))
     bare = prepare(WeightsAlone(layers), "delta")
     upstream = [torch.randn_like(layer.latent) for layer in ternary_layers(bare)]
     latents = [layer.latent for layer in ternary_layers(bare)]

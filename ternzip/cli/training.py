@@ -79,6 +79,10 @@ def train(
     except TernzipError as error:
         raise UsageError(str(error) if config is None else f"{error} ({config})") from error
     require("training", "train", "lightning", "tensorboard")
+    if recipe.fast:
+        from ternzip.training.memory import keep_freed_memory
+
+        keep_freed_memory()
     from ternzip.training.trainer import train as run
 
     result = run(recipe, out, resume=resume, force=force)

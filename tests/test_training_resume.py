@@ -1,0 +1,171 @@
+"""Folders of runs: resumed, forced, moved, damaged."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("lightning")
+
+from training_fixtures import WARNINGS, weights
+
+from ternzip import TernzipError
+from ternzip.training import trainer as training
+from ternzip.training.evaluation import evaluate
+from ternzip.training.learner import Learner
+from ternzip.training.recipe import Recipe
+from ternzip.training.runs import ACCURACY_KEY, EPOCHS_KEY, RECIPE_KEY, read_run_folder
+
+pytestmark = WARNINGS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quick", [False, True])
+def test_resuming_gives_the_numbers_of_the_whole_run(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool
+) -> None:
+    options = {"epochs": 3, "lr_schedule": "plateau", "early_stopping": 9, "delta_updates": "iteration"}
+    recipe = recipe.with_options({**options, "fast": quick, "train_images": 90})  # the last batch is smaller
+    training.train(recipe, tmp_path / "whole")
+
+    # Killed in the middle of the third epoch.
+    step = Learner.training_step
+
+    def killed(self: Learner, batch: object, index: int) -> torch.Tensor:
+        if (self.current_epoch, index) == (2, 1):
+            raise RuntimeError("killed")
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Learner, "training_step", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        training.train(recipe, tmp_path / "parts")
+    monkeypatch.setattr(Learner, "training_step", step)
+    torch.compiler.reset()  # the second process compiles anew
+    result = training.train(recipe, tmp_path / "parts", resume=True)
+    assert result is not None
+    assert result.last.epoch == 3
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    first, second = (read_run_folder(tmp_path / name).epochs for name in ("whole", "parts"))
+    for epoch in (1, 2, 3):
+        assert {**first[epoch], "seconds": 0} == {**second[epoch], "seconds": 0}
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").write_bytes(b"")
+    with pytest.raises(TernzipError, match="holds a run already: --resume it, --force"):
+        training.train(recipe, tmp_path)
+
+
+def test_resume_needs_the_same_recipe(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(TernzipError, match="nothing to resume"):
+        training.train(recipe, tmp_path, resume=True)
+    kept = {"state_dict": {}, "epoch": 0, ACCURACY_KEY: 0.5, EPOCHS_KEY: {}}
+    torch.save({RECIPE_KEY: dataclasses.asdict(recipe), **kept}, tmp_path / "last.ckpt")
+    other = recipe.with_options({"delta": 0.03, "seed": 4})
+    with pytest.raises(
+        TernzipError, match=r"another configuration: delta: expected 0\.02, found 0\.03 \(and 1 more"
+    ):
+        training.train(other, tmp_path, resume=True)
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "last.ckpt")
+    with pytest.raises(TernzipError, match="not a checkpoint of ternzip train"):
+        training.train(recipe, tmp_path, resume=True)
+    (tmp_path / "last.ckpt").write_bytes(b"nonsense")
+    with pytest.raises(TernzipError, match="not a readable checkpoint"):
+        training.train(recipe, tmp_path, resume=True)
+
+
+def test_a_forced_run_is_the_new_one_alone(recipe: Recipe, tmp_path: Path) -> None:
+    """In the folder of a longer one, whose logs and results must not be taken for its own."""
+    training.train(recipe.with_options({"epochs": 3}), tmp_path)
+    before = read_run_folder(tmp_path).epochs
+    training.train(recipe.with_options({"epochs": 2, "quantizer": "none"}), tmp_path, force=True)
+    run = read_run_folder(tmp_path)
+    assert sorted(run.epochs) == [1, 2]
+    assert "delta" in before[1]
+    assert "delta" not in run.epochs[1]
+
+
+def test_a_forced_run_that_breaks_off_leaves_no_result_of_the_old_one(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("best.ckpt", "last.ckpt", "best.tnz", "last.tnz", "result.json", "notes.txt"):
+        (tmp_path / name).write_bytes(b"old")
+
+    def killed(self: Learner, batch: object, index: int) -> torch.Tensor:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(Learner, "training_step", killed)
+    with pytest.raises(TernzipError, match="--accelerator hpu"):  # nothing is gone before training can start
+        training.train(recipe.with_options({"accelerator": "hpu"}), tmp_path, force=True)
+    assert (tmp_path / "result.json").exists()
+    with pytest.raises(RuntimeError, match="killed"):
+        training.train(recipe, tmp_path, force=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"csv", "tensorboard", "notes.txt"}
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
+def test_the_best_epoch_is_remembered_in_a_folder_that_was_moved(recipe: Recipe, tmp_path: Path) -> None:
+    """Nothing moves but the folder: all epochs are equally good, and the first of equals is the best."""
+    still = recipe.with_options({"epochs": 1, "lr": 0.0, "frozen_norm": True, "growth": "fixed"})
+    training.train(still, tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    result = training.train(still.with_options({"epochs": 3}), tmp_path / "there", resume=True)
+    assert result is not None
+    assert (result.best.epoch, result.last.epoch) == (1, 3)
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_run_is_read_from_its_checkpoint_alone(recipe: Recipe, tmp_path: Path) -> None:
+    """Logs are flushed now and then, and say more or less than what the weights have come to."""
+    training.train(recipe, tmp_path)
+    before = read_run_folder(tmp_path).epochs
+    assert before[2]["seconds"] > 0
+    shutil.rmtree(tmp_path / "csv")
+    assert read_run_folder(tmp_path).epochs == before
+
+
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.train(recipe.with_options({"epochs": 1}), tmp_path)
+    before = (tmp_path / "last.ckpt").read_bytes()
+
+    def killed(checkpoint: object, path: Path) -> None:
+        assert Path(path).parent == tmp_path  # from another disk it would have to be copied
+        Path(path).write_bytes(before[:100])
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            training.train(recipe, tmp_path, resume=True)
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+    result = training.train(recipe, tmp_path, resume=True)
+    assert result is not None
+    assert result.last.epoch == 2
+
+
+def test_resume_needs_as_many_epochs_as_are_done(recipe: Recipe, tmp_path: Path) -> None:
+    training.train(recipe, tmp_path)
+    shorter = recipe.with_options({"epochs": 1})
+    with pytest.raises(TernzipError, match="2 epochs are done: expected --epochs 2 or more, found 1"):
+        training.train(shorter, tmp_path, resume=True)
+    assert training.train(recipe, tmp_path, resume=True) is not None  # nothing to do is no error
+
+
+def test_a_checkpoint_that_does_not_fit_its_recipe(recipe: Recipe, tmp_path: Path) -> None:
+    training.train(recipe.with_options({"epochs": 1}), tmp_path)
+    loaded = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    del loaded["state_dict"]["model.fc1.bias"]
+    torch.save(loaded, tmp_path / "cut.ckpt")
+    with pytest.raises(TernzipError, match=r"cut\.ckpt: does not fit its own recipe: .*model|fc1\.bias"):
+        evaluate(tmp_path / "cut.ckpt", recipe)
+    del loaded["epoch"]
+    torch.save(loaded, tmp_path / "cut.ckpt")
+    with pytest.raises(TernzipError, match=r"cut\.ckpt: not a whole checkpoint of ternzip train: no 'epoch'"):
+        evaluate(tmp_path / "cut.ckpt", recipe)
