@@ -18,6 +18,7 @@ from ternzip.training import trainer as training
 from ternzip.training.evaluation import evaluate
 from ternzip.training.learner import Learner
 from ternzip.training.losses import distillation, rate_price
+from ternzip.training.network import build_teacher, build_ternary
 from ternzip.training.recipe import Recipe
 
 pytestmark = WARNINGS
@@ -76,6 +77,20 @@ def test_folded_norms_are_in_the_file_and_not_in_the_checkpoint(recipe: Recipe, 
     assert folded["bn1.running_var"].unique().tolist() == [1.0]
     assert len(weights(tmp_path)["model.bn1.running_var"].unique()) > 1
     assert evaluate(tmp_path / "last.tnz", recipe).accuracy == pytest.approx(result.last.accuracy)
+
+
+def test_folded_norms_are_no_start(recipe: Recipe, tmp_path: Path) -> None:
+    """In training mode a folded norm is another function: a run from it would begin far from its twin."""
+    twin = recipe.with_options({"quantizer": "none", "fold_norms": True, "epochs": 1})
+    training.train(twin, tmp_path / "twin")
+    folded, whole = (str(tmp_path / "twin" / name) for name in ("last.tnz", "last.ckpt"))
+    with pytest.raises(TernzipError, match=r"last\.tnz: its batch norm statistics are folded .* last\.ckpt"):
+        build_ternary(recipe.with_options({"init": folded}))
+    build_ternary(recipe.with_options({"init": folded, "frozen_norm": True}))
+    build_teacher(recipe.with_options({"teacher": folded}))
+    started = build_ternary(recipe.with_options({"init": whole, "quantizer": "none"}))
+    assert torch.equal(started.bn1.running_var, weights(tmp_path / "twin")["model.bn1.running_var"])
+    build_ternary(recipe)
 
 
 def test_layers_may_have_deltas_of_their_own(recipe: Recipe) -> None:

@@ -39,8 +39,8 @@ class Run:
 
     @property
     def needs(self) -> str | None:
-        """The file, relative to the queue's folder, of an earlier run that this one starts from."""
-        return next((str(self.options[name]) for name in NEEDED if name in self.options), None)
+        """The name of the run that must be finished before this one, as it takes a file of it."""
+        return next((str(self.options[name]).split("/")[0] for name in NEEDED if name in self.options), None)
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def methods(delta: float, log: Options, linear: Options, bound: float, epochs: i
     return {
         FULL_PRECISION: {"quantizer": "none"},
         "log": {"growth": "log", "delta": delta, "max_delta": bound, **log},
-        "linear": {"growth": "linear", "delta": delta, "max_delta": bound, **linear},
         "binary": {"quantizer": "binary"},
         "fixed": {"growth": "fixed", "delta": delta, "max_delta": bound},
+        "linear": {"growth": "linear", "delta": delta, "max_delta": bound, **linear},
         "TWN": {"quantizer": "twn"},
         "EC2T": {"quantizer": "ec2t", **LEARNED, **short},
         "TTQ": {"quantizer": "ttq", **LEARNED, **short},
@@ -162,7 +162,8 @@ def _needs_twin(options: Options) -> bool:
 
 def _run(base: Options, method: str, own: Options, seed: int) -> Run:
     options = {**base, **own, "seed": seed}
-    twin = f"{Run(FULL_PRECISION, seed, {}).name}/last.tnz"
+    # Not its .tnz file: batch norm is folded there, which is for evaluation only.
+    twin = f"{Run(FULL_PRECISION, seed, {}).name}/last.ckpt"
     if options.get("quantizer") in ("ttq", "ec2t"):
         options["init"] = twin
     if "teacher" in options:

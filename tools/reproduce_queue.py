@@ -49,7 +49,7 @@ def work(
             for run in runs
             if run not in failed
             and not is_finished(out / run.name)
-            and (run.needs is None or (out / run.needs).is_file())
+            and (run.needs is None or is_finished(out / run.needs))
         ]
         for run in ready:
             if deadline is not None and time.monotonic() >= deadline:

@@ -40,6 +40,11 @@ def build(recipe: Recipe) -> nn.Module:
 def build_ternary(recipe: Recipe) -> nn.Module:
     """The recipe's network as it is trained: prepared, unless its quantizer is "none"."""
     network = build(recipe)
+    if recipe.init is not None and not recipe.frozen_norm and _has_folded_norms(network):
+        raise TernzipError(
+            f"--init {recipe.init}: its batch norm statistics are folded (--fold-norms), for evaluation alone: "
+            "expected a checkpoint with its own, such as the run's last.ckpt"
+        )
     if recipe.quantizer == "none":
         return network
     overrides = {
@@ -47,6 +52,16 @@ def build_ternary(recipe: Recipe) -> nn.Module:
         for pattern, factor in recipe.delta_scales.items()
     }
     return prepare(network, quantizer_of(recipe), skip=recipe.skip, overrides=overrides)
+
+
+def _has_folded_norms(network: nn.Module) -> bool:
+    """Whether all batch norms have the statistics 0 and 1, as fresh ones have, but not the weights of fresh ones."""
+    norms = [norm for norm in network.modules() if isinstance(norm, NORMS) and norm.affine]
+    return all(
+        bool((norm.running_mean == 0).all() and (norm.running_var == 1).all())
+        for norm in norms
+        if norm.running_mean is not None and norm.running_var is not None
+    ) and any(bool((norm.weight != 1).any()) for norm in norms)
 
 
 def build_teacher(recipe: Recipe) -> nn.Module:
