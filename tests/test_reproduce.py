@@ -27,6 +27,7 @@ import reproduce_queue
 import reproduce_report
 import reproduce_results
 from reproduce_plan import FULL_PRECISION, SCALES, Run, plan
+from reproduce_questions import answers
 
 import ternzip
 from ternzip.training import trainer as training
@@ -279,7 +280,39 @@ def test_the_report_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
     assert "digits &lt;of&gt; scikit-learn" in page
     assert page.count("data:image/svg+xml;base64,") == 6
     assert "src='figure" not in page
-    assert "| log | last | 2 |" in (folder / "results.md").read_text()
+    text = (folder / "results.md").read_text()
+    assert "| log | last | 2 |" in text
+    assert "4 of 5 runs are finished, 0 are under way" in text
+    assert "| accuracy, %: log > linear > binary | waits for linear, binary |" in text
+    assert "| log | 3 | 5e-03 from 1 | 0.02 in 1, 0.0463 in 2, 0.0617 in 3 |" in text
+    assert "Figure 1. Latent weights" in text
+
+
+def row(method: str, accuracy: float, deviation: float | None, zeros: float = 0.0) -> dict[str, object]:
+    figures = {"accuracy": accuracy, "accuracy_deviation": deviation, "zeros": zeros, "loss": 0.8 - accuracy}
+    return {"method": method, "epoch": "last", "file": 20_000, **figures}
+
+
+def test_the_papers_claims_are_asked_of_means_over_seeds() -> None:
+    rows = [
+        row(FULL_PRECISION, 0.8, 0.001),
+        row("log", 0.77, 0.001, 0.85),
+        row("linear", 0.76, 0.001),
+        row("binary", 0.75, 0.001),
+        row("fixed", 0.74, None, 0.9),
+    ]
+    found = {question.split(":")[0]: answer for question, answer in answers(rows)}
+    assert found["accuracy, %"] == "yes: log 77.00, linear 76.00, binary 75.00"
+    assert found["zeros, %"] == "no: log 85.00, fixed 90.00"
+    near = next(answer for question, answer in answers(rows) if question.startswith("log within"))
+    assert near == "yes: 3.00 points, 85.00 % zeros, 20.0 kB"
+    assert found["EC2T and TTQ"] == "waits for EC2T, TTQ"
+    rows[3] = row("binary", 0.7595, 0.001)
+    assert dict(answers(rows))["accuracy, %: log > linear > binary"].startswith("yes, within the deviation")
+    rows[3] = row("binary", 0.75, None)
+    assert "too few seeds" in dict(answers(rows))["accuracy, %: log > linear > binary"]
+    rows[3] = row("binary", 0.78, 0.001)
+    assert dict(answers(rows))["accuracy, %: log > linear > binary"].startswith("no: ")
 
 
 def test_what_was_measured_is_kept_until_the_file_changes(

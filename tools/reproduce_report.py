@@ -12,11 +12,13 @@ from typing import Any
 
 from machine import provenance
 from reproduce_plan import FULL_PRECISION, Run
+from reproduce_questions import answers
 from reproduce_queue import commit
-from reproduce_results import Finished, collect, summary
+from reproduce_results import NOT_BEGUN, Finished, collect, summary
 
 from ternzip.io.atomic import atomic_file
 from ternzip.training import plotting
+from ternzip.training.learner import lr_factor
 
 CAPTIONS = {
     "1": "Latent weights after the last epoch, cut by each layer's thresholds.",
@@ -52,12 +54,16 @@ def write_report(runs: Sequence[Run], out: Path, data: Path, folder: Path, note:
         "networks": networks,
     }
     tables = {
+        "What the paper claims": (["question", "answer"], answers(rows)),
         "Accuracy, zeros and entropy": _accuracy_table(rows),
         "Bytes of the ternary weights, and of the whole file": _bytes_table(rows),
+        "How each method was trained": _schedule_table(finished),
         "Every run": _runs_table(finished),
     }
     if missing:
         tables["Not finished"] = (["run", "state"], [[name, state] for name, state in missing.items()])
+    record["questions"] = dict(answers(rows))
+    record["not_drawn"] = [name for name in CAPTIONS if not any(p.stem == f"figure{name}" for p in pictures)]
     written = {
         "results.json": json.dumps(record, indent=2) + "\n",
         "results.md": _markdown(tables, pictures, record),
@@ -175,6 +181,26 @@ def _bytes_table(rows: Sequence[dict[str, Any]]) -> Table:
     ]
 
 
+def _schedule_table(finished: Sequence[Finished]) -> Table:
+    """The rate of Adam and Delta at the epochs, from 1, in which they change or that tell how Delta grows."""
+    lines: dict[str, list[str]] = {}
+    for one in finished:
+        recipe = one.record.recipe
+        factor = lr_factor(recipe)
+        rates = [recipe.lr * factor(epoch) for epoch in range(recipe.epochs)]
+        changes = [i for i, rate in enumerate(rates) if i == 0 or rate != rates[i - 1]]
+        deltas = one.record.epochs if recipe.quantizer == "delta" else {}
+        shown = sorted({1, *(max(1, round(recipe.epochs * share)) for share in (0.1, 0.25, 0.5, 1))})
+        lines[one.run.method] = [
+            one.run.method,
+            str(recipe.epochs),
+            ", ".join(f"{rates[i]:.0e} from {i + 1}" for i in changes),
+            ", ".join(f"{deltas[i]['delta']:.3g} in {i}" for i in shown if "delta" in deltas.get(i, {})),
+            "" if recipe.init is None else recipe.init.split("/")[0],
+        ]
+    return ["method", "epochs", "rate", "Delta", "starts from"], list(lines.values())
+
+
 def _runs_table(finished: Sequence[Finished]) -> Table:
     return ["run", "last, %", "best, %", "best epoch", "zeros, %", "file", "hours", "starts", "commit"], [
         [
@@ -194,8 +220,18 @@ def _runs_table(finished: Sequence[Finished]) -> Table:
 
 def _about(record: dict[str, Any]) -> str:
     machine = record["machine"]
+    done, missing = len(record["runs"]), len(record["unfinished"])
+    begun = sum(state != NOT_BEGUN for state in record["unfinished"].values())
+    progress = (
+        "All runs are finished."
+        if not missing
+        else f"{done} of {done + missing} runs are finished, {begun} are under way: what follows is of the finished."
+    )
+    hidden = ", ".join(name.removeprefix("-") for name in record["not_drawn"])
+    without = f" Not drawn, as no finished run belongs there: figure {hidden}." if hidden else ""
     return (
-        f"{record['data']}. Accuracies are those of the stored files on all test images, in float32; the best epoch "
+        f"{progress}{without} {record['data']}. "
+        "Accuracies are those of the stored files on all test images, in float32; the best epoch "
         "is picked on the test images, as the paper does. The same network in full precision, trained on the same "
         "data, is what they are to be compared with, and not published scores. "
         f"{record['date']}, commit {record['commit']}, {machine['processor']}, {machine['cores']} cores, "
@@ -203,12 +239,20 @@ def _about(record: dict[str, Any]) -> str:
     )
 
 
+def _caption(picture: Path) -> str:
+    name = picture.stem.removeprefix("figure")
+    return f"Figure {name}. {CAPTIONS[name]}" if name.isdigit() else CAPTIONS[name]
+
+
 def _markdown(tables: dict[str, Table], pictures: Sequence[Path], record: dict[str, Any]) -> str:
     parts = ["# Results", _about(record)]
     for title, (heading, rows) in tables.items():
         lines = [heading, ["---"] * len(heading), *rows]
         parts += [f"## {title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
-    parts += [f"![{CAPTIONS[path.stem[6:]]}]({path.name})" for path in pictures if path.suffix == ".svg"]
+    for path in pictures:
+        if path.suffix == ".svg":
+            caption = _caption(path)
+            parts += [f"![{caption}]({path.name})", caption]
     return "\n\n".join(parts) + "\n"
 
 
@@ -226,7 +270,7 @@ def _page(tables: dict[str, Table], pictures: Sequence[Path], record: dict[str, 
     for path in pictures:
         if path.suffix == ".svg":
             data = base64.b64encode(path.read_bytes()).decode()
-            caption = CAPTIONS[path.stem[6:]]
+            caption = _caption(path)
             image = f"<img alt='{escape(caption)}' src='data:image/svg+xml;base64,{data}'>"
             parts.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
     kept = {name: record[name] for name in ("date", "commit", "machine", "versions", "data")}

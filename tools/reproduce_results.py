@@ -22,6 +22,7 @@ from ternzip.training.evaluation import evaluate
 from ternzip.training.runs import RunRecord, read_run_checkpoint, read_run_folder
 
 NNCODEC = "NNCodec, best"
+NOT_BEGUN = "not begun"
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,11 @@ def collect(runs: Sequence[Run], out: Path, data: Path) -> tuple[list[Finished],
             )
         elif (folder / "last.ckpt").is_file():
             checkpoint = read_run_checkpoint(folder / "last.ckpt")
-            missing[run.name] = f"epoch {checkpoint.epoch} of {checkpoint.recipe.epochs}"
+            missing[run.name] = (
+                f"epoch {checkpoint.epoch} of {checkpoint.recipe.epochs}, accuracy so far {checkpoint.accuracy:.2%}"
+            )
         else:
-            missing[run.name] = "not begun"
+            missing[run.name] = NOT_BEGUN
     return finished, missing
 
 

@@ -65,7 +65,7 @@ def weight_distribution(runs: Mapping[str, Sequence[LatentLayer]]) -> Any:
 def _cut_histogram(axis: Any, layers: Sequence[LatentLayer]) -> None:
     total = sum(layer.weights.size for layer in layers)
     reach = max(float(np.abs(layer.weights).max(initial=0.0)) for layer in layers) or 1.0
-    edges = np.linspace(-reach, reach, 82)  # an odd number of bins: zero lies within one
+    edges = _edges(layers, reach)
     below = np.zeros(edges.size - 1)
     for symbol, (grey, hatch) in SYMBOL_STYLES.items():
         zones = [layer.taking(symbol) for layer in layers]
@@ -87,6 +87,16 @@ def _cut_histogram(axis: Any, layers: Sequence[LatentLayer]) -> None:
     for side in ([layer.lo for layer in layers], [layer.hi for layer in layers]):
         for x in {min(side), max(side)}:
             axis.axvline(x, color="black", linestyle="--", linewidth=1)
+
+
+def _edges(layers: Sequence[LatentLayer], reach: float) -> Any:
+    """Some eighty bins; where all layers are cut at one Delta, they end there, so that none is cut in two."""
+    (delta, *others) = {abs(side) for layer in layers for side in (layer.lo, layer.hi)}
+    if others or not 0 < delta <= reach:
+        return np.linspace(-reach, reach, 82)  # an odd number: zero lies within one
+    width = delta / max(1, round(40 * delta / reach))
+    count = int(np.ceil(reach / width))
+    return width * np.arange(-count, count + 1)
 
 
 def _thresholds(layers: Sequence[LatentLayer]) -> str:

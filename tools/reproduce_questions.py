@@ -1,0 +1,72 @@
+"""What the paper claims, asked of the finished runs: each answer with its numbers, or with what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from reproduce_plan import FULL_PRECISION
+
+Row = Mapping[str, Any]
+KB = 1000
+
+
+def answers(rows: Sequence[Row]) -> list[list[str]]:
+    """(question, answer) for each question, of the last epoch's means over the seeds that are finished."""
+    last = {row["method"]: row for row in rows if row["epoch"] == "last"}
+    found = []
+    for question, methods, answer in QUESTIONS:
+        missing = [name for name in methods if name not in last]
+        found.append(
+            [question, f"waits for {', '.join(missing)}" if missing else answer(*(last[m] for m in methods))]
+        )
+    return found
+
+
+def _falls(key: str) -> Callable[..., str]:
+    """Whether a figure falls from each method to the next, by more than their deviations where these are known."""
+
+    def answer(*rows: Row) -> str:
+        pairs = [(one[key] - two[key], _deviation(one, two)) for one, two in pairwise(rows)]
+        numbers = ", ".join(f"{row['method']} {100 * row[key]:.2f}" for row in rows)
+        if any(gap <= 0 for gap, _ in pairs):
+            return f"no: {numbers}"
+        if key == "accuracy" and any(deviation is None for _, deviation in pairs):
+            return f"yes, with too few seeds to tell it from chance: {numbers}"
+        if key == "accuracy" and any(gap <= deviation for gap, deviation in pairs if deviation is not None):
+            return f"yes, within the deviation: {numbers}"
+        return f"yes: {numbers}"
+
+    return answer
+
+
+def _deviation(one: Row, two: Row) -> float | None:
+    """Of the difference of two single runs."""
+    deviations = one["accuracy_deviation"], two["accuracy_deviation"]
+    return None if None in deviations else sum(value**2 for value in deviations) ** 0.5
+
+
+def _near(_: Row, log: Row) -> str:
+    loss, zeros, size = 100 * log["loss"], 100 * log["zeros"], log["file"] / KB
+    holds = loss <= 4 and zeros >= 80 and size <= 24
+    return f"{'yes' if holds else 'no'}: {loss:.2f} points, {zeros:.2f} % zeros, {size:.1f} kB"
+
+
+def _learned(*rows: Row) -> str:
+    holds = all(0.3 <= row["zeros"] <= 0.75 for row in rows)
+    return f"{'yes' if holds else 'no'}: " + ", ".join(
+        f"{r['method']} {100 * r['zeros']:.2f} %" for r in rows
+    )
+
+
+QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[..., str]], ...] = (
+    ("accuracy, %: log > linear > binary", ("log", "linear", "binary"), _falls("accuracy")),
+    ("zeros, %: log > fixed", ("log", "fixed"), _falls("zeros")),
+    (
+        "log within 4 points of full precision, at 80 % zeros and more, the file at most 24 kB",
+        (FULL_PRECISION, "log"),
+        _near,
+    ),
+    ("EC2T and TTQ: 30 to 75 % zeros", ("EC2T", "TTQ"), _learned),
+)
