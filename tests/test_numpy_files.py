@@ -196,3 +196,11 @@ def test_a_stream_of_an_npz_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.eye(3))
     opened = open_checkpoint(io.BytesIO((tmp_path / "a.npz").read_bytes()))
     assert (list(opened.sizes), opened.suffix, opened.files) == (["x"], ".npz", [])
+
+
+def test_names_that_differ_in_the_suffix_only(tmp_path: Path) -> None:
+    """numpy takes both names of such a member, and would find the other array by one of them."""
+    np.savez(tmp_path / "a.npz", **{"x": np.arange(3), "x.npy": np.arange(4)})
+    assert there_and_back(tmp_path / "a.npz", tmp_path / "b.npz") == []
+    with np.load(tmp_path / "b.npz") as found:
+        assert np.array_equal(found["x.npy.npy"], np.arange(4))

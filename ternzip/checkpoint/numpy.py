@@ -204,9 +204,10 @@ def _read_by_numpy(file: SourceFile, headers: Mapping[str, _Header]) -> Iterator
     file.stream.seek(0)
     try:
         loaded = np.load(file.stream, allow_pickle=False)
-        arrays = {LONE: loaded} if isinstance(loaded, np.ndarray) else loaded
         for name in headers:
-            yield name, to_raw(name, arrays[name])
+            # By the member's whole name: without the suffix it might be that of another one.
+            array = loaded if isinstance(loaded, np.ndarray) else loaded[name + _MEMBER]
+            yield name, to_raw(name, array)
     except (ValueError, EOFError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TernzipError(f"{file.name}: numpy cannot read it: {reason}") from None
