@@ -82,6 +82,6 @@ def test_how_to_contribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     run(code, language)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/guide.md", "docs/runtime.md"])
 def test_tables_are_what_was_measured(document: str) -> None:
     assert readme_tables.updated(document) == (ROOT / document).read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from ternzip.cli.app import app
 from ternzip.models import fc3
 from ternzip.runtime import benchmark
 from ternzip.runtime.benchmark import Timing
+from ternzip.runtime.compact_onnx import compact
 from ternzip.runtime.export import export_onnx
 
 
@@ -93,10 +94,11 @@ def test_export(model: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     out = tmp_path / "model.onnx"
-    told = run("export", model, out, *OPTIONS)
+    told = run("export", model, out, *OPTIONS, "--weights", "int2")
     assert told == f"{out}: {out.stat().st_size:,} bytes of onnx\n"
     with pytest.raises(ternzip.TernzipError, match="exists already"):
         run("export", model, out, *OPTIONS)
+    assert out.stat().st_size < 1_074_000 / 3  # of as many weights
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     network = ternzip.load_model(fc3(in_features=64), model).eval()
     for batch in (1, 3):
@@ -104,6 +106,64 @@ def test_export(model: Path, tmp_path: Path) -> None:
         (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         with torch.inference_mode():
             torch.testing.assert_close(torch.from_numpy(found), network(x), rtol=1e-4, atol=1e-4)
+
+
+class Layers(nn.Module):
+    """Every kind of layer and levels that a compact file tells apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(4, 8, 3)
+        self.b = nn.Conv2d(8, 8, 3)
+        self.c = nn.Conv2d(8, 16, 4)
+        self.d = nn.Linear(16, 96)
+        self.e = nn.Linear(96, 64)
+        self.f = nn.Linear(64, 32)
+        self.g = nn.Linear(32, 5)
+        self.h = nn.Linear(4, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.c(self.b(self.a(x))).flatten(1)
+        y = self.g(self.f(self.e(self.d(y)).relu()))
+        return y.unsqueeze(2) + self.h(x[:, :1, :5].flatten(1, 2)[:, :, :4])  # a product of three dimensions
+
+
+def test_compact_weights_of_onnx(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    model = make_ternary(Layers())
+    with torch.no_grad():
+        model.b.weight.mul_(torch.rand(8, 1, 1, 1) + 0.5)  # levels of each row
+        model.c.weight.clamp_(min=-0.03)  # different ones
+        model.e.weight[:, 32:64] *= 3.0  # of groups
+        model.f.weight.clamp_(min=-0.03)
+        model.g.weight.normal_()  # no levels
+    x = torch.randn(3, 4, 8, 8)
+    with torch.inference_mode():
+        wanted = model(x)
+    sizes = {}
+    nodes = {}
+    export_onnx(model, tmp_path / "float32.onnx", x)
+    for weights, bits in (("float32", 32), ("int8", 8), ("int2", 2)):
+        proto = onnx.load(tmp_path / "float32.onnx")
+        if bits < 32:
+            compact(proto, bits)
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        for batch in (x, x[:1]):
+            (found,) = session.run(None, {session.get_inputs()[0].name: batch.numpy()})
+            torch.testing.assert_close(torch.from_numpy(found), wanted[: len(batch)], rtol=1e-4, atol=1e-4)
+        sizes[weights] = {t.name: len(t.raw_data) for t in proto.graph.initializer}
+        nodes[weights] = [node.op_type for node in proto.graph.node]
+    assert sizes["int8"]["c.weight.trits"] * 4 == sizes["float32"]["c.weight"]
+    assert sizes["int2"]["d.weight.codes"] * 16 == sizes["float32"]["d.weight"]
+    assert sizes["int8"]["e.weight"] == sizes["float32"]["e.weight"]  # no form has levels of groups
+    assert sizes["int2"]["e.weight.scales"] == 4 * 64 * 3
+    assert {"g.weight"} < set(sizes["int2"])
+    assert nodes["int8"].count("DequantizeLinear") == 4
+    assert (nodes["int2"].count("MatMulNBits"), nodes["int2"].count("DequantizeLinear")) == (3, 2)
+    with pytest.raises(ValueError, match="expected float32, int8, int2, found 'int4'"):
+        export_onnx(model, tmp_path / "other.onnx", x, weights="int4")
 
 
 def test_optimized_models_are_not_exported(tmp_path: Path) -> None:

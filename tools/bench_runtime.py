@@ -4,16 +4,24 @@
 
 Every figure is the median of calls made in turns with those it is compared with. "quickest" is the quickest of the
 float32 ways: torch's default, channels last and without oneDNN for layers; those of `ternzip bench` for networks.
+Networks are timed in 8-bit integers by ONNX Runtime as well, weights and activations, which is no float32 way.
 With --data (a folder of CIFAR-10's binary files) and --checkpoints (one with ec2t-resnet20-sparsity45.pt and
 ec2t-resnet20-sparsity73.pt) two published networks are timed and their answers compared on all test images.
+A measurement that fails is told in its place, and the others go on.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
+import functools
 import json
 import statistics
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +31,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ternzip.models import he_resnet20, load_weights, resnet20
-from ternzip.runtime import optimize
+from ternzip.runtime import describe, optimize
 from ternzip.runtime.benchmark import compare, in_turns
 from ternzip.runtime.choice import weight_bytes
+from ternzip.runtime.export import onnx_bytes
 from ternzip.runtime.layers import LookupLayer, SparseLayer
 from ternzip.runtime.plan import plan_of
 from ternzip.runtime.trits import ternary_weight
@@ -58,7 +67,8 @@ def with_random_weights(model: nn.Module, zeros: float) -> nn.Module:
 
 def medians(calls: dict[str, Any], rounds: int) -> dict[str, float]:
     """Milliseconds by name, measured in turns."""
-    times = in_turns(list(calls.values()), rounds)
+    with torch.inference_mode():
+        times = in_turns(list(calls.values()), rounds)
     return {name: statistics.median(own) for name, own in zip(calls, times, strict=True)}
 
 
@@ -127,21 +137,61 @@ def linear(features: int, zeros: float, rounds: int) -> dict[str, Any]:
     }
 
 
+def onnx_int8(model: nn.Module, x: Tensor) -> Callable[[], object]:
+    """The network by ONNX Runtime with 8-bit weights and activations, calibrated on random images."""
+    import onnxruntime
+    from onnxruntime import quantization
+
+    class Calibration:
+        def __init__(self) -> None:
+            self.left = [{"x": torch.randn(8, *x.shape[1:]).numpy()} for _ in range(4)]
+
+        def get_next(self) -> Any:
+            return self.left.pop() if self.left else None
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain, quantized = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        plain.write_bytes(onnx_bytes(model, torch.zeros(2, *x.shape[1:])))
+        quantization.quantize_static(plain, quantized, Calibration(), per_channel=True)
+        session = onnxruntime.InferenceSession(quantized, options, providers=["CPUExecutionProvider"])
+    inputs = {session.get_inputs()[0].name: x.numpy()}
+    return lambda: session.run(None, inputs)
+
+
 def network(model: nn.Module, batch: int, rounds: int) -> dict[str, Any]:
     """A whole network by every engine there is."""
     x = torch.randn(batch, 3, 32, 32)
     optimized = optimize(model, x)
-    timings = compare(model, optimized, x, rounds=rounds)
-    by_name = {timing.name: timing for timing in timings}
-    others = [t.milliseconds for t in timings if t.milliseconds is not None and t.name != "ternzip"]
-    own = by_name["ternzip"].milliseconds
-    assert own is not None
-    return {
+    timings = {timing.name: timing for timing in compare(model, optimized, x, rounds=rounds)}
+    own = timings["ternzip"].milliseconds
+    assert own is not None, timings["ternzip"].problem
+    times = {name: t.milliseconds for name, t in timings.items() if t.milliseconds is not None}
+    del times["ternzip"]
+    quickest = min(times, key=lambda name: times[name])
+    entry = {
         "batch": batch,
-        "timings": [dataclasses.asdict(timing) for timing in timings],
-        "speed": min(others) / own,
+        "timings": [dataclasses.asdict(timing) for timing in timings.values()],
+        "quickest": quickest,
+        "speed": times[quickest] / own,
+        "speed_beside_torch": min(times["torch"], times["torch, channels last"]) / own,
+        "kinds": collections.Counter(layer.kind for layer in describe(optimized)),
         "weight_bytes": {"float32": weight_bytes(model), "ternzip": weight_bytes(optimized)},
     }
+    try:
+        with torch.inference_mode():
+            entry["int8"] = medians({"int8": onnx_int8(model, x), "ternzip": lambda: optimized(x)}, rounds)
+    except Exception as error:  # an engine that is not installed, or cannot
+        entry["int8"] = {"problem": problem_of(error)}
+    return entry
+
+
+def problem_of(error: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def answers(model: nn.Module, folder: Path) -> dict[str, Any]:
@@ -159,8 +209,41 @@ def answers(model: nn.Module, folder: Path) -> dict[str, Any]:
     return {"images": len(images), "top1_differs": differing, "largest_difference": largest / size}
 
 
+def has_amx() -> bool:
+    """Whether the processor has a matrix unit for bfloat16."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split()
+    except OSError:
+        return False
+
+
+def measurements(
+    arguments: argparse.Namespace, rounds: int
+) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
+    """(section, what measures one entry of it), in order."""
+    star = with_random_weights(resnet20(inflate=5), 0.9)
+    few = max(2, rounds // 5)
+    made: list[tuple[str, Callable[[], dict[str, Any]]]] = []
+    for channels, size in CONVOLUTIONS:
+        made += [
+            ("convolutions", functools.partial(convolution, channels, size, zeros, rounds))
+            for zeros in CONVOLUTION_ZEROS
+        ]
+    made += [("linear", functools.partial(linear, 2560, zeros, rounds)) for zeros in LINEAR_ZEROS]
+    made += [
+        ("resnet20-star", functools.partial(network, star, batch, rounds if batch == 1 else few))
+        for batch in (1, 32)
+    ]
+    for path in sorted(arguments.checkpoints.glob("ec2t-*.pt")) if arguments.checkpoints else []:
+        model = load_weights(he_resnet20(), path).eval()
+        made += [(path.stem, functools.partial(network, model, batch, rounds)) for batch in (1, 32)]
+        if arguments.data:
+            made.append((f"{path.stem}, answers", functools.partial(answers, model, arguments.data)))
+    return made
+
+
 def main() -> None:
-    """Measures what the machine has, and writes JSON."""
+    """Measures what the machine has, and writes JSON; the exit status is 1 if anything failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--data", type=Path)
@@ -170,30 +253,20 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rounds = 3 if arguments.quick else 50
-    result: dict[str, Any] = {**provenance(), "threads": 1, "rounds": rounds}
-    with torch.inference_mode():
-        result["convolutions"] = [
-            convolution(channels, size, zeros, rounds)
-            for channels, size in CONVOLUTIONS
-            for zeros in CONVOLUTION_ZEROS
-        ]
-        result["linear"] = [linear(2560, zeros, rounds) for zeros in LINEAR_ZEROS]
-    star = with_random_weights(resnet20(inflate=5), 0.9)
-    result["resnet20-star"] = [
-        network(star, batch, rounds if batch == 1 else max(2, rounds // 5)) for batch in (1, 32)
-    ]
-    result["checkpoints"] = []
-    for path in sorted(arguments.checkpoints.glob("ec2t-*.pt")) if arguments.checkpoints else []:
-        model = load_weights(he_resnet20(), path).eval()
-        entry: dict[str, Any] = {"file": path.name}
-        entry["networks"] = [network(model, batch, rounds) for batch in (1, 32)]
-        if arguments.data:
-            entry["answers"] = answers(model, arguments.data)
-        result["checkpoints"].append(entry)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text + "\n", encoding="utf-8")
+    sections: dict[str, list[dict[str, Any]]] = {}
+    result = {**provenance(), "threads": 1, "rounds": rounds, "amx": has_amx(), "sections": sections}
+    failed = False
+    for section, measure in measurements(arguments, rounds):
+        print(section, file=sys.stderr, flush=True)
+        try:
+            entry = measure()
+        except Exception as error:  # the others must not be lost
+            entry, failed = {"problem": problem_of(error)}, True
+        sections.setdefault(section, []).append(entry)
+        if arguments.output:
+            arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import runtime_tables
 import search_tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,11 +124,18 @@ def prepare_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{note} {_measured(result)}"])
 
 
+def measured_too(table: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
+    """The table with when and where it was measured."""
+    return lambda result: f"{table(result)} {_measured(result)}"
+
+
 TABLES: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     "files": ("README.md", "files.json", files_table),
     "codecs": ("README.md", "codec.json", codecs_table),
     "prepare": ("docs/guide.md", "prepare.json", prepare_table),
     "quantizers": ("docs/guide.md", "quantizers.json", quantizers_table),
+    "runtime-layers": ("docs/runtime.md", "runtime.json", measured_too(runtime_tables.layers_table)),
+    "runtime-networks": ("docs/runtime.md", "runtime.json", measured_too(runtime_tables.networks_table)),
     "search-certificate": (
         "docs/model-search.md",
         "search_certificate.json",
@@ -143,8 +151,8 @@ def updated(document: str) -> str:
     """A document with every table of its made anew."""
     text = (ROOT / document).read_text(encoding="utf-8")
     for name, (home, source, make) in TABLES.items():
-        if home != document:
-            continue
+        if home != document or not (BENCHMARKS / source).exists():
+            continue  # of another document, or not measured yet
         table = make(json.loads((BENCHMARKS / source).read_text(encoding="utf-8")))
         pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end -->)"
         text, count = re.subn(pattern, lambda m, t=table: m[1] + t + "\n" + m[2], text, flags=re.DOTALL)  # type: ignore[misc]

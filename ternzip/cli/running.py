@@ -30,6 +30,14 @@ class Format(str, Enum):
     onnx = "onnx"
 
 
+class Weights(str, Enum):
+    """How an ONNX file holds ternary weights."""
+
+    float32 = "float32"
+    int8 = "int8"
+    int2 = "int2"
+
+
 @app.command()
 def bench(
     model: _MODEL,
@@ -82,11 +90,15 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="DST", help="The file to write.")],
     arch: _ARCH,
     to: Annotated[Format, typer.Option(help="Format of the file.")] = Format.onnx,
+    weights: Annotated[
+        Weights,
+        typer.Option(help="Ternary weights: int2 is for linear layers in ONNX Runtime, int8 elsewhere."),
+    ] = Weights.float32,
     image: _IMAGE = "3x32x32",
     classes: _CLASSES = 10,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Write a network to an ONNX file with float32 weights, for any batch size."""
+    """Write a network to an ONNX file, for any batch size; its weights stay exactly what they are."""
     shape = _image_shape(image)
     if out.exists() and not force:
         raise DestinationExists(f"{out}: exists already")  # before the minute that an export may take
@@ -95,7 +107,7 @@ def export(
     from ternzip.runtime.export import export_onnx
 
     network = _network(model, arch, shape, classes)
-    export_onnx(network, out, torch.zeros(2, *shape), overwrite=force)
+    export_onnx(network, out, torch.zeros(2, *shape), weights=weights.value, overwrite=force)
     tell(f"{out}: {out.stat().st_size:,} bytes of {to.value}")
 
 

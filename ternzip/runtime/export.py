@@ -16,33 +16,47 @@ from torch import Tensor, nn
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
 from ternzip.io.atomic import atomic_file
+from ternzip.runtime.compact_onnx import compact
 from ternzip.runtime.layers import RuntimeLayer
 
 if TYPE_CHECKING:
     from torch.export import Dim
 
 
+BITS = {"float32": 32, "int8": 8, "int2": 2}
+"""Bits of a ternary weight, by what export_onnx calls it."""
+
+
 def export_onnx(
-    model: nn.Module, path: str | os.PathLike[str], example: Tensor, *, overwrite: bool = True
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    example: Tensor,
+    *,
+    weights: str = "float32",
+    overwrite: bool = True,
 ) -> None:
-    """Writes a plain model, in evaluation mode, to an ONNX file with float32 weights.
+    """Writes a plain model, in evaluation mode, to an ONNX file. Activations are float32.
 
     Args:
         model: converted or loaded, not optimized; it stays as it is.
         path: the file; it appears when it is complete.
         example: an input of batch size 2 or more; the file takes any batch size.
+        weights: how ternary weights are written, exactly in any case: "float32", "int8", or "int2", which is 2 bits in
+            linear layers with opposite levels, by an operator of ONNX Runtime (MatMulNBits), and int8 elsewhere.
         overwrite: whether a file that exists may be replaced.
 
     Raises TernzipError where the extra is missing, for a model that is optimized or that torch.onnx cannot export,
     and for a path that cannot be written.
     """
-    data = onnx_bytes(model, example)
+    data = onnx_bytes(model, example, weights)
     with atomic_file(path, overwrite=overwrite) as stream:
         stream.write(data)
 
 
-def onnx_bytes(model: nn.Module, example: Tensor) -> bytes:
+def onnx_bytes(model: nn.Module, example: Tensor, weights: str = "float32") -> bytes:
     """What export_onnx writes."""
+    if weights not in BITS:
+        raise ValueError(f"weights: expected {', '.join(BITS)}, found {weights!r}")
     require("exporting to ONNX", "onnx", "onnx", "onnxscript")
     if any(isinstance(module, RuntimeLayer) for module in model.modules()):
         raise TernzipError(f"{type(model).__name__} is optimized: export the model it was made from")
@@ -57,7 +71,10 @@ def onnx_bytes(model: nn.Module, example: Tensor) -> bytes:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise TernzipError(f"{type(model).__name__}: torch.onnx cannot export it: {reason}") from error
     assert program is not None
-    data: bytes = program.model_proto.SerializeToString()
+    proto = program.model_proto
+    if weights != "float32":
+        compact(proto, BITS[weights])
+    data: bytes = proto.SerializeToString()
     return data
 
 
