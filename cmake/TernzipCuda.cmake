@@ -33,6 +33,14 @@ if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)
   message(STATUS "TERNZIP_CUDA: nvcc ${CMAKE_CUDA_COMPILER_VERSION} is older than 12, no CUDA kernels")
   return()
 endif()
+# Some releases of CMake are older than the nvcc that they find, and do not know how to ask it for C++20.
+if(NOT "cuda_std_20" IN_LIST CMAKE_CUDA_COMPILE_FEATURES)
+  if(TERNZIP_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "TERNZIP_CUDA: expected a CMake that knows C++20 for nvcc, found ${CMAKE_VERSION}")
+  endif()
+  message(STATUS "TERNZIP_CUDA: CMake ${CMAKE_VERSION} knows no C++20 for nvcc, no CUDA kernels")
+  return()
+endif()
 if(default_architectures AND CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 13
    AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   # All major ones but 110, which exists beside Arm processors only; the wheel shall stay small.
