@@ -1,8 +1,8 @@
 """What a growing threshold does to the bits of a network, epoch by epoch, while it learns.
 
 Delta is the magnitude below which a weight counts as zero. As it grows, zeros get more and the entropy falls: the bits
-that a weight takes. Nothing has to be stored to know it: `count_layers` counts the symbols as they stand. Needs torch
-alone; takes a second or two.
+that a weight takes. Nothing has to be stored to know it: `count_layers` counts the symbols as they stand. Needs
+`pip install "ternzip[torch]"`; takes a second or two.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """A checkpoint compressed, verified, looked into without decoding it, and opened one tensor at a time.
 
-The checkpoint is an ordinary .pt file whose weights have three values, as ternary training leaves them. Needs torch
-alone; takes a second.
+The checkpoint is an ordinary .pt file whose weights have three values, as ternary training leaves them. Needs
+`pip install "ternzip[torch]"`; takes a second.
 """
 
 import tempfile

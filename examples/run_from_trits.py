@@ -1,7 +1,7 @@
 """A network that runs from its .tnz file without ever having dense weights.
 
 Ternary convolutions and linear layers compute from lists of what is not zero, or from bit planes; batch norm and
-activation are folded in. Needs torch alone; takes some seconds.
+activation are folded in. Needs `pip install "ternzip[torch]"`; takes some seconds.
 """
 
 import tempfile
