@@ -36,6 +36,51 @@ PatternCounts match(const void* src, std::size_t n, std::uint64_t negative_bits,
           static_cast<std::uint32_t>(n_zero), static_cast<std::uint32_t>(n_negative_zero)};
 }
 
+#if defined(__GNUC__)
+#if defined(__AVX2__)
+constexpr std::size_t kByteVector = 32;
+#else
+constexpr std::size_t kByteVector = 16;
+#endif
+
+// Bytes are counted in bytes, which 255 vectors cannot overflow: compilers would widen them all.
+template <>
+PatternCounts match<std::uint8_t>(const void* src, std::size_t n, std::uint64_t negative_bits,
+                                  std::uint64_t positive_bits, std::uint64_t negative_zero_bits) {
+  constexpr std::size_t kWidth = kByteVector, kMostVectors = 255;
+  using Bytes = std::uint8_t __attribute__((vector_size(kWidth)));
+  using UnalignedBytes __attribute__((aligned(1), may_alias)) = Bytes;
+  const auto* x = static_cast<const std::uint8_t*>(src);
+  const auto negative = static_cast<std::uint8_t>(negative_bits);
+  const auto positive = static_cast<std::uint8_t>(positive_bits);
+  const auto negative_zero = static_cast<std::uint8_t>(negative_zero_bits);
+  PatternCounts counts{};
+  while (n >= kWidth) {
+    Bytes n_negative{}, n_positive{}, n_zero{}, n_negative_zero{};
+    for (std::size_t vector = 0; vector < kMostVectors && n >= kWidth; ++vector, x += kWidth, n -= kWidth) {
+      const Bytes bits = *reinterpret_cast<const UnalignedBytes*>(x);
+      n_negative -= reinterpret_cast<Bytes>(bits == negative);  // all ones where they are equal
+      n_positive -= reinterpret_cast<Bytes>(bits == positive);
+      n_zero -= reinterpret_cast<Bytes>(bits == 0);
+      n_negative_zero -= reinterpret_cast<Bytes>(bits == negative_zero);
+    }
+    for (std::size_t i = 0; i < kWidth; ++i) {
+      counts.negative += n_negative[i];
+      counts.positive += n_positive[i];
+      counts.zero += n_zero[i];
+      counts.negative_zero += n_negative_zero[i];
+    }
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    counts.negative += x[i] == negative ? 1 : 0;
+    counts.positive += x[i] == positive ? 1 : 0;
+    counts.zero += x[i] == 0 ? 1 : 0;
+    counts.negative_zero += x[i] == negative_zero ? 1 : 0;
+  }
+  return counts;
+}
+#endif
+
 template <class UInt>
 void extract(const void* src, std::size_t n, std::uint64_t negative_zero_bits, std::int8_t* trits) {
   const auto* x = static_cast<const unaligned_t<UInt>*>(src);
