@@ -41,8 +41,13 @@ def _parameter(name: str, known: Option) -> inspect.Parameter:
     if isinstance(known.default, bool):
         default = "yes" if known.default else "no"
     else:
-        default = known.unset if known.default in (None, ()) else str(known.default)
-    notes = [" | ".join(known.choices), f"in {known.within}" * bool(known.within), f"default {default}"]
+        shown = ",".join(known.default) if isinstance(known.default, tuple) else str(known.default)
+        default = known.unset if known.default in (None, ()) else shown
+    notes = [
+        " | ".join([*known.choices, *([known.pattern_name] if known.pattern else [])]),
+        f"in {known.within}" * bool(known.within),
+        f"default {default}",
+    ]
     option = typer.Option(
         # What is off by default needs no flag to turn it off.
         *([flag(name)] if known.default is False else []),

@@ -7,6 +7,7 @@ before it can print its help: importing pydantic takes longer than all the rest 
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,10 @@ class Option:
         default: its value where none is given.
         panel: heading of --help that it stands under.
         text: what it means, with its unit.
-        choices: the strings that it may be; empty for any.
+        choices: the strings that it may be; empty for any. Of any number of strings each is one of them, and one string
+            may be several with commas between them.
+        pattern: a regular expression that other strings must match to be accepted beside the choices.
+        pattern_name: what such a string is called.
         within: the interval that a number must lie in, as "[0, 1)".
         unset: what a default of None or () means.
         only: other options and the values of them under which a run uses this one.
@@ -36,6 +40,8 @@ class Option:
     panel: str
     text: str
     choices: tuple[str, ...] = ()
+    pattern: str = ""
+    pattern_name: str = ""
     within: str = ""
     unset: str = ""
     only: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
@@ -49,16 +55,24 @@ class Option:
         accepted: Any = (int, float) if self.kind is float else self.kind
         if not isinstance(value, accepted) or (isinstance(value, bool) and self.kind is not bool):
             raise TernzipError(f"expected {self.kind.__name__}, found {value!r}")
-        if self.choices and value not in self.choices:
-            raise TernzipError(f"unknown {value!r}: expected one of {', '.join(self.choices)}")
+        if self.choices and value not in self.choices and not self._matches(value):
+            others = f", or {self.pattern_name}" if self.pattern else ""
+            raise TernzipError(f"unknown {value!r}: expected one of {', '.join(self.choices)}{others}")
         if self.within and not is_within(value, self.within):
             raise TernzipError(f"expected a number in {self.within}, found {value}")
         return value
+
+    def _matches(self, value: str) -> bool:
+        return bool(self.pattern) and re.fullmatch(self.pattern, value) is not None
 
     def _strings(self, value: Any) -> tuple[str, ...]:
         strings = (value,) if isinstance(value, str) else value
         if not isinstance(strings, list | tuple) or not all(isinstance(one, str) for one in strings):
             raise TernzipError(f"expected a string or a list of strings, found {value!r}")
+        if self.choices:
+            strings = [part.strip() for one in strings for part in one.split(",")]
+            for unknown in [part for part in strings if part not in self.choices][:1]:
+                raise TernzipError(f"unknown {unknown!r}: expected some of {', '.join(self.choices)}")
         return tuple(strings)
 
 
