@@ -107,3 +107,18 @@ def test_layers_may_have_deltas_of_their_own(recipe: Recipe) -> None:
         for layer in ternzip.quantization.ternary_layers(learner.model)
     }
     assert deltas == pytest.approx({"fc1": 0.04, "fc2": 0.16, "fc3": 0.16})
+
+
+def test_a_scale_of_output_channels_cancels_before_a_norm_and_not_before_a_sum() -> None:
+    """Why there is no option for it: what the guide says of the paper's network."""
+    network = ternzip.prepare(ternzip.models.resnet20(), "delta").train()
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    ternzip.convert(network)
+    with torch.no_grad():
+        before = network(images)
+        for name, cancels in (("conv1", True), ("conv2", False)):
+            weight = network.layer2[1].get_submodule(name).weight
+            factors = torch.linspace(0.5, 2, len(weight))[:, None, None, None]
+            weight.mul_(factors)
+            assert torch.allclose(network(images), before, atol=1e-3) == cancels
+            weight.div_(factors)

@@ -92,6 +92,9 @@ def ablation(epochs: int, growth: Options, rate: float) -> dict[str, Options]:
 
     `rate` is chosen by the gradients: at a price of 1 a kibibyte pulls a weight near Delta with about 1e-3, while the
     cross entropy of a batch moves one of the last stage, where most weights are, by some 2e-4 (inflate 1, epoch 5).
+    A trial of 80 steps on 5,000 images at a fixed Delta of 0.05 gave files of 36.0, 25.4 and 17.6 kB at 0, 0.03 and
+    0.3, with 54, 75 and 85 % zeros and accuracies of 29.5, 34.0 and 28.7 % of 1,000 images, which swing by as much
+    from epoch to epoch. A longer run sums up more of the pull, so that it starts lower.
     """
     base = {"epochs": epochs, "lr_scale": epochs / 250, **growth}
     priced = {"rate": rate, "rate_epochs": max(1, epochs // 4)}
