@@ -20,7 +20,7 @@ import pytest
 import zstandard
 from c_library import File, Library, LibraryError
 from c_library_files import GOLDEN, NEEDS_LIBRARY, PREFIX, TRITS, VALID, ternary_file
-from forge import PACKED, PLANES, TERNARY, U8, Forge, Tensor, levels, varint
+from forge import PACKED, PLANES, TERNARY, U8, Forge, Tensor, levels, preamble, varint
 from fuzz_container import mutant, seed_file
 
 from ternzip._core.errors import TernzipError
@@ -122,6 +122,12 @@ def test_one_bad_tensor_leaves_the_others(library: Library) -> None:
         with pytest.raises(LibraryError, match="tensor 'later': codec 200 is not known") as caught:
             file.tensor(0)
         assert caught.value.status == "UNSUPPORTED"
+
+
+def test_an_index_beyond_64_bits(library: Library) -> None:
+    data = preamble((1 << 64) - 16, 8, 8, 0) + bytes(99)
+    with pytest.raises(LibraryError, match="offset 131: truncated: expected more than"), File(library, data):
+        pass
 
 
 @pytest.mark.parametrize("seed", range(2))

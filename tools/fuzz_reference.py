@@ -4,9 +4,9 @@
         [--findings DIR]
 
 The others are the reference decoder and, where a path is given, the C library. The mutations are those of
-fuzz_container.py. The reference decoder bounds neither time nor memory by a file's size, so files that ask for much are
-skipped: `skipped` in the JSON summary; `stricter` are those with a zstd frame that the C library alone finds damaged.
-Linux and macOS only.
+fuzz_container.py, of its files and of the smaller golden ones. The reference decoder bounds neither time nor memory by
+a file's size, so files that ask for much are skipped: `skipped` in the JSON summary; `stricter` are those with a zstd
+frame that the C library alone finds damaged. Linux and macOS only.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from ternzip._core.errors import TernzipError
 from ternzip.codecs import BY_NAME
 from ternzip.container.reader import Reader
 
+GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "valid"
+MOST_SEED_BYTES = 1 << 12
 MOST_BYTES = 1 << 20
 MOST_SECONDS = 2
 ADDRESS_SPACE = 4 << 30
@@ -126,6 +128,9 @@ def run(
         seed_file(number, codec, signed_zeros, planes=False)
         for number, codec in enumerate(BY_NAME)
         for signed_zeros in (False, True)
+    ]
+    files += [
+        path.read_bytes() for path in sorted(GOLDEN.glob("*.tnz")) if path.stat().st_size <= MOST_SEED_BYTES
     ]
     counts = {"read": 0, "refused": 0, "skipped": 0, "stricter": 0}
     found = []

@@ -53,15 +53,13 @@ Preamble read_preamble(const std::uint8_t* data, std::size_t size, std::uint64_t
     fail(join("offset 8: index offset: expected at least 32, found ", preamble.index_offset));
   }
   const std::uint64_t index_bytes = std::uint64_t{preamble.parameter_bytes} + preamble.directory_bytes;
-  const bool ends_before = index_bytes <= file_size && preamble.index_offset < file_size - index_bytes;
-  if (!ends_before && (index_bytes > file_size || preamble.index_offset > file_size - index_bytes)) {
-    const bool is_huge = preamble.index_offset > ~index_bytes;
-    fail(join("offset ", file_size, ": truncated: expected ",
-              is_huge ? std::string("more") : join(preamble.index_offset + index_bytes), " bytes, found ",
-              file_size));
+  const bool overflows = preamble.index_offset > ~index_bytes;
+  const std::uint64_t end = preamble.index_offset + index_bytes;
+  if (overflows || end > file_size) {
+    fail(join("offset ", file_size, ": truncated: expected ", overflows ? "more than 2^64" : join(end),
+              " bytes, found ", file_size));
   }
-  if (ends_before) {
-    const std::uint64_t end = preamble.index_offset + index_bytes;
+  if (end < file_size) {
     fail(join("offset ", end, ": further bytes after its end: expected ", end, " bytes, found ", file_size));
   }
   return preamble;
