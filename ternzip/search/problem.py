@@ -18,6 +18,9 @@ from ternzip.search.samples import Samples, outputs_of
 from ternzip.search.target import TOLERANCE, TargetSize
 
 _UNIFORMS = 9
+_COMPARED = 10
+"""Samples that settings are compared on, in evaluations' worth."""
+_COMPARISON = 1_000_000  # a number that no trial has
 _CORRECTIONS = 6  # batch norm's new statistics take some bytes more or less than the original's
 
 
@@ -154,8 +157,10 @@ class Problem:
         """
         goal = limit = target.target
         best: Compressed | None = None
+        tabulated = 1.0
         for _ in range(_CORRECTIONS):
-            fit = target.for_target(goal).fit(offsets)
+            fit = target.for_target(goal).fit(offsets, tabulated)
+            tabulated = fit.tabulated
             compressed = self.network.compress(fit.theta, zeros=fit.zeros)
             found = Compressed(
                 compressed, tuple(fit.theta), compressed.file(self.network.coder, self.metadata)
@@ -192,9 +197,23 @@ class Problem:
         target = self.target or TargetSize(self.network, size, self.metadata)
         return self.fitted(target.for_target(size), [0.0] * len(self.network.names))
 
+    @property
+    def uniform_points(self) -> list[tuple[float, ...]]:
+        """Where every search begins: one theta for all layers. A size that binds leaves one such point."""
+        values = (0.5,) if self.binding else (0.5, 0.25, 0.75)
+        return [(value,) * self.dimension for value in values]
+
+    def is_uniform(self, point: Sequence[float]) -> bool:
+        """Whether all layers have one theta at this point."""
+        return len({*point, 0.5} if self.binding else set(point)) <= 1
+
     def evaluate(self, point: Sequence[float], evaluation: int) -> Evaluation:
         """J at a point on samples that are drawn for this evaluation alone."""
         return self._measured(point, fresh(self.samples, self.count, self.seed, evaluation))
+
+    def compare(self, point: Sequence[float]) -> Evaluation:
+        """J at a point on ten evaluations' worth of samples, the same for every point; none of them is held out."""
+        return self._measured(point, fresh(self.samples, _COMPARED * self.count, self.seed, _COMPARISON))
 
     def confirm(self, point: Sequence[float]) -> Evaluation:
         """J at a point on all held-out samples."""
