@@ -33,7 +33,7 @@ def main() -> None:
     for name, run in (("fc3", fc3_table), ("svd", svd_table)):
         one = commands.add_parser(name)
         one.add_argument("--mnist", type=Path, required=True, help="folder of t10k-*-ubyte.gz")
-        one.add_argument("--epochs", type=int, default=20)
+        one.add_argument("--epochs", type=int, default=30)
         one.add_argument("--seeds", type=int, default=3)
         one.set_defaults(run=run)
     one = commands.add_parser("resnet")
@@ -43,7 +43,7 @@ def main() -> None:
     one.add_argument("--sizes", nargs="+", default=["96KB", "64KB", "160KB"])
     one.add_argument("--engines", nargs="+", default=["pac", "uniform", "random", "qlognei", "tpe"])
     one.add_argument("--evaluations", type=int, default=24)
-    one.add_argument("--count", type=int, default=50, help="fresh samples an evaluation")
+    one.add_argument("--count", type=int, default=100, help="fresh samples an evaluation")
     one.add_argument("--calibration", type=int, default=128, help="images for batch norm and weighted SVDs")
     one.add_argument("--delta", type=float, default=0.01, help="what counts as better, in L")
     one.add_argument("--share", default="shape", help="which layers share a parameter")

@@ -110,8 +110,7 @@ def one_resnet_search(
     finalists = finalist_count(evaluations)
     study.run(evaluations - finalists)
     runoff = study.runoff(finalists)
-    incumbent, _ = study.incumbent()
-    point = runoff[0].point if runoff else incumbent
+    point = runoff[0].point if runoff else study.incumbent()[0]
     chosen = problem.compress(point)
     row = {
         "engine": engine,
@@ -123,7 +122,6 @@ def one_resnet_search(
             {"point": list(f.point), "expected": f.expected, "found": f.evaluation.value} for f in runoff
         ],
         "cpu_seconds": time.process_time() - start,
-        "incumbent": list(incumbent),
         "chosen": list(point),
         "found": problem.score(chosen),
         "finetuned": None,

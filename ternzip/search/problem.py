@@ -63,8 +63,9 @@ class Problem:
 
     The layers form groups that share one theta: each layer by itself, or all of one shape. Without a target size the
     point holds one theta a group, and J = kappa L + R. With one, it holds the ratios between groups: theta_g = s +
-    2 spread (x_g - 1/2), with the compressor's spread, no offset for the group of the most weights, and s such that
-    the real file has the target size; J is then L alone. A target that no setting fills binds nothing: where the
+    spread u_g |u_g|, u_g = 2 x_g - 1, with the compressor's spread, no offset for the group of the most weights, and s
+    such that the real file has the target size; J is then L alone. The square gives more of the cube to ratios near the
+    uniform one, where good ones mostly lie, and still reaches the far ones. A target that no setting fills binds nothing: where the
     largest file need not be the best (`Compressor.monotone`), the point is theta itself again, and J still L alone.
 
     Args:
@@ -134,7 +135,7 @@ class Problem:
 
     def offsets(self, point: Sequence[float]) -> list[float]:
         """By how much each layer's theta differs from the common one; 0 in the group of the most weights."""
-        offsets = [2 * self.network.compressor.spread * (x - 0.5) for x in point]
+        offsets = [self.network.compressor.spread * (2 * x - 1) * abs(2 * x - 1) for x in point]
         offsets.insert(self._reference, 0.0)
         return self._of_layers(offsets)
 
