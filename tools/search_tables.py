@@ -141,10 +141,11 @@ def _about_resnet20(result: dict[str, Any]) -> str:
     return (
         f"{result['data']}: {result['evaluations']} evaluations, {result['of_these_in_the_runoff']} of them in the "
         f"runoff, of {result['samples_per_evaluation']} training images each; accuracy on {result['test']:,} test "
-        f"images that nothing is chosen by (standard error {error:.1f} points; less between settings, as the images are "
-        f"the same), mean ± standard deviation over the seeds. Original {dense['accuracy']:.2%} at {dense['bytes']:,} "
-        f"bytes. Last line: mean of the differences ± its standard error (number of pairs). Of {len(bound)} files of a "
-        f"size that binds the smallest is {min(bound):.2%} of it, the largest {max(bound):.2%}. One number for each shape "
-        f"of layer, delta {result['delta']:g}, batch norm estimated on {result['calibration']} images. After 2 epochs of "
-        f"fine-tuning on {result['samples']:,} images, from A_PAC's setting of seed 0: {'; '.join(tuned)}. "
+        f"images that nothing is chosen by (standard error {error:.1f} points; less between settings, as the images "
+        f"are the same), mean ± standard deviation over the seeds. Original {dense['accuracy']:.2%} at "
+        f"{dense['bytes']:,} bytes. Last line: mean of the differences ± its standard error (number of pairs). Of "
+        f"{len(bound)} files of a size that binds the smallest is {min(bound):.2%} of it, the largest "
+        f"{max(bound):.2%}. One number for each shape of layer, delta {result['delta']:g}, batch norm estimated on "
+        f"{result['calibration']} images. After 2 epochs of fine-tuning on {result['samples']:,} images, from A_PAC's "
+        f"setting of seed 0: {'; '.join(tuned)}. "
     )

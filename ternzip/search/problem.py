@@ -65,8 +65,9 @@ class Problem:
     point holds one theta a group, and J = kappa L + R. With one, it holds the ratios between groups: theta_g = s +
     spread u_g |u_g|, u_g = 2 x_g - 1, with the compressor's spread, no offset for the group of the most weights, and s
     such that the real file has the target size; J is then L alone. The square gives more of the cube to ratios near the
-    uniform one, where good ones mostly lie, and still reaches the far ones. A target that no setting fills binds nothing: where the
-    largest file need not be the best (`Compressor.monotone`), the point is theta itself again, and J still L alone.
+    uniform one, where good ones mostly lie, and still reaches the far ones. A target that no setting fills binds
+    nothing: where the largest file need not be the best (`Compressor.monotone`), the point is theta itself again, and J
+    still L alone.
 
     Args:
         network: the layers and what may be done to them.
