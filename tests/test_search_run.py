@@ -438,9 +438,6 @@ def test_images_have_their_channels_last() -> None:
 
 def test_a_small_last_layer_can_stay_whole_beside_layers_of_few_components() -> None:
     """Where ranks are logarithmic, that takes the whole range of ratios: at 65 KB it was out of reach for FC3."""
-    made = Network(trained(), RankCompressor(), calibration=data()[0][:100], smallest=100)
-    inputs, labels = data()
-    pool, held = split(samples_of(trained(), inputs, labels), 0.25, 0)
-    found = Problem(made, pool, held, target=1900).compress([0.5, 1.0]).network.layers
+    found = problem(target=1200).compress([0.5, 1.0]).network.layers
     assert found["5"].rank is None
-    assert found["3"].rank in (1, 2), found["3"].label
+    assert found["3"].rank == 3
