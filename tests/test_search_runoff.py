@@ -34,6 +34,16 @@ def test_the_uniform_setting_is_always_a_finalist() -> None:
     assert len(finalists_of(made, surrogate, 9)) == 5
 
 
+def test_a_neighbour_of_a_finalist_promises_less_than_a_point_less_known() -> None:
+    made = problem(target=3000)
+    close = [Observation((0.3 + 0.01 * i, 0.3), 0.2 + 0.001 * i, 1e-3) for i in range(4)]
+    unsure = Observation((0.8, 0.8), 0.22, 4e-3)
+    far = [Observation(point, 0.5, 1e-3) for point in ((0.5, 0.5), (0.1, 0.9), (0.9, 0.1), (0.05, 0.05))]
+    found = [point for point, _ in finalists_of(made, Surrogate([*close, unsure, *far]), 3)]
+    assert found[0] in [observation.theta for observation in close]
+    assert found[1:] == [(0.8, 0.8), (0.5, 0.5)]
+
+
 def test_one_number_for_all_layers_is_uniform() -> None:
     bound, free = problem(target=3000), problem(compressor="ternary")
     assert bound.is_uniform((0.5, 0.5))

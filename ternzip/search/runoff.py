@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from ternzip.search.problem import Evaluation, Problem
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_FINALISTS = 4
 _SHARE = 5
+_DRAWS = 4096
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,31 @@ def finalist_count(evaluations: int) -> int:
 
 
 def finalists_of(problem: Problem, surrogate: Surrogate, count: int) -> list[tuple[tuple[float, ...], float]]:
-    """The visited points of the best posterior means, with these; the best uniform one among them in any case."""
-    means = surrogate.posterior(surrogate.theta)[0].tolist()
+    """The visited points among which the best is expected to be best, with their posterior means.
+
+    They are added one by one: the incumbent, then each time the point with which the expected least J among those
+    chosen is the smallest. A neighbour of a chosen point, which is as good or as bad as that, promises little; one
+    that the model knows less of promises more. The best uniform point takes the last place if it has none.
+    """
     # The same point may have been observed more than once.
-    found = dict(zip((o.theta for o in surrogate.observations), means, strict=True))
-    ranked = sorted(found.items(), key=lambda item: item[1])
-    chosen = ranked[:count]
-    uniform = next((item for item in ranked if problem.is_uniform(item[0])), None)
-    if uniform is not None and uniform not in chosen:
-        chosen[-1] = uniform
-    return chosen
+    points = list(dict.fromkeys(observation.theta for observation in surrogate.observations))
+    mean, covariance = surrogate.posterior(torch.tensor(points, dtype=torch.float64))
+    values, vectors = torch.linalg.eigh(
+        covariance
+    )  # of a matrix that rounding may leave without a Cholesky factor
+    normal = torch.randn(_DRAWS, len(points), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draws = mean + normal @ (vectors * values.clamp_min(0).sqrt()).T
+    chosen = [int(mean.argmin())]
+    while len(chosen) < min(count, len(points)):
+        least = draws[:, chosen].amin(1, keepdim=True)
+        expected = torch.minimum(least, draws).mean(0).tolist()
+        others = [i for i in range(len(points)) if i not in chosen]
+        # Where the model is sure, no other point promises anything: they follow by their means.
+        chosen.append(min(others, key=lambda i: (expected[i], float(mean[i]))))
+    uniform = [i for i, point in enumerate(points) if problem.is_uniform(point)]
+    if uniform and not set(uniform) & set(chosen):
+        chosen[-1] = min(uniform, key=lambda i: float(mean[i]))
+    return [(points[i], float(mean[i])) for i in chosen]
 
 
 def run_off(problem: Problem, finalists: Sequence[tuple[tuple[float, ...], float]]) -> list[Finalist]:
