@@ -74,9 +74,9 @@ def fc3_table(arguments: argparse.Namespace) -> None:
     about = {"data": "MNIST test images, split 8,000 / 2,000", "epochs": arguments.epochs}
     rows = known_rows("fc3", about)
     for what, target in [
-        ("rank", None),
         ("rank-whitening", "65KB"),
         ("rank-whitening", "105KB"),
+        ("rank", None),
         ("rank-activation", "105KB"),
         ("rank", "65KB"),
         ("rank", "105KB"),
@@ -91,7 +91,14 @@ def fc3_table(arguments: argparse.Namespace) -> None:
                 continue
             compressor: Any = what
             result = search(
-                model, train, test=test, compressor=compressor, target_size=target, seed=seed, evaluations=30
+                model,
+                train,
+                test=test,
+                compressor=compressor,
+                target_size=target,
+                seed=seed,
+                evaluations=30,
+                finetune=0 if target is None else 2,
             )
             if target is not None and result.bytes > parse_size(target):
                 raise SystemExit(f"{what}: {result.bytes:,} bytes of {target}")

@@ -52,8 +52,8 @@ def summary(result: SearchResult) -> dict[str, Any]:
     return {
         "target_bytes": result.target,
         "engine": result.settings["engine"],
-        "bytes": result.bytes,
-        "share_of_float32": result.bytes / result.dense.bytes,
+        "bytes": result.best.bytes,
+        "share_of_float32": result.best.bytes / result.dense.bytes,
         "evaluations": len(result.visited),
         "seconds": result.seconds,
         "certified": result.certificate is not None,
