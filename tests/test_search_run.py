@@ -194,14 +194,15 @@ def test_reports(tmp_path: Path) -> None:
     needs_extra()
     pytest.importorskip("matplotlib")
     result = search(
-        trained(), data(), target_size="3KB", smallest=100, evaluations=9, epsilon=0.0, finetune=1
+        trained(), data(), target_size="3KB", smallest=100, evaluations=10, epsilon=0.0, finetune=1
     )
     written = write_report(result, tmp_path / "report")
     assert [path.suffix for path in written] == [".md", ".json", ".svg"]
     text, numbers, picture = written
     found = json.loads(numbers.read_text())
     assert found["bytes"] == result.bytes
-    assert len(found["visited"]) == 9
+    assert len(found["visited"]) == 8
+    assert [f["value"] for f in found["runoff"]] == [f.evaluation.value for f in result.runoff]
     assert {layer["name"] for layer in found["layers"]} == {"0", "3", "5"}
     assert found["visited"][0]["posterior_mean"] is not None
     ElementTree.parse(picture)
@@ -210,6 +211,7 @@ def test_reports(tmp_path: Path) -> None:
         "uniform setting",
         "fine-tuning",
         "No certificate",
+        "The runoff, on 480 samples",
         "Batch norm was estimated anew",
         "report.svg",
     ):
@@ -301,7 +303,8 @@ except ternzip.TernzipError as error:
 def test_the_point_of_a_target_holds_ratios_and_the_largest_layer_has_none() -> None:
     made = problem(target=3000)
     assert made.names == ["0 rank ratio", "5 rank ratio"]  # of 480, 1600 and 120 weights
-    assert made.offsets([0.5, 1.0]) == [0.0, 0.0, pytest.approx(0.6)]
+    assert made.offsets([0.5, 1.0]) == [0.0, 0.0, pytest.approx(1.0)]
+    assert made.offsets([0.25, 0.75]) == [pytest.approx(-0.25), 0.0, pytest.approx(0.25)]
     assert isinstance(problem(compressor=Frontier((TernaryCompressor(),), 3)).network.compressor, Frontier)
 
 
@@ -431,3 +434,10 @@ def test_images_have_their_channels_last() -> None:
         assert inputs.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(inputs, images)
     assert gather(torch.zeros(6, 3))[0].is_contiguous()
+
+
+def test_a_small_last_layer_can_stay_whole_beside_layers_of_few_components() -> None:
+    """Where ranks are logarithmic, that takes the whole range of ratios: at 65 KB it was out of reach for FC3."""
+    found = problem(target=1200).compress([0.5, 1.0]).network.layers
+    assert found["5"].rank is None
+    assert found["3"].rank == 3

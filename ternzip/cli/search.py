@@ -118,7 +118,10 @@ def search(
     evaluations: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Trials of the study in all.", show_default="4 d + 20", rich_help_panel=_ENGINE
+            min=1,
+            help="Evaluations in all, the runoff's included.",
+            show_default="4 d + 20",
+            rich_help_panel=_ENGINE,
         ),
     ] = None,
     engine: Annotated[
@@ -249,7 +252,7 @@ def _print_result(result: SearchResult, out: Path) -> None:
         print(f"{'certificate':>12}: {result.certificate.words()}")
     else:
         print(
-            f"{'certificate':>12}: none after {len(result.visited)} evaluations; run again with more --evaluations"
+            f"{'certificate':>12}: none after {len(result.visited)} trials; run again with more --evaluations"
         )
 
 
@@ -262,6 +265,8 @@ def _progress(evaluations: int | None) -> Iterator[OnTrial | None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from ternzip.search.runoff import finalist_count
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -270,7 +275,8 @@ def _progress(evaluations: int | None) -> Iterator[OnTrial | None]:
         TextColumn("{task.fields[latest]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("search", total=evaluations, latest="")
+        trials = None if evaluations is None else evaluations - finalist_count(evaluations)
+        task = bar.add_task("search", total=trials, latest="")
 
         def advance(number: int, found: Evaluation) -> None:
             latest = f"J {found.value:.3f}, {found.bytes:,} bytes"

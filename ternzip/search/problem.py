@@ -18,6 +18,9 @@ from ternzip.search.samples import Samples, outputs_of
 from ternzip.search.target import TOLERANCE, TargetSize
 
 _UNIFORMS = 9
+_COMPARED = 10
+"""Samples that settings are compared on, in evaluations' worth."""
+_COMPARISON = 1_000_000  # a number that no trial has
 _CORRECTIONS = 6  # batch norm's new statistics take some bytes more or less than the original's
 
 
@@ -60,9 +63,11 @@ class Problem:
 
     The layers form groups that share one theta: each layer by itself, or all of one shape. Without a target size the
     point holds one theta a group, and J = kappa L + R. With one, it holds the ratios between groups: theta_g = s +
-    2 spread (x_g - 1/2), with the compressor's spread, no offset for the group of the most weights, and s such that
-    the real file has the target size; J is then L alone. A target that no setting fills binds nothing: where the
-    largest file need not be the best (`Compressor.monotone`), the point is theta itself again, and J still L alone.
+    spread u_g |u_g|, u_g = 2 x_g - 1, with the compressor's spread, no offset for the group of the most weights, and s
+    such that the real file has the target size; J is then L alone. The square gives more of the cube to ratios near the
+    uniform one, where good ones mostly lie, and still reaches the far ones. A target that no setting fills binds
+    nothing: where the largest file need not be the best (`Compressor.monotone`), the point is theta itself again, and J
+    still L alone.
 
     Args:
         network: the layers and what may be done to them.
@@ -131,7 +136,7 @@ class Problem:
 
     def offsets(self, point: Sequence[float]) -> list[float]:
         """By how much each layer's theta differs from the common one; 0 in the group of the most weights."""
-        offsets = [2 * self.network.compressor.spread * (x - 0.5) for x in point]
+        offsets = [self.network.compressor.spread * (2 * x - 1) * abs(2 * x - 1) for x in point]
         offsets.insert(self._reference, 0.0)
         return self._of_layers(offsets)
 
@@ -154,8 +159,10 @@ class Problem:
         """
         goal = limit = target.target
         best: Compressed | None = None
+        tabulated = 1.0
         for _ in range(_CORRECTIONS):
-            fit = target.for_target(goal).fit(offsets)
+            fit = target.for_target(goal).fit(offsets, tabulated)
+            tabulated = fit.tabulated
             compressed = self.network.compress(fit.theta, zeros=fit.zeros)
             found = Compressed(
                 compressed, tuple(fit.theta), compressed.file(self.network.coder, self.metadata)
@@ -192,9 +199,23 @@ class Problem:
         target = self.target or TargetSize(self.network, size, self.metadata)
         return self.fitted(target.for_target(size), [0.0] * len(self.network.names))
 
+    @property
+    def uniform_points(self) -> list[tuple[float, ...]]:
+        """Where every search begins: one theta for all layers. A size that binds leaves one such point."""
+        values = (0.5,) if self.binding else (0.5, 0.25, 0.75)
+        return [(value,) * self.dimension for value in values]
+
+    def is_uniform(self, point: Sequence[float]) -> bool:
+        """Whether all layers have one theta at this point."""
+        return len({*point, 0.5} if self.binding else set(point)) <= 1
+
     def evaluate(self, point: Sequence[float], evaluation: int) -> Evaluation:
         """J at a point on samples that are drawn for this evaluation alone."""
         return self._measured(point, fresh(self.samples, self.count, self.seed, evaluation))
+
+    def compare(self, point: Sequence[float]) -> Evaluation:
+        """J at a point on ten evaluations' worth of samples, the same for every point; none of them is held out."""
+        return self._measured(point, fresh(self.samples, _COMPARED * self.count, self.seed, _COMPARISON))
 
     def confirm(self, point: Sequence[float]) -> Evaluation:
         """J at a point on all held-out samples."""

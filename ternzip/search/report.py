@@ -43,7 +43,15 @@ def to_dict(result: SearchResult) -> dict[str, Any]:
             for name, layer in result.network.layers.items()
         ],
         "parameters": result.parameters,
-        "incumbent": list(result.incumbent),
+        "chosen": list(result.chosen),
+        "runoff": [
+            {
+                "point": list(finalist.point),
+                **asdict(finalist.evaluation),
+                "posterior_mean": finalist.expected,
+            }
+            for finalist in result.runoff
+        ],
         "visited": [
             {
                 "number": visited.number,
@@ -77,7 +85,7 @@ def markdown(result: SearchResult, picture: str | None = None) -> str:
         lines.append(
             _row(f"after {result.settings['finetune_epochs']} epochs of fine-tuning", result.finetuned)
         )
-    lines += ["", _certainty(result), ""]
+    lines += ["", _certainty(result), "", *_runoff(result)]
     if picture is not None:
         lines += [f"![every visited setting]({picture})", ""]
     lines += ["| layer | theta | what | error | weighted error |", "|---|---|---|---|---|"]
@@ -115,6 +123,24 @@ def _certainty(result: SearchResult) -> str:
     if failed:
         text += f" {len(failed)} times it was, and held-out samples said otherwise."
     return text
+
+
+def _runoff(result: SearchResult) -> list[str]:
+    if not result.runoff:
+        return []
+    samples = result.runoff[0].evaluation.loss.samples
+    lines = [
+        f"The runoff, on {samples} samples that all finalists share; its winner is what was found:",
+        "",
+        "| point | the model expected J | found J | standard error | bytes |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {', '.join(f'{x:.3f}' for x in finalist.point)} | {finalist.expected:.4f} | "
+        f"{finalist.evaluation.value:.4f} | {finalist.evaluation.noise**0.5:.4f} | {finalist.evaluation.bytes:,} |"
+        for finalist in result.runoff
+    ]
+    return [*lines, ""]
 
 
 def write_report(result: SearchResult, stem: str | Path) -> list[Path]:
@@ -209,13 +235,11 @@ def _draw_values(axis: Any, result: SearchResult) -> None:
             linewidth=1,
             label="posterior, 2 s.d.",
         )
-    chosen = [v for v in result.visited if v.point == result.incumbent]
+    chosen = [v for v in result.visited if v.point == result.chosen]
     if chosen:
         best = chosen[0]
         value = best.evaluation.value if best.mean is None else best.mean
-        axis.plot(
-            best.number, value, marker="*", markersize=12, linestyle="", color="black", label="incumbent"
-        )
+        axis.plot(best.number, value, marker="*", markersize=12, linestyle="", color="black", label="found")
     axis.set(xlabel="evaluation", ylabel="J")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(color="0.9")

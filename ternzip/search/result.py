@@ -11,6 +11,7 @@ from ternzip.io.atomic import atomic_file
 from ternzip.search.certificate import Certificate, Confirmation
 from ternzip.search.network import CompressedNetwork
 from ternzip.search.problem import Evaluation
+from ternzip.search.runoff import Finalist
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class SearchResult:
         finetuned: after fine-tuning; None where none was asked for.
         certificate: None where the evaluations were over before.
         confirmations: all that were tried, those that failed too.
-        visited: every evaluation in order.
+        visited: every evaluation of the study in order; those of the runoff are not among them.
+        runoff: the finalists, the best first; empty where there were too few evaluations for one.
+        chosen: the point of `best`: the runoff's winner, else the incumbent.
         parameters: the study's names of them.
         target: bytes asked for, or None.
         settings: of the search, for the report.
@@ -65,7 +68,8 @@ class SearchResult:
     certificate: Certificate | None
     confirmations: list[Confirmation] = field(repr=False)
     visited: list[Visited] = field(repr=False)
-    incumbent: tuple[float, ...]
+    runoff: list[Finalist] = field(repr=False)
+    chosen: tuple[float, ...]
     parameters: list[str] = field(repr=False)
     target: int | None
     settings: dict[str, object] = field(repr=False)

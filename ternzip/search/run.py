@@ -21,6 +21,7 @@ from ternzip.search.network import SMALLEST, CompressedNetwork, Network
 from ternzip.search.objective import accuracy
 from ternzip.search.problem import Problem
 from ternzip.search.result import Score, SearchResult, Visited
+from ternzip.search.runoff import finalist_count
 from ternzip.search.samples import SampleSource, gather, outputs_of, samples_of, split
 from ternzip.search.size import Coder
 
@@ -69,7 +70,7 @@ def search(
         loss: "distance" (Eq. 5, no labels), "error" or "cross-entropy" (Eq. 1).
         kappa: weight of L against R.
         samples_per_evaluation: m fresh samples each.
-        evaluations: trials that the study may have in all; None: 4 d + 20.
+        evaluations: that may be made in all, the last few of them in the runoff; None: 4 d + 20.
         seconds: that may pass before no further trial is begun.
         delta, epsilon: of the certificate, Eq. 12; delta in units of J.
         engine: "pac", or a baseline: "random", "tpe", "gp", "qlognei", "uniform".
@@ -139,8 +140,10 @@ def search(
     the_study: SearchStudy = study_class(
         problem, study, name, engine=engine, seed=seed, delta=delta, epsilon=epsilon
     )
-    the_study.run(evaluations, on_trial, seconds)
-    point, _ = the_study.incumbent()
+    finalists = finalist_count(evaluations)
+    the_study.run(evaluations - finalists, on_trial, seconds)
+    runoff = the_study.runoff(finalists)
+    point = runoff[0].point if runoff else the_study.incumbent()[0]
     chosen = problem.compress(point)
     compressed, data = chosen.network, chosen.data
     best = _score(problem, compressed, len(data))
@@ -187,7 +190,8 @@ def search(
         certificate=the_study.certificate,
         confirmations=the_study.confirmations,
         visited=_visited(the_study),
-        incumbent=point,
+        runoff=runoff,
+        chosen=point,
         parameters=problem.names,
         target=target,
         settings=settings,

@@ -21,6 +21,7 @@ from ternzip.search.engine.gaussian import Observation, Surrogate
 from ternzip.search.engine.sampler import NOISE, RISK, EngineSampler, initial_count, space
 from ternzip.search.objective import Estimate
 from ternzip.search.problem import Evaluation, Problem
+from ternzip.search.runoff import Finalist, finalists_of, run_off
 
 FINGERPRINT = "problem"
 CERTIFICATE = "certificate"
@@ -112,7 +113,12 @@ class SearchStudy:
         self.epsilon = epsilon
         self._where = f"study {name!r} in {url or 'memory'}"
         self.sampler = EngineSampler(
-            problem.names, engine=engine, delta=delta, seed=seed, extra=_confirmed_observations
+            problem.names,
+            engine=engine,
+            delta=delta,
+            seed=seed,
+            first=problem.uniform_points,
+            extra=_confirmed_observations,
         )
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
@@ -181,6 +187,17 @@ class SearchStudy:
         if not done:
             raise TernzipError(f"{self._where}: expected at least one finished trial, found none")
         return done[0][1], done[0][2].value
+
+    def runoff(self, count: int) -> list[Finalist]:
+        """The `count` most promising settings measured once more, all on the same samples, the best first.
+
+        It follows from the trials alone, so it needs no place in the storage. Empty for a count of 0 or where there is
+        no model.
+        """
+        surrogate = self.surrogate() if count else None
+        return (
+            [] if surrogate is None else run_off(self.problem, finalists_of(self.problem, surrogate, count))
+        )
 
     def run(self, evaluations: int, on_trial: OnTrial | None = None, seconds: float | None = None) -> None:
         """Evaluates until the study has that many trials, a certificate is there, or the time is over.

@@ -16,15 +16,20 @@ TOLERANCE = 0.005
 """A file may be this much smaller than the target, and never larger."""
 _GRID = 33
 _EXACT_SIZES = 12
+_CLOSE = 2e-3  # between two settings: the larger one loses few weights to become as small as the other
 
 
 @dataclass(frozen=True)
 class Fit:
-    """theta of each layer, the bytes of the file it makes, and the share of zeros more that it took."""
+    """theta of each layer, the bytes of the file it makes, and the share of zeros more that it took.
+
+    `tabulated` is what the tables said of the target's bytes: the next fit with the same offsets begins with that.
+    """
 
     theta: list[float]
     bytes: int
     zeros: float = 0.0
+    tabulated: float = 1.0
 
 
 class TargetSize:
@@ -69,7 +74,7 @@ class TargetSize:
         found = self.network.contents(theta, zeros=zeros)
         return len(found.file(self.network.coder, self._metadata))
 
-    def fit(self, offsets: Sequence[float]) -> Fit:
+    def fit(self, offsets: Sequence[float], tabulated: float = 1.0) -> Fit:
         """theta_l = s + offset_l, cut to [0, 1], with s such that the file fits as tightly as can be.
 
         Where the settings' steps are too coarse, the smallest setting above the target loses its smallest
@@ -79,7 +84,7 @@ class TargetSize:
         shift = np.asarray(offsets, np.float64)
         low, high = -float(shift.max()), 1.0 - float(shift.min())
         goal = self.target * (1 - TOLERANCE / 2)
-        wanted = goal
+        wanted = goal * tabulated
         best = Fit([0.0] * len(shift), self.smallest)
         above: Fit | None = None
         s, crosses = self._solve(shift, wanted, low, high)
@@ -87,15 +92,16 @@ class TargetSize:
             theta = [float(t) for t in np.clip(s + shift, 0.0, 1.0)]
             size = self.bytes(theta)
             if size <= self.target:
-                best = Fit(theta, size) if size > best.bytes else best
+                best = Fit(theta, size, tabulated=wanted / goal) if size > best.bytes else best
                 if self._tight(size) or not crosses:
                     return best
                 low = max(low, s)
             else:
-                above = Fit(theta, size) if above is None or size < above.bytes else above
+                if above is None or size < above.bytes:
+                    above = Fit(theta, size, tabulated=wanted / goal)
                 high = min(high, s)
                 crosses = True
-            if high - low < 1e-4:
+            if high - low < _CLOSE and above is not None:
                 break
             wanted *= goal / size
             s, _ = self._solve(shift, wanted, low, high)
@@ -111,18 +117,23 @@ class TargetSize:
 
     def _trimmed(self, above: Fit, best: Fit) -> Fit:
         """`above` with as many zeros more as it takes to fit; `best` where even that fits no better."""
-        low, high = 0.0, 1.0
-        share = max(0.0, 1.0 - self.target / above.bytes)
-        for _ in range(_EXACT_SIZES):
+        goal = self.target * (1 - TOLERANCE / 2)
+        low, larger = 0.0, above.bytes
+        high, smaller = 1.0, 0
+        share = 1.0 - goal / above.bytes
+        for i in range(_EXACT_SIZES):
             size = self.bytes(above.theta, share)
             if size <= self.target:
-                best = Fit(above.theta, size, share) if size > best.bytes else best
+                best = Fit(above.theta, size, share, above.tabulated) if size > best.bytes else best
                 if self._tight(size):
                     break
-                high = share
+                high, smaller = share, size
             else:
-                low = share
-            share = (low + high) / 2 if high < 1.0 else min(2 * share + 1e-3, (low + high) / 2)
+                low, larger = share, size
+            if not smaller:
+                share = min(2 * share, (low + high) / 2)
+            else:  # along the chord; every third time in the middle, as sizes need not fall evenly
+                share = low + (high - low) * (0.5 if i % 3 == 2 else (larger - goal) / (larger - smaller))
         return best
 
     def _solve(

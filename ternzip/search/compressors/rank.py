@@ -37,7 +37,7 @@ class RankCompressor:
     ternary: bool = False
     upper: bool = False
     name: str = "rank"
-    spread: float = 0.6  # a last layer of ten outputs stays whole where the large ones keep few components
+    spread: float = 1.0  # a last layer of ten outputs stays whole where the large ones keep a few components
     monotone: bool = True
 
     def describe(self) -> str:

@@ -60,7 +60,7 @@ def space(names: Sequence[str]) -> dict[str, BaseDistribution]:
 class EngineSampler(optuna.samplers.BaseSampler):
     """Proposes points by one of ENGINES.
 
-    The first point is the middle of the cube (the uniform setting), then a scrambled Sobol sequence of 2 d + 2 points
+    First come the given points (the uniform settings), then a scrambled Sobol sequence up to 2 d + 2 points
     (8 at least) in all, then the engine's own choice.
 
     Args:
@@ -69,6 +69,7 @@ class EngineSampler(optuna.samplers.BaseSampler):
             "tpe" and "gp", BoTorch's "qlognei".
         delta: of A_PAC, in units of J.
         seed: of everything random.
+        first: the points to begin with; None: the middle of the cube.
         extra: further observations (of confirmations), asked for at every proposal.
     """
 
@@ -79,6 +80,7 @@ class EngineSampler(optuna.samplers.BaseSampler):
         engine: str = "pac",
         delta: float = 0.05,
         seed: int = 0,
+        first: Sequence[tuple[float, ...]] | None = None,
         extra: Callable[[optuna.Study], Sequence[Observation]] = lambda study: (),
     ) -> None:
         if engine not in ENGINES:
@@ -87,6 +89,7 @@ class EngineSampler(optuna.samplers.BaseSampler):
         self.engine = engine
         self._delta = delta
         self._seed = seed
+        self._first = [(0.5,) * len(self.names)] if first is None else list(first)
         self._extra = extra
         self._inner: optuna.samplers.BaseSampler | None = None
         if engine == "tpe":
@@ -116,8 +119,8 @@ class EngineSampler(optuna.samplers.BaseSampler):
 
     def _proposed(self, history: History) -> Proposal:
         d, index = len(self.names), history.index
-        if index == 0 or d == 0:
-            return Proposal((0.5,) * d, None)
+        if index < len(self._first):
+            return Proposal(self._first[index], None)
         if self.engine == "uniform":
             return Proposal(_sobol(1, index, self._seed) * d, None)
         if self.engine == "random" or index < initial_count(d) or len(history.observations) < 2:
@@ -136,7 +139,7 @@ class EngineSampler(optuna.samplers.BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         history = self.history(study, trial.number)
-        if self._inner is not None and history.index > 0:
+        if self._inner is not None and history.index >= len(self._first):
             inner_space = self._inner.infer_relative_search_space(study, trial)
             return self._inner.sample_relative(study, trial, inner_space)
         found = self.proposal(history)
