@@ -27,6 +27,7 @@ class safe_open:  # noqa: N801 - the verb of safetensors
         with ternzip.safe_open("model.tnz") as f:
             for name in f.keys():                        # or: in f, name in f, len(f)
                 weight = f.get_tensor(name)              # reads and checks that tensor's bytes only
+
             rows = f.get_slice("embed.weight")[10:20]    # and of a large one only what these rows need
 
     A pickled one opens the file anew where it is unpickled, as in the workers of a DataLoader.

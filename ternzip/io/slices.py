@@ -21,7 +21,6 @@ class TensorSlice:
 
     Attributes:
         shape: a tuple.
-        dtype: the framework's own type.
     """
 
     def __init__(self, reader: Reader, framework: Framework, name: str, threads: int | None) -> None:
