@@ -77,6 +77,8 @@ def svd_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", note + _measured(result)])
 
 
+_SEARCHES = 180
+"""Four methods, three sizes, five engines, three seeds."""
 _ENGINES = {"pac": "A_PAC", "uniform": "one ratio", "random": "random", "tpe": "TPE", "qlognei": "qLogNEI"}
 
 
@@ -139,7 +141,8 @@ def _about_resnet20(result: dict[str, Any]) -> str:
         for row in rows
         if row["finetuned"]
     ]
-    return (
+    missing = f"{len(rows)} of {_SEARCHES} searches are done. " if len(rows) < _SEARCHES else ""
+    return missing + (
         f"{result['data']}: {result['evaluations']} evaluations, {result['of_these_in_the_runoff']} of them in the "
         f"runoff, of {result['samples_per_evaluation']} training images each; accuracy on {result['test']:,} test "
         f"images that nothing is chosen by (standard error {error:.1f} points; less between settings, as the images "
