@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         prepare,
         ternary_state,
     )
+    from ternzip.training.api import train
 
 _HOMES = {
     "DeltaSchedule": "quantization",
@@ -61,6 +62,7 @@ _HOMES = {
     "search": "search",
     "ternarize": "ops",
     "ternary_state": "quantization",
+    "train": "training.api",
     "verify": "checkpoint.verify",
 }
 
@@ -95,6 +97,7 @@ __all__ = [
     "search",
     "ternarize",
     "ternary_state",
+    "train",
     "verify",
 ]
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import torch
 from samples import alpha_sign_mask, trits
+from typer.testing import CliRunner
+
+from ternzip.cli import app
 
 
 @dataclass
@@ -31,6 +34,15 @@ class Result:
 
 
 Run = Callable[..., Result]
+
+
+def ternzip_command(*arguments: object) -> str:
+    """What the command prints; whatever it raises passes through."""
+    result = CliRunner().invoke(
+        app, [str(a) for a in arguments], catch_exceptions=False, env={"COLUMNS": "160"}
+    )
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def fails(result: Result, *words: str) -> None:

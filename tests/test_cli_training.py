@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 pytest.importorskip("sklearn")
 pytest.importorskip("lightning")
 pytest.importorskip("matplotlib")
+
+from cli_run import ternzip_command
 
 import ternzip
 from ternzip import TernzipError
@@ -30,15 +31,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The `srun` command"),
 ]
-
-
-def ternzip_command(*arguments: object) -> str:
-    """What the command prints; whatever it raises passes through."""
-    result = CliRunner().invoke(
-        app, [str(a) for a in arguments], catch_exceptions=False, env={"COLUMNS": "160"}
-    )
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def test_demo_tells_the_whole_story(tmp_path: Path) -> None:
@@ -168,7 +160,7 @@ def test_an_option_that_makes_no_sense_is_bad_usage(
     Path(config).write_text('quantizer = "ttq"\n[more]\ndelta = 0.2\n')
     for command, options, message in (
         ("train", ["--delta", "1"], "--delta: expected a number in [0, 1), found 1.0"),
-        ("train", ["--preset", "fast"], "unknown preset 'fast': expected one of paper, quick"),
+        ("train", ["--preset", "fast"], "unknown preset 'fast': expected one of paper, quick, own"),
         ("train", ["--delta", "0.5", "--max-delta", "0.4"], "--delta: 0.5 exceeds --max-delta 0.4"),
         ("train", ["--lr-scale", "0"], "--lr-scale: expected a number in (0, inf), found 0.0"),
         ("train", ["--seed", "9" * 14], f"--seed: expected a number in [0, 4e9], found {'9' * 14}"),
@@ -195,7 +187,7 @@ def test_an_option_that_makes_no_sense_is_bad_usage(
         (
             "eval",
             ["x.pt", "--arch", "vgg"],
-            f"--arch: unknown 'vgg': expected one of {', '.join(ternzip.models.ARCHITECTURES)}",
+            f"--arch: unknown 'vgg': expected one of {', '.join(ternzip.models.ARCHITECTURES)}, or MODULE:FUNCTION",
         ),
     ):
         monkeypatch.setattr(sys, "argv", ["ternzip", command, *options])
@@ -207,7 +199,7 @@ def test_an_option_that_makes_no_sense_is_bad_usage(
 
 def test_unknown_names_are_one_clear_line(tmp_path: Path) -> None:
     for arguments, message in (
-        (("train", "--preset", "fast"), r"unknown preset 'fast': expected one of paper, quick"),
+        (("train", "--preset", "fast"), r"unknown preset 'fast': expected one of paper, quick, own"),
         (("train", "--quantizer", "xnor"), "--quantizer: unknown 'xnor'"),
         (("train", "--dataset", "cifar10", "--data", tmp_path), r"data_batch_1\.bin: no such data file"),
         (("eval", tmp_path / "absent.tnz"), r"data_batch_1\.bin|absent\.tnz"),

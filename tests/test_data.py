@@ -14,7 +14,8 @@ import torch
 
 from ternzip import TernzipError
 from ternzip.training.batches import Crop, ImageBatches, augment, normalize
-from ternzip.training.images import Split, open_dataset
+from ternzip.training.datasets import open_dataset
+from ternzip.training.images import Split
 
 
 def write_cifar10(folder: Path, records: int = 4) -> None:
@@ -120,7 +121,9 @@ def test_damaged_gzip(tmp_path: Path) -> None:
 
 
 def test_unknown_data_set() -> None:
-    with pytest.raises(TernzipError, match=r"unknown data set 'svhn': expected one of cifar10, mnist"):
+    with pytest.raises(
+        TernzipError, match=r"unknown data set 'svhn': expected one of auto, cifar10, cifar100, mnist"
+    ):
         open_dataset("svhn")
 
 

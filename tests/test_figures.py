@@ -17,6 +17,7 @@ import ternzip
 from ternzip import TernzipError
 from ternzip.quantization import EC2T, TTQ, TWN, Binary, Delta, Quantizer
 from ternzip.training import plotting
+from ternzip.training.catalog import DATASETS
 from ternzip.training.latents import latent_layers
 from ternzip.training.network import build_ternary
 from ternzip.training.recipe import Recipe
@@ -33,7 +34,10 @@ def write_run(folder: Path, recipe: Recipe, accuracies: list[float]) -> Path:
     """What a run leaves of itself, as far as figures need it."""
     folder.mkdir()
     torch.manual_seed(0)
-    state = {f"model.{name}": tensor for name, tensor in build_ternary(recipe).state_dict().items()}
+    state = {
+        f"model.{name}": tensor
+        for name, tensor in build_ternary(recipe, DATASETS["digits"]).state_dict().items()
+    }
     figures = [
         {"accuracy": accuracy, "sparsity": (epoch + 1) / 10, "entropy": 1 + epoch / 10, "loss_step": 0.5}
         for epoch, accuracy in enumerate(accuracies)

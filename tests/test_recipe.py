@@ -47,7 +47,7 @@ def test_bad_toml(tmp_path: Path) -> None:
         read_toml(path)
     path.write_text("epoch = 3\n")
     with pytest.raises(
-        TernzipError, match=r"run.toml: unknown option 'epoch': expected one of arch, inflate"
+        TernzipError, match=r"run.toml: unknown option 'epoch': expected one of arch, arch_arg"
     ):
         Recipe().with_options(read_toml(path), source=str(path))
 

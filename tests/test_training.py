@@ -23,9 +23,10 @@ from ternzip.training import trainer as training
 from ternzip.training.batches import ImageBatches
 from ternzip.training.callbacks import LiveBar
 from ternzip.training.catalog import DATASETS, IMAGENET_MEAN
+from ternzip.training.datasets import open_dataset
 from ternzip.training.evaluation import evaluate, usable_device
 from ternzip.training.images import Dataset, Split
-from ternzip.training.learner import Learner, lr_factor
+from ternzip.training.learner import Learner, image_learner, lr_factor
 from ternzip.training.network import frozen_modules
 from ternzip.training.recipe import Recipe
 from ternzip.training.runs import read_run_checkpoint, read_run_folder
@@ -144,7 +145,7 @@ def test_a_delta_beyond_all_weights_is_refused_before_the_first_epoch(recipe: Re
     ):
         training.train(recipe.with_options({"delta": 0.2}), tmp_path)
     assert not list(tmp_path.iterdir())
-    learner = Learner(recipe.with_options({"delta": 0.2, "carry_on": True}), digits_like())
+    learner = image_learner(recipe.with_options({"delta": 0.2, "carry_on": True}), digits_like())
     assert all(count.zero == count.total for count in ternzip.count_layers(learner.model).values())
 
 
@@ -194,7 +195,7 @@ def test_early_stopping_waits_for_delta(recipe: Recipe, tmp_path: Path) -> None:
 
 def learner(recipe: Recipe) -> Learner:
     split = Split(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
-    return Learner(recipe, Dataset(DATASETS["cifar10"], split, split))
+    return image_learner(recipe, Dataset(DATASETS["cifar10"], split, split))
 
 
 def test_transfer_starts_from_a_checkpoint_and_freezes_it(recipe: Recipe, tmp_path: Path) -> None:
@@ -242,8 +243,8 @@ def test_width_is_for_the_papers_network_only() -> None:
 
 
 def test_colour_images_are_normalized_as_asked() -> None:
-    assert learner(Recipe()).mean.tolist() == pytest.approx(IMAGENET_MEAN)
-    assert learner(Recipe(statistics="dataset")).mean.tolist() == pytest.approx(DATASETS["cifar10"].mean)
+    assert learner(Recipe()).feed.mean.tolist() == pytest.approx(IMAGENET_MEAN)
+    assert learner(Recipe(statistics="dataset")).feed.mean.tolist() == pytest.approx(DATASETS["cifar10"].mean)
 
 
 def test_evaluate_refuses_what_does_not_fit(recipe: Recipe, tmp_path: Path) -> None:
@@ -300,12 +301,12 @@ def test_a_training_step_does_not_wait_for_the_device(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading a number off a device waits for it: neither the loss nor the gradients are read in most steps."""
-    learner = Learner(recipe, training.open_dataset(recipe.dataset, recipe.data))
+    learner = image_learner(recipe, open_dataset(recipe.dataset, recipe.data))
     monkeypatch.setattr(Learner, "log", lambda *args, **kwargs: None)
     monkeypatch.setattr(Learner, "device", torch.device("cpu"))
     monkeypatch.setattr(Learner, "current_epoch", 0)
     learner.on_train_epoch_start()
-    batches = iter(ImageBatches(learner.dataset.train, 8, shuffle=True, padding=4, mirror=True))
+    batches = iter(ImageBatches(learner.feed.dataset.train, 8, shuffle=True, padding=4, mirror=True))
     next(batches)  # an epoch's order and augmentation are sent to the device with its first batch
 
     def waits(*args: object) -> None:

@@ -15,8 +15,9 @@ from training_fixtures import WARNINGS, digits_like, weights
 import ternzip
 from ternzip import TernzipError
 from ternzip.training import trainer as training
+from ternzip.training.catalog import DATASETS
 from ternzip.training.evaluation import evaluate
-from ternzip.training.learner import Learner
+from ternzip.training.learner import image_learner
 from ternzip.training.losses import distillation, rate_price
 from ternzip.training.network import build_teacher, build_ternary
 from ternzip.training.recipe import Recipe
@@ -83,21 +84,22 @@ def test_folded_norms_are_no_start(recipe: Recipe, tmp_path: Path) -> None:
     """In training mode a folded norm is another function: a run from it would begin far from its twin."""
     twin = recipe.with_options({"quantizer": "none", "fold_norms": True, "epochs": 1})
     training.train(twin, tmp_path / "twin")
+    mnist = DATASETS["mnist"]
     folded, whole = (str(tmp_path / "twin" / name) for name in ("last.tnz", "last.ckpt"))
     with pytest.raises(TernzipError, match=r"last\.tnz: its batch norm statistics are folded .* last\.ckpt"):
-        build_ternary(recipe.with_options({"init": folded}))
-    build_ternary(recipe.with_options({"init": folded, "frozen_norm": True}))
-    build_teacher(recipe.with_options({"teacher": folded}))
-    started = build_ternary(recipe.with_options({"init": whole, "quantizer": "none"}))
+        build_ternary(recipe.with_options({"init": folded}), mnist)
+    build_ternary(recipe.with_options({"init": folded, "frozen_norm": True}), mnist)
+    build_teacher(recipe.with_options({"teacher": folded}), mnist)
+    started = build_ternary(recipe.with_options({"init": whole, "quantizer": "none"}), mnist)
     assert torch.equal(started.bn1.running_var, weights(tmp_path / "twin")["model.bn1.running_var"])
-    build_ternary(recipe)
+    build_ternary(recipe, mnist)
 
 
 def test_layers_may_have_deltas_of_their_own(recipe: Recipe) -> None:
     scaled = recipe.with_options(
         {"delta_scale": ["fc1=0.5", "fc*=2"], "growth": "linear", "multiplier": 1.0, "max_delta": 0.4}
     )
-    learner = Learner(scaled, digits_like())
+    learner = image_learner(scaled, digits_like())
     assert learner.schedule is not None
     learner.schedule.step(3)
     deltas = {

@@ -39,7 +39,7 @@ from ternzip.runtime.layers import LookupLayer, SparseLayer
 from ternzip.runtime.plan import plan_of
 from ternzip.runtime.trits import ternary_weight
 from ternzip.training.batches import normalize
-from ternzip.training.images import open_dataset
+from ternzip.training.datasets import open_dataset
 
 CONVOLUTIONS = ((80, 32), (160, 16), (320, 8))
 """(channels, height and width) of the 3x3 convolutions of ResNet-20*."""

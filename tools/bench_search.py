@@ -290,7 +290,7 @@ def cifar(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The official binary layout, normalised with ImageNet's statistics as the checkpoint expects."""
     from ternzip.training.batches import normalize
     from ternzip.training.catalog import statistics_of
-    from ternzip.training.images import open_dataset
+    from ternzip.training.datasets import open_dataset
 
     found = open_dataset("cifar10", folder)
 

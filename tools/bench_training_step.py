@@ -35,7 +35,7 @@ from ternzip.training.catalog import DATASETS
 from ternzip.training.collapse import CollapseWatch
 from ternzip.training.fast import precision_of
 from ternzip.training.images import Dataset, Split
-from ternzip.training.learner import Learner
+from ternzip.training.learner import Learner, image_learner
 from ternzip.training.memory import keep_freed_memory
 from ternzip.training.network import build_ternary
 from ternzip.training.recipe import Recipe
@@ -116,7 +116,7 @@ def training_step(recipe: Recipe) -> tuple[Learner, Callable[[], None]]:
     count = 2 * recipe.batch_size
     images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
     split = Split(images, torch.randint(0, 10, (count,))).resident(torch.device("cpu"))
-    learner = Learner(recipe, Dataset(DATASETS["cifar10"], split, split))
+    learner = image_learner(recipe, Dataset(DATASETS["cifar10"], split, split))
     optimizer = learner.configure_optimizers()["optimizer"]
     watch = CollapseWatch(learner, carry_on=True)
     batches = itertools.cycle(
@@ -165,7 +165,7 @@ def main() -> None:
     base = Recipe(batch_size=arguments.batch_size)
     steps = step_seconds(base, arguments.rounds, arguments.threads)
 
-    layers = ternary_layers(build_ternary(base))
+    layers = ternary_layers(build_ternary(base, DATASETS["cifar10"]))
     bare = prepare(WeightsAlone(layers), "delta")
     upstream = [torch.randn_like(layer.latent) for layer in ternary_layers(bare)]
     latents = [layer.latent for layer in ternary_layers(bare)]

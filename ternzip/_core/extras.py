@@ -9,7 +9,7 @@ from importlib import import_module
 from ternzip._core.errors import MissingPackage
 
 # Where the name to install is not the name to import.
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 
 
 def require(purpose: str, extra: str, *packages: str) -> None:

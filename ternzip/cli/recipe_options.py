@@ -42,7 +42,11 @@ def _parameter(name: str, known: Option) -> inspect.Parameter:
         default = "yes" if known.default else "no"
     else:
         default = known.unset if known.default in (None, ()) else str(known.default)
-    notes = [" | ".join(known.choices), f"in {known.within}" * bool(known.within), f"default {default}"]
+    notes = [
+        " | ".join([*known.choices, *([known.pattern_name] if known.pattern else [])]),
+        f"in {known.within}" * bool(known.within),
+        f"default {default}",
+    ]
     option = typer.Option(
         # What is off by default needs no flag to turn it off.
         *([flag(name)] if known.default is False else []),

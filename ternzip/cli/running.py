@@ -5,23 +5,28 @@ from __future__ import annotations
 import dataclasses
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ternzip._core.errors import DestinationExists
+from ternzip.cli import networks
 from ternzip.cli.app import UsageError, app
+from ternzip.cli.networks import Arch, ArchArg, TrustArch
 from ternzip.cli.reports import print_json, tell
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _MODEL = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A ternary network: .tnz, .safetensors or .pt.")
 ]
-_ARCH = Annotated[str, typer.Option(help="Its architecture: resnet20, resnet20-star, he-resnet20, fc3, ...")]
-_IMAGE = Annotated[str, typer.Option(help="Channels x height x width of an image.")]
-_CLASSES = Annotated[int, typer.Option(min=1, help="Classes it tells apart.")]
+_IMAGE = Annotated[
+    str | None,
+    typer.Option(
+        help="Channels x height x width of an image.", show_default="what the file says, or 3x32x32"
+    ),
+]
+_CLASSES = Annotated[
+    int | None, typer.Option(min=1, help="Classes it tells apart.", show_default="what the file says, or 10")
+]
 
 
 class Format(str, Enum):
@@ -41,9 +46,11 @@ class Weights(str, Enum):
 @app.command()
 def bench(
     model: _MODEL,
-    arch: _ARCH,
-    image: _IMAGE = "3x32x32",
-    classes: _CLASSES = 10,
+    arch: Arch = None,
+    arch_arg: ArchArg = None,
+    trust_arch: TrustArch = False,
+    image: _IMAGE = None,
+    classes: _CLASSES = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a call.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of every engine.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Calls of each engine.")] = 30,
@@ -58,8 +65,9 @@ def bench(
     from ternzip.runtime import benchmark, describe, optimize
 
     torch.set_num_threads(threads)
-    network = _network(model, arch, shape, classes)
-    x = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
+    spec = networks.resolve(model, arch, arch_arg, trust_arch, shape, classes)
+    network = networks.load(model, spec)
+    x = torch.randn(batch, *spec.image_shape, generator=torch.Generator().manual_seed(0))
     optimized = optimize(network, x)
     timings = benchmark.compare(network, optimized, x, rounds=rounds, compiled=compiled, onnx=onnx)
     layers = describe(optimized)
@@ -88,14 +96,16 @@ def bench(
 def export(
     model: _MODEL,
     out: Annotated[Path, typer.Argument(metavar="DST", help="The file to write.")],
-    arch: _ARCH,
+    arch: Arch = None,
+    arch_arg: ArchArg = None,
+    trust_arch: TrustArch = False,
     to: Annotated[Format, typer.Option(help="Format of the file.")] = Format.onnx,
     weights: Annotated[
         Weights,
         typer.Option(help="Ternary weights: int2 is for linear layers in ONNX Runtime, int8 elsewhere."),
     ] = Weights.float32,
-    image: _IMAGE = "3x32x32",
-    classes: _CLASSES = 10,
+    image: _IMAGE = None,
+    classes: _CLASSES = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write a network to an ONNX file, for any batch size; its weights stay exactly what they are."""
@@ -106,20 +116,17 @@ def export(
 
     from ternzip.runtime.export import export_onnx
 
-    network = _network(model, arch, shape, classes)
-    export_onnx(network, out, torch.zeros(2, *shape), weights=weights.value, overwrite=force)
+    spec = networks.resolve(model, arch, arch_arg, trust_arch, shape, classes)
+    network = networks.load(model, spec)
+    export_onnx(network, out, torch.zeros(2, *spec.image_shape), weights=weights.value, overwrite=force)
     tell(f"{out}: {out.stat().st_size:,} bytes of {to.value}")
 
 
-def _image_shape(text: str) -> tuple[int, int, int]:
+def _image_shape(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
     parts = text.lower().split("x")
     if len(parts) != 3 or not all(part.isdecimal() and 0 < int(part) < 1 << 20 for part in parts):
         raise UsageError(f"--image: expected channels x height x width, as 3x32x32, found {text!r}")
     channels, height, width = map(int, parts)
     return channels, height, width
-
-
-def _network(path: Path, arch: str, image: tuple[int, int, int], classes: int) -> nn.Module:
-    from ternzip.models import architecture, load_weights
-
-    return load_weights(architecture(arch)(image, classes), path).eval()

@@ -14,17 +14,14 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import say
+from ternzip.cli.networks import Arch, ArchArg, TrustArch, in_file
 from ternzip.search.choices import ENGINES, METHODS, Engine, LossName, Method, Share
-from ternzip.training.catalog import Statistics, dataset_named, statistics_of
+from ternzip.training.catalog import AUTO, Statistics, statistics_of
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from ternzip.search.problem import Evaluation
     from ternzip.search.result import Score, SearchResult
     from ternzip.search.study import OnTrial
-
-    _Pair = tuple[Tensor, Tensor]
 
 
 _OBJECTIVE, _ENGINE, _AFTER = "Objective", "Engine", "Afterwards"
@@ -35,19 +32,24 @@ def search(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A trained network: .pt, .safetensors or .tnz.")
     ],
-    arch: Annotated[str, typer.Option(help="Its architecture: resnet20, he-resnet20, fc3, ...")],
+    arch: Arch = None,
+    arch_arg: ArchArg = None,
+    trust_arch: TrustArch = False,
     out: Annotated[Path, typer.Option(help="The .tnz file; its report goes beside it.")] = Path("best.tnz"),
     dataset: Annotated[
-        str, typer.Option(help="Data set: cifar10, mnist, fashion-mnist or digits.")
-    ] = "cifar10",
+        str, typer.Option(help="Data set, or layout of its files, as of ternzip train; auto: what is found.")
+    ] = AUTO,
     data: Annotated[Path, typer.Option(help="Folder of its files.")] = Path("data"),
     download: Annotated[
         bool, typer.Option("--download", help="Fetch missing files first, md5-checked.")
     ] = False,
     statistics: Annotated[
-        Statistics,
-        typer.Option(help="Whose mean and deviation normalize colour images; none leaves all in 0 to 1."),
-    ] = "imagenet",
+        Statistics | None,
+        typer.Option(
+            help="Whose mean and deviation normalize CIFAR; none leaves all images in 0 to 1.",
+            show_default="what the file says, or imagenet",
+        ),
+    ] = None,
     images: Annotated[
         int, typer.Option(min=2, help="Training images to draw from and to fine-tune on, the first so many.")
     ] = 10_000,
@@ -161,8 +163,12 @@ def search(
     """
     require("ternzip search", "search", "torch")
     from ternzip.lowrank import fold_batch_norm as fold
+    from ternzip.models import NetworkSpec, load_weights, read_weights
+    from ternzip.models.own import parse_arguments
     from ternzip.search import parse_size, write_report
     from ternzip.search import search as run
+    from ternzip.training.batches import normalize
+    from ternzip.training.datasets import open_dataset
 
     if target_size is not None:
         try:
@@ -175,7 +181,23 @@ def search(
         raise UsageError(f"--out: expected a name that ends in .tnz, found {out}")
     if not out.absolute().parent.is_dir():
         raise TernzipError(f"{out}: cannot be written: {out.parent} is no folder")
-    network, pool, held = _load(model, arch, dataset, data, download, statistics, images)
+    spec = in_file(model, arch, changed=arch_arg is not None)
+    if spec is not None:
+        spec.check_consent(model, arch, trust_arch)
+    weights = read_weights(model)  # before the minutes that data may take
+    found = open_dataset(dataset, data, download=download, like=spec)
+    for note in found.notes:
+        say(note)
+    if spec is None:
+        shape, classes = found.info.image_shape, found.info.num_classes
+        spec = NetworkSpec(arch or "", parse_arguments(arch_arg or ()), shape, classes)
+    network = load_weights(spec.build(), weights)
+    mean, std = statistics_of(found.info, statistics or "imagenet")
+    if statistics is None and spec.mean:
+        mean, std = spec.mean, spec.std
+    pool, held = (
+        (normalize(part.images, mean, std), part.labels) for part in (found.train.first(images), found.test)
+    )
     if fold_batch_norm:
         network = fold(network, pool[0][:1])
     where = study or f"sqlite:///{out.with_suffix('.study.db')}"
@@ -202,7 +224,7 @@ def search(
             batch_norm=not keep_batch_norm,
             finetune=finetune,
             learning_rate=learning_rate,
-            metadata={"arch": arch},
+            metadata={"arch": spec.arch},
             on_trial=on_trial,
         )
     result.save(out)
@@ -229,25 +251,6 @@ def _print_result(result: SearchResult, out: Path) -> None:
         print(
             f"{'certificate':>12}: none after {len(result.visited)} evaluations; run again with more --evaluations"
         )
-
-
-def _load(
-    model: Path, arch: str, name: str, folder: Path, download: bool, statistics: str, images: int
-) -> tuple[nn.Module, _Pair, _Pair]:
-    """The network, training samples, test samples."""
-    from ternzip.models import architecture, load_weights
-    from ternzip.training.batches import normalize
-    from ternzip.training.images import open_dataset
-
-    info = dataset_named(name)
-    network = architecture(arch)(info.image_shape, info.num_classes)
-    load_weights(network, model)
-    found = open_dataset(name, folder, download=download)
-    mean, std = statistics_of(found.info, statistics)
-    train, test = (
-        (normalize(part.images, mean, std), part.labels) for part in (found.train.first(images), found.test)
-    )
-    return network, train, test
 
 
 @contextmanager

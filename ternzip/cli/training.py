@@ -13,10 +13,12 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import say
+from ternzip.cli.networks import TrustArch, in_file
 from ternzip.cli.recipe_options import recipe_options
 from ternzip.cli.reports import print_json
+from ternzip.models.own import is_own
 from ternzip.training.options import flag, read_toml
-from ternzip.training.recipe import PRESETS, Recipe, preset
+from ternzip.training.recipe import PRESETS, Recipe, recipe_of
 
 if TYPE_CHECKING:
     from ternzip.training.trainer import Stored
@@ -24,17 +26,11 @@ if TYPE_CHECKING:
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 MOST_SEED = 4_000_000_000  # as a recipe's
-# What evaluating takes of a recipe; the first few hold for a checkpoint with a recipe of its own as well.
+# What evaluating takes of a recipe; the last few hold for a checkpoint with a recipe of its own as well.
+NETWORK_OPTIONS = ("arch_arg", "inflate", "activation", "signed_activations")
+PICTURE_OPTIONS = ("image_size", "image_fit", "test_share")
 PLACE_OPTIONS = ("data", "download", "test_images")
-EVAL_OPTIONS = (
-    "arch",
-    "inflate",
-    "activation",
-    "signed_activations",
-    "dataset",
-    "statistics",
-    *PLACE_OPTIONS,
-)
+EVAL_OPTIONS = ("arch", *NETWORK_OPTIONS, "dataset", "statistics", *PICTURE_OPTIONS, *PLACE_OPTIONS)
 
 
 def as_usage(check: Callable[[Given], Made], given: Given) -> Made:
@@ -52,30 +48,34 @@ def train(
         "run"
     ),
     preset_name: Annotated[
-        str, typer.Option("--preset", help=f"Recipe to start from: {' | '.join(PRESETS)}.")
-    ] = "paper",
+        str | None,
+        typer.Option(
+            "--preset",
+            help=f"Recipe to start from: {' | '.join(PRESETS)}.",
+            show_default="paper, or own for --arch MODULE:FUNCTION",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file of options, named as the flags are; flags win over it.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start anew in a folder that holds a run.")] = False,
+    trust_arch: TrustArch = False,
     options: dict[str, Any] = {},  # noqa: B006 - read only
 ) -> None:
     """Train a ternary network; then write its .tnz files and compare their size with the prediction.
 
     The default is the paper's recipe, hours on a GPU; `--preset quick` takes about ten minutes on a CPU.
     """
-    recipe = as_usage(preset, preset_name)
-    if resume and (out / "last.ckpt").is_file():
-        from ternzip.training.runs import read_run_checkpoint
-
-        recipe = read_run_checkpoint(out / "last.ckpt").recipe
     if config is not None:
         options = {**read_toml(config), **options}  # flags win over the file
-    source = "options" if config is None else str(config)
+    recipe = None
+    if resume and (out / "last.ckpt").is_file():
+        from ternzip.training.runs import recipe_to_resume
+
+        recipe = recipe_to_resume(out / "last.ckpt", options, trust_arch=trust_arch)
     try:
-        recipe = recipe.with_options(options, source)
-        recipe.check_used([name.replace("-", "_") for name in options])
+        recipe = recipe_of(options, preset_name, "options" if config is None else str(config), start=recipe)
     except TernzipError as error:
         raise UsageError(str(error) if config is None else f"{error} ({config})") from error
     require("training", "train", "lightning", "tensorboard")
@@ -94,8 +94,9 @@ def train(
 def print_stored(label: str, stored: Stored) -> None:
     """Two lines: accuracy, zeros and file; the size of the ternary weights as predicted and as it is."""
     bits = 8 * stored.ternary / stored.weights if stored.weights else 0.0
+    reached = f"loss {stored.loss}" if stored.accuracy is None else f"accuracy {stored.accuracy:.2%}"
     print(
-        f"{label}: epoch {stored.epoch}, accuracy {stored.accuracy:.2%}, zeros {stored.sparsity:.2%}, "
+        f"{label}: epoch {stored.epoch}, {reached}, zeros {stored.sparsity:.2%}, "
         f"{stored.path}: {stored.file:,} bytes\n"
         f"      ternary weights: {stored.predicted:,.0f} bytes predicted, {stored.ternary:,} real "
         f"({bits:.3f} bit/weight)"
@@ -108,23 +109,36 @@ def evaluate(
     file: Annotated[Path, typer.Argument(help=".tnz, .pt, .safetensors, or a run's .ckpt.")],
     device: Annotated[str, typer.Option(help="Torch device: cpu, cuda, ...")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    trust_arch: TrustArch = False,
     options: dict[str, Any] = {},  # noqa: B006 - read only
 ) -> None:
     """Top-1 accuracy of a checkpoint on a data set's test images.
 
-    A run's .ckpt knows its own architecture and data set.
+    A run's files know their own architecture, and how its images are normalized.
     """
     recipe = as_usage(Recipe().with_options, options)
     as_usage(recipe.check_used, list(options))
     if file.suffix == ".ckpt":
         for name in options:
-            if name not in PLACE_OPTIONS:
+            if name not in PLACE_OPTIONS and not (name == "arch" and is_own(recipe.arch)):
                 allowed = ", ".join(map(flag, PLACE_OPTIONS))
                 raise UsageError(f"{flag(name)}: a run's .ckpt has its own recipe: expected only {allowed}")
     from ternzip.training import evaluation
 
     place = as_usage(evaluation.usable_device, device)
-    score = evaluation.evaluate(file, recipe, device=place)
+    spec = None
+    if file.suffix != ".ckpt":
+        spec = in_file(file, options.get("arch"), changed=not set(NETWORK_OPTIONS).isdisjoint(options))
+        if spec is not None and "statistics" in options:
+            spec = dataclasses.replace(spec, mean=(), std=())
+    score = evaluation.evaluate(
+        file,
+        recipe,
+        device=place,
+        spec=spec,
+        arch=options.get("arch"),
+        trust_arch=trust_arch,
+    )
     if as_json:
         print_json({**dataclasses.asdict(score), "accuracy": score.accuracy})
     else:
@@ -142,13 +156,14 @@ def plot(
             "5 against speed; repeatable. Default: all that the runs allow."
         ),
     ] = None,
+    trust_arch: TrustArch = False,
 ) -> None:
-    """Draw the paper's figures from the logs and checkpoints of runs, as PNG and SVG."""
+    """Draw the paper's figures from the checkpoints of runs, as PNG and SVG."""
     require("drawing", "train", "matplotlib")
     from ternzip.training import plotting
     from ternzip.training.runs import read_run_folder
 
-    found = [read_run_folder(folder) for folder in runs]
+    found = [read_run_folder(folder, trust_arch=trust_arch) for folder in runs]
     for name in figure or plotting.FIGURES:
         try:
             for path in plotting.draw(found, out, name):

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from ternzip.models.fully_connected import FullyConnected, fc3
     from ternzip.models.he import HeResNet, he_resnet20, he_resnet32, he_resnet44, he_resnet56
     from ternzip.models.paper import PaperResNet, resnet20
+    from ternzip.models.spec import NetworkSpec, read_spec
     from ternzip.models.weights import load_weights, read_weights
 
 _HOMES = {
     "FullyConnected": "fully_connected",
     "HeResNet": "he",
+    "NetworkSpec": "spec",
     "PaperResNet": "paper",
     "fc3": "fully_connected",
     "he_resnet20": "he",
@@ -26,6 +28,7 @@ _HOMES = {
     "he_resnet44": "he",
     "he_resnet56": "he",
     "load_weights": "weights",
+    "read_spec": "spec",
     "read_weights": "weights",
     "resnet20": "paper",
 }
@@ -35,6 +38,7 @@ __all__ = [
     "Architecture",
     "FullyConnected",
     "HeResNet",
+    "NetworkSpec",
     "PaperResNet",
     "architecture",
     "fc3",
@@ -43,6 +47,7 @@ __all__ = [
     "he_resnet44",
     "he_resnet56",
     "load_weights",
+    "read_spec",
     "read_weights",
     "resnet20",
 ]

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ternzip._core.errors import TernzipError
+from ternzip.models.own import OwnArchitecture, is_own, own_architecture
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,9 +79,16 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def architecture(name: str) -> Architecture:
-    """The architecture of that name, with - or _ inside; raises TernzipError for another name."""
+def architecture(name: str) -> Architecture | OwnArchitecture:
+    """The architecture of that name, with - or _ inside, or of code: MODULE:FUNCTION, which is imported.
+
+    Raises TernzipError for another name, and for code that is not there or fails.
+    """
+    if is_own(name):
+        return own_architecture(name)
     found = ARCHITECTURES.get(name.replace("_", "-"))
     if found is None:
-        raise TernzipError(f"unknown architecture {name!r}: expected one of {', '.join(ARCHITECTURES)}")
+        raise TernzipError(
+            f"unknown architecture {name!r}: expected one of {', '.join(ARCHITECTURES)}, or MODULE:FUNCTION"
+        )
     return found

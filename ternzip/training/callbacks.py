@@ -73,6 +73,7 @@ class EpochLine(Callback):
 
     COLUMNS = (
         ("loss_epoch", "loss", "{:8.4f}"),
+        ("test_loss", "test loss", "{:9.4f}"),
         ("accuracy", "accuracy", "{:8.2%}"),
         ("delta", "Delta", "{:8.4f}"),
         ("sparsity", "zeros", "{:8.2%}"),
@@ -130,10 +131,10 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 class ArmedEarlyStopping(EarlyStopping):
-    """Early stopping on accuracy that only begins to count once Delta has stopped growing."""
+    """Early stopping on a figure that only begins to count once Delta has stopped growing."""
 
-    def __init__(self, patience: int) -> None:
-        super().__init__("accuracy", mode="max", patience=patience, check_on_train_epoch_end=False)
+    def __init__(self, patience: int, figure: str = "accuracy", mode: str = "max") -> None:
+        super().__init__(figure, mode=mode, patience=patience, check_on_train_epoch_end=False)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Judge the epoch, if Delta stands still."""

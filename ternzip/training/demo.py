@@ -19,7 +19,7 @@ from ternzip.io.files import load_file, save_file
 from ternzip.quantization import Delta, DeltaSchedule, clip_latent_, convert, count_layers, prepare
 from ternzip.training import plotting
 from ternzip.training.batches import normalize
-from ternzip.training.images import open_dataset
+from ternzip.training.datasets import open_dataset
 from ternzip.training.latents import latent_layers
 from ternzip.training.sizes import stored_sizes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,11 @@ from torch import nn
 from ternzip import models
 from ternzip._core.errors import TernzipError
 from ternzip.checkpoint.base import LATENT_MARK
+from ternzip.models.spec import NetworkSpec
 from ternzip.training.batches import ImageBatches, normalize
-from ternzip.training.images import Split, open_dataset
-from ternzip.training.network import build, normalization, restore
+from ternzip.training.datasets import dataset_of
+from ternzip.training.images import Split
+from ternzip.training.network import normalization, restore, spec_of
 from ternzip.training.recipe import Recipe
 from ternzip.training.runs import read_run_checkpoint
 
@@ -32,33 +33,52 @@ class Score:
         return self.correct / self.images
 
 
-def evaluate(path: str | Path, recipe: Recipe, *, device: str | torch.device = "cpu") -> Score:
+def evaluate(
+    path: str | Path,
+    recipe: Recipe,
+    *,
+    device: str | torch.device = "cpu",
+    spec: NetworkSpec | None = None,
+    arch: str | None = None,
+    trust_arch: bool = False,
+) -> Score:
     """Accuracy of a checkpoint on the test images of the recipe's data set.
 
-    `path` is any file ternzip reads that fits the recipe's architecture, or a run's .ckpt, whose own recipe
-    then says all but where the data lie and how many images to take. Leaves the global random generator alone.
-    Raises TernzipError when names or shapes do not fit, and for a device that is not there.
+    Leaves the global random generator alone.
+
+    Args:
+        path: any file ternzip reads that fits the recipe's architecture, or a run's .ckpt, whose own recipe then says
+            all but where the data lie and how many images to take.
+        recipe: the architecture and the data.
+        device: where to compute.
+        spec: what the file says of its network (`ternzip.models.read_spec`), to be taken instead of the recipe's
+            architecture and normalization; images are brought to the size and the channels that it names.
+        arch, trust_arch: the code that the user has named as the network's, or whether any may be run, see
+            `NetworkSpec.check_consent`.
+
+    Raises TernzipError when names, shapes or classes do not fit, for a device that is not there, and for a file whose
+    network is made by code that the user has not agreed to.
     """
     device = usable_device(device)
     if Path(path).suffix == ".ckpt":
         run = read_run_checkpoint(path)
-        given = {"data": recipe.data, "download": recipe.download, "test_images": recipe.test_images}
+        given = {name: getattr(recipe, name) for name in ("data", "download", "test_images")}
         recipe = run.recipe.with_options(given)
-        network = restore(recipe, run.state, str(path))
+        network = restore(run, path, arch=arch, trust_arch=trust_arch)
+        spec = spec_of(recipe, run.dataset)
+        dataset = dataset_of(recipe, spec)
     else:
-        network = _load_plain(path, recipe)
-    dataset = open_dataset(recipe.dataset, recipe.data, download=recipe.download)
-    split = dataset.test.first(recipe.test_images)
-    return score(network.to(device).eval(), split, *normalization(recipe))
-
-
-def _load_plain(path: str | Path, recipe: Recipe) -> nn.Module:
-    weights = models.read_weights(path)
-    if any(LATENT_MARK in name for name in weights):
-        raise TernzipError(f"{path}: holds latent weights: evaluate the run's .ckpt or a converted model")
-    with torch.random.fork_rng(devices=[]):
-        network = build(dataclasses.replace(recipe, init=None))
-    return models.load_weights(network, weights)
+        weights = models.read_weights(path)
+        if any(LATENT_MARK in name for name in weights):
+            raise TernzipError(f"{path}: holds latent weights: evaluate the run's .ckpt or a converted model")
+        if spec is not None:
+            spec.check_consent(path, arch, trust_arch)
+        dataset = dataset_of(recipe, spec)
+        spec = spec or spec_of(recipe, dataset.info)
+        with torch.random.fork_rng(devices=[]):
+            network = models.load_weights(spec.build(), weights)
+    mean, std = (spec.mean, spec.std) if spec.mean else normalization(recipe, dataset.info)
+    return score(network.to(device).eval(), dataset.test.first(recipe.test_images), mean, std)
 
 
 def score(network: nn.Module, split: Split, mean: tuple[float, ...], std: tuple[float, ...]) -> Score:

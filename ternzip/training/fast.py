@@ -7,9 +7,10 @@ another torch rounds in other ways.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ternzip.training.recipe import Recipe
 
@@ -48,17 +49,16 @@ class CompiledForward:
         self._size: int | None = None
         self._works = True
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """The network's scores."""
+    def __call__(self, *inputs: Any) -> Any:
+        """The network's outputs."""
+        size = len(inputs[0])
         if self._size is None:
-            self._size = len(inputs)  # the first batch of an epoch is a whole one
-        if self._works and len(inputs) == self._size:
+            self._size = size  # the first batch of an epoch is a whole one
+        if self._works and size == self._size:
             try:
-                scores: Tensor = self._compiled(inputs)
-                return scores
+                return self._compiled(*inputs)
             except torch._dynamo.exc.TorchDynamoException as error:
                 self._works = False
                 reason = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
                 warnings.warn(f"--fast: not compiled, so training is slower: {reason}", stacklevel=2)
-        plain: Tensor = self._network(inputs)
-        return plain
+        return self._network(*inputs)

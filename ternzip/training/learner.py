@@ -1,4 +1,4 @@
-"""Ternary image classification as a LightningModule: its loss, its optimizer, its metrics."""
+"""Ternary training as a LightningModule: its loss, its optimizer, its metrics."""
 
 from __future__ import annotations
 
@@ -10,24 +10,17 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ternzip._core.errors import TernzipError
 from ternzip.quantization import DeltaSchedule, Quantizer, expected_bits, parameter_groups
-from ternzip.training.batches import ImageBatches, augment, normalize
 from ternzip.training.fast import CompiledForward
-from ternzip.training.images import Dataset, Split
+from ternzip.training.feeds import Feed, ImageFeed
+from ternzip.training.images import Dataset
 from ternzip.training.losses import distillation, rate_price
-from ternzip.training.network import (
-    NORMS,
-    build_teacher,
-    build_ternary,
-    check_start,
-    frozen_modules,
-    normalization,
-)
+from ternzip.training.network import NORMS, build_teacher, build_ternary, check_start, frozen_modules
+from ternzip.training.objective import Objective
 from ternzip.training.recipe import Recipe
-from ternzip.training.runs import ACCURACY_KEY, EPOCHS_KEY, RECIPE_KEY
+from ternzip.training.runs import ACCURACY_KEY, DATASET_KEY, EPOCHS_KEY, RECIPE_KEY, info_state
 
 # (first epoch, share of the first rate), the latest first.
 PAPER_LR = (
@@ -41,24 +34,37 @@ LOSS_CHECK_STEPS = 10  # the device is waited for this seldom, to see whether a 
 
 
 class Learner(lightning.LightningModule):
-    """Trains the network a recipe names on a data set; the callback of ternzip.training.callbacks makes it ternary.
+    """Trains a network by a recipe; the callback of ternzip.training.callbacks keeps it ternary.
+
+    Args:
+        recipe: all numbers of the run.
+        model: the network, prepared unless the recipe's quantizer is "none".
+        feed: where batches come from.
+        objective: the task.
+        teacher: a network whose scores are learned as well, if the recipe wants one.
 
     Attributes:
-        model: the network, prepared unless the recipe's quantizer is "none".
         schedule: Delta's schedule, or None where no Delta moves.
     """
 
     correct: Tensor
     seen: Tensor
-    mean: Tensor
-    std: Tensor
+    lost: Tensor
 
-    def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        feed: Feed,
+        *,
+        objective: Objective = Objective(),  # noqa: B008 - frozen
+        teacher: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.recipe = recipe
-        self.dataset = dataset
-        torch.manual_seed(recipe.seed)
-        self.model = build_ternary(recipe)
+        self.model = model
+        self.feed = feed
+        self.objective = objective
         self.schedule = None
         if recipe.quantizer == "delta":
             self.schedule = DeltaSchedule(
@@ -67,58 +73,41 @@ class Learner(lightning.LightningModule):
         if not recipe.carry_on:
             check_start(self.model, recipe)
         # In a tuple: the teacher is no part of the model, of its parameters and of its checkpoints.
-        self.teacher = () if recipe.teacher is None else (build_teacher(recipe),)
+        self.teacher = () if teacher is None else (teacher,)
         self.frozen = frozen_modules(self.model, recipe.freeze)
-        mean, std = normalization(recipe)
-        self.register_buffer("mean", torch.tensor(mean), persistent=False)
-        self.register_buffer("std", torch.tensor(std), persistent=False)
         self.compiled = CompiledForward(self.model) if recipe.fast else None
         self.epochs: dict[int, dict[str, float]] = {}  # figures of each finished epoch, from 1
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
+        # Over the test samples: how many are right, how many there are, the sum of their losses.
         self.register_buffer("correct", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.register_buffer("lost", torch.zeros(()), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Scores (batch, num_classes) of uint8 images."""
-        inputs = self._inputs(images)
+    def forward(self, *inputs: Any) -> Any:
+        """The network's outputs; scores (batch, num_classes) for images (batch, channels, height, width)."""
         if self.training and self.compiled is not None:
-            return self.compiled(inputs)
-        scores: Tensor = self.model(inputs)
-        return scores
-
-    def _inputs(self, images: Tensor) -> Tensor:
-        inputs = normalize(images, self.mean, self.std).to(next(self.model.parameters()).dtype)
-        # Without a copy: the images are laid out so.
-        return inputs.contiguous(memory_format=torch.channels_last)
+            return self.compiled(*inputs)
+        return self.model(*inputs)
 
     def setup(self, stage: str) -> None:
-        """Bring the images to the device, for good."""
-        device = self.trainer.strategy.root_device
-        splits = (self.dataset.train.resident(device), self.dataset.test.resident(device))
-        self.dataset = Dataset(self.dataset.info, *splits)
+        """Bring the data to the device, for good."""
+        self.feed.to(self.trainer.strategy.root_device)
 
-    def _batches(self, split: Split, training: bool) -> ImageBatches:
-        augmented = training and self.recipe.augment
-        shift = 4 if self.dataset.info.image_shape[1] >= 28 else 1
-        return ImageBatches(
-            split,
-            self.recipe.batch_size,
-            seed=self.recipe.seed,
-            shuffle=training,
-            padding=shift if augmented else 0,
-            mirror=augmented and self.dataset.info.mirrors,
-            rank=self.trainer.global_rank,
-            world=self.trainer.world_size,
-            epoch=self.current_epoch,
+    def _batches(self, training: bool) -> Any:
+        return self.feed.batches(
+            training, self.current_epoch, self.trainer.global_rank, self.trainer.world_size
         )
 
     def train_dataloader(self) -> Any:
         """The training batches of the current epoch."""
-        return self._batches(self.dataset.train.first(self.recipe.train_images), training=True)
+        return self._batches(training=True)
 
     def val_dataloader(self) -> Any:
-        """The test images."""
-        return self._batches(self.dataset.test.first(self.recipe.test_images), training=False)
+        """The test samples."""
+        return self._batches(training=False)
+
+    def _arguments(self, batch: Any) -> tuple[tuple[Any, ...], Tensor]:
+        return self.feed.arguments(batch, next(self.model.parameters()).dtype)
 
     @property
     def is_frozen(self) -> bool:
@@ -147,27 +136,24 @@ class Learner(lightning.LightningModule):
                 module.pinned = id(module) in frozen
 
     def training_step(self, batch: Any, index: int) -> Tensor:
-        """The loss of a batch: mean cross entropy, and what the recipe adds to it; 0-d."""
-        images, labels, crop = batch
-        if crop is not None:
-            images = augment(images, crop)
-        loss = self._loss(images, labels)
+        """The loss of a batch: the objective's, and what the recipe adds to it; 0-d."""
+        inputs, targets = self._arguments(batch)
+        loss = self._loss(inputs, targets)
         first = ~loss.detach().isfinite() & (self._broken_step == 0)
         self._broken_step += first * (index + 1)
         self._broken_loss = torch.where(first, loss.detach(), self._broken_loss)
         if (index + 1) % LOSS_CHECK_STEPS == 0:
             self._check_losses()
         self.log(
-            "loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(labels), sync_dist=True
+            "loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(targets), sync_dist=True
         )
         return loss
 
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        scores = self(images)
-        loss = F.cross_entropy(scores, labels)
+    def _loss(self, inputs: tuple[Any, ...], targets: Tensor) -> Tensor:
+        outputs = self(*inputs)
+        loss = self.objective.loss(outputs, targets)
         for teacher in self.teacher:
-            taught = teacher(self._inputs(images))
-            distance = distillation(scores, taught, self.recipe.teacher_temperature)
+            distance = distillation(outputs, teacher(*inputs), self.recipe.teacher_temperature)
             loss = (1 - self.recipe.teacher_share) * loss + self.recipe.teacher_share * distance
         if self.recipe.rate:
             loss = loss + rate_price(self.recipe, self.current_epoch + 1) * expected_bits(self.model)
@@ -202,20 +188,27 @@ class Learner(lightning.LightningModule):
             nn.utils.clip_grad_norm_(self.parameters(), self.recipe.clip_norm)
 
     def validation_step(self, batch: Any, index: int) -> None:
-        """Count the images that are right."""
-        images, labels, _ = batch
-        self.correct += (self(images).argmax(1) == labels).sum()
-        self.seen += len(labels)
+        """Count the samples that are right, and add up what they lose."""
+        inputs, targets = self._arguments(batch)
+        outputs = self(*inputs)
+        if self.objective.accuracy:
+            self.correct += (outputs.argmax(1) == targets).sum()
+        self.lost += self.objective.loss(outputs, targets).detach() * len(targets)
+        self.seen += len(targets)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the accuracy over all processes."""
+        """Log the loss and the accuracy over all processes."""
         both = self.trainer.strategy.reduce(torch.stack([self.correct, self.seen]), reduce_op="sum")
-        accuracy = (both[0].double() / both[1]).float()
-        self.correct.zero_()
-        self.seen.zero_()
-        self.log("accuracy", accuracy, prog_bar=True, rank_zero_only=False)
+        lost = self.trainer.strategy.reduce(self.lost.clone(), reduce_op="sum")
+        figures = {"test_loss": lost / both[1]}
+        if self.objective.accuracy:
+            figures["accuracy"] = (both[0].double() / both[1]).float()
+        for part in (self.correct, self.seen, self.lost):
+            part.zero_()
+        for name, figure in figures.items():
+            self.log(name, figure, prog_bar=True, rank_zero_only=False)
         if self.plateau is not None and self.delta_stands_still:
-            self.plateau.step(accuracy.item())
+            self.plateau.step(figures[self.objective.monitor[0]].item())
 
     @property
     def delta_stands_still(self) -> bool:
@@ -230,7 +223,7 @@ class Learner(lightning.LightningModule):
         )
         if recipe.lr_schedule == "plateau":
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer, "max", patience=recipe.plateau_patience
+                optimizer, self.objective.monitor[1], patience=recipe.plateau_patience
             )
             return optimizer
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
@@ -245,7 +238,9 @@ class Learner(lightning.LightningModule):
         """Add what `ternzip.training.runs` reads."""
         checkpoint[RECIPE_KEY] = dataclasses.asdict(self.recipe)
         checkpoint[EPOCHS_KEY] = self.epochs
-        checkpoint[ACCURACY_KEY] = float(self.trainer.callback_metrics["accuracy"])
+        accuracy = self.trainer.callback_metrics.get("accuracy")
+        checkpoint[ACCURACY_KEY] = None if accuracy is None else float(accuracy)
+        checkpoint[DATASET_KEY] = info_state(self.feed.info)
         if self.plateau is not None:
             checkpoint["ternzip_plateau"] = self.plateau.state_dict()
 
@@ -254,6 +249,14 @@ class Learner(lightning.LightningModule):
         self.epochs = checkpoint[EPOCHS_KEY]
         if self.plateau is not None and "ternzip_plateau" in checkpoint:
             self.plateau.load_state_dict(checkpoint["ternzip_plateau"])
+
+
+def image_learner(recipe: Recipe, dataset: Dataset) -> Learner:
+    """A learner of the network that a recipe names on a data set. Seeds the global random generator."""
+    torch.manual_seed(recipe.seed)
+    network = build_ternary(recipe, dataset.info)
+    teacher = None if recipe.teacher is None else build_teacher(recipe, dataset.info)
+    return Learner(recipe, network, ImageFeed(recipe, dataset), teacher=teacher)
 
 
 def lr_factor(recipe: Recipe) -> Callable[[int], float]:

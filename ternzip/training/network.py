@@ -6,6 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,38 +14,47 @@ from torch import Tensor, nn
 
 from ternzip import models
 from ternzip._core.errors import TernzipError
+from ternzip.models.own import parse_arguments
+from ternzip.models.spec import NetworkSpec
 from ternzip.quantization import Delta, Quantizer, count_layers, prepare, ternary_layers
 from ternzip.quantization.learned import quantizer_named
-from ternzip.training.catalog import DATASETS, statistics_of
-from ternzip.training.recipe import Recipe
+from ternzip.training.catalog import DatasetInfo, statistics_of
+from ternzip.training.recipe import OPTIONS, Recipe, is_given
+from ternzip.training.runs import RunCheckpoint
 
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
-def build(recipe: Recipe) -> nn.Module:
-    """The recipe's network in full precision, started from --init where that is given."""
-    options: dict[str, Any] = {"dropout": recipe.dropout, "signed_activations": recipe.signed_activations}
-    if recipe.arch == "resnet20":
-        options["inflate"] = recipe.inflate
-    elif recipe.inflate != 1:
+def spec_of(recipe: Recipe, info: DatasetInfo) -> NetworkSpec:
+    """What builds the recipe's network for the images of a data set; of options only those that change it."""
+    if recipe.inflate != 1 and recipe.arch != "resnet20":
         raise TernzipError(f"--inflate: {recipe.arch} has one width: expected 1, found {recipe.inflate}")
-    info = DATASETS[recipe.dataset]
-    network = models.architecture(recipe.arch)(
-        info.image_shape, info.num_classes, activation=recipe.activation, **options
+    names = ("inflate", "activation", "dropout", "signed_activations")
+    own = {name: getattr(recipe, name) for name in names if getattr(recipe, name) != OPTIONS[name].default}
+    arguments = parse_arguments(recipe.arch_arg)
+    mean, std = normalization(recipe, info)
+    return NetworkSpec(
+        recipe.arch, {**own, **arguments}, info.image_shape, info.num_classes, mean, std, info.classes
     )
+
+
+def build(recipe: Recipe, info: DatasetInfo) -> nn.Module:
+    """The recipe's network for a data set in full precision, started from --init where that is given."""
+    network = spec_of(recipe, info).build()
     if recipe.init is not None:
         models.load_weights(network, recipe.init)
     return network
 
 
-def build_ternary(recipe: Recipe) -> nn.Module:
+def build_ternary(recipe: Recipe, info: DatasetInfo) -> nn.Module:
     """The recipe's network as it is trained: prepared, unless its quantizer is "none"."""
-    network = build(recipe)
-    if recipe.init is not None and not recipe.frozen_norm and _has_folded_norms(network):
-        raise TernzipError(
-            f"--init {recipe.init}: its batch norm statistics are folded (--fold-norms), for evaluation alone: "
-            "expected a checkpoint with its own, such as the run's last.ckpt"
-        )
+    network = build(recipe, info)
+    check_norms(network, recipe)
+    return make_ternary(network, recipe)
+
+
+def make_ternary(network: nn.Module, recipe: Recipe) -> nn.Module:
+    """The network, prepared as the recipe says, in place."""
     if recipe.quantizer == "none":
         return network
     overrides = {
@@ -52,6 +62,15 @@ def build_ternary(recipe: Recipe) -> nn.Module:
         for pattern, factor in recipe.delta_scales.items()
     }
     return prepare(network, quantizer_of(recipe), skip=recipe.skip, overrides=overrides)
+
+
+def check_norms(network: nn.Module, recipe: Recipe) -> None:
+    """TernzipError where a network that is to be trained was started from --init with folded batch norms."""
+    if recipe.init is not None and not recipe.frozen_norm and _has_folded_norms(network):
+        raise TernzipError(
+            f"--init {recipe.init}: its batch norm statistics are folded (--fold-norms), for evaluation alone: "
+            "expected a checkpoint with its own, such as the run's last.ckpt"
+        )
 
 
 def _has_folded_norms(network: nn.Module) -> bool:
@@ -64,13 +83,13 @@ def _has_folded_norms(network: nn.Module) -> bool:
     ) and any(bool((norm.weight != 1).any()) for norm in norms)
 
 
-def build_teacher(recipe: Recipe) -> nn.Module:
+def build_teacher(recipe: Recipe, info: DatasetInfo) -> nn.Module:
     """The recipe's network in full precision with the weights of `--teacher`, in evaluation mode.
 
     Leaves the global random generator alone.
     """
     with torch.random.fork_rng(devices=[]):
-        teacher = build(dataclasses.replace(recipe, init=recipe.teacher))
+        teacher = build(dataclasses.replace(recipe, init=recipe.teacher), info)
     return teacher.requires_grad_(False).eval()
 
 
@@ -88,14 +107,28 @@ def check_start(model: nn.Module, recipe: Recipe) -> None:
     )
 
 
-def restore(recipe: Recipe, state: Mapping[str, Tensor], source: str) -> nn.Module:
-    """The recipe's network, as `build_ternary` makes it, with the weights of a run's state_dict.
+def restore(
+    run: RunCheckpoint, source: str | Path, *, arch: str | None = None, trust_arch: bool = False
+) -> nn.Module:
+    """The network of a run's checkpoint, as `build_ternary` makes it, with its weights.
 
-    Leaves the global random generator alone. Raises TernzipError, naming `source`, when they do not fit.
+    Leaves the global random generator alone. Raises TernzipError, naming `source`, when they do not fit, and for a
+    network made by code that is neither the `arch` that the user has named nor trusted.
     """
+    recipe = dataclasses.replace(run.recipe, init=None)
+    if is_given(recipe.arch):
+        raise TernzipError(
+            f"{source}: its network was given to ternzip.train, and has no architecture to build it by"
+        )
+    spec_of(recipe, run.dataset).check_consent(source, arch, trust_arch)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of how the random weights start that are replaced below
-        network = build_ternary(dataclasses.replace(recipe, init=None))
+        network = build_ternary(recipe, run.dataset)
+    return load_state(network, run.state, source)
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> nn.Module:
+    """A prepared network with the weights of a run's state_dict; TernzipError, naming `source`, if they do not fit."""
     try:
         network.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
     except RuntimeError as error:
@@ -116,9 +149,9 @@ def quantizer_of(recipe: Recipe) -> Quantizer:
     return quantizer_named(recipe.quantizer, **options[recipe.quantizer])
 
 
-def normalization(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalization(recipe: Recipe, info: DatasetInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) for each channel, as the recipe asks for them."""
-    return statistics_of(DATASETS[recipe.dataset], recipe.statistics)
+    return statistics_of(info, recipe.statistics)
 
 
 def frozen_modules(model: nn.Module, patterns: tuple[str, ...]) -> list[nn.Module]:

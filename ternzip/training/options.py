@@ -7,6 +7,7 @@ before it can print its help: importing pydantic takes longer than all the rest 
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ class Option:
         panel: heading of --help that it stands under.
         text: what it means, with its unit.
         choices: the strings that it may be; empty for any.
+        pattern: a regular expression that other strings must match to be accepted beside the choices.
+        pattern_name: what such a string is called.
         within: the interval that a number must lie in, as "[0, 1)".
         unset: what a default of None or () means.
         only: other options and the values of them under which a run uses this one.
@@ -36,6 +39,8 @@ class Option:
     panel: str
     text: str
     choices: tuple[str, ...] = ()
+    pattern: str = ""
+    pattern_name: str = ""
     within: str = ""
     unset: str = ""
     only: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
@@ -49,11 +54,15 @@ class Option:
         accepted: Any = (int, float) if self.kind is float else self.kind
         if not isinstance(value, accepted) or (isinstance(value, bool) and self.kind is not bool):
             raise TernzipError(f"expected {self.kind.__name__}, found {value!r}")
-        if self.choices and value not in self.choices:
-            raise TernzipError(f"unknown {value!r}: expected one of {', '.join(self.choices)}")
+        if self.choices and value not in self.choices and not self._matches(value):
+            others = f", or {self.pattern_name}" if self.pattern else ""
+            raise TernzipError(f"unknown {value!r}: expected one of {', '.join(self.choices)}{others}")
         if self.within and not is_within(value, self.within):
             raise TernzipError(f"expected a number in {self.within}, found {value}")
         return value
+
+    def _matches(self, value: str) -> bool:
+        return bool(self.pattern) and re.fullmatch(self.pattern, value) is not None
 
     def _strings(self, value: Any) -> tuple[str, ...]:
         strings = (value,) if isinstance(value, str) else value

@@ -14,6 +14,7 @@ from ternzip._core.extras import require
 from ternzip.io.atomic import atomic_path
 from ternzip.training.latents import LatentLayer, latent_layers
 from ternzip.training.network import restore
+from ternzip.training.recipe import is_given
 from ternzip.training.runs import RunRecord, read_run_checkpoint
 
 # One style a curve: black lines told apart by dashes and markers.
@@ -214,15 +215,15 @@ def front(points: Mapping[str, Sequence[tuple[int, float]]], reference: Sequence
 
 def weights_of(runs: Sequence[RunRecord]) -> Any:
     """Figure 1 of the runs that have latent weights, as their last epoch left them."""
-    ternary = [run for run in runs if run.recipe.quantizer != "none"]
+    ternary = [run for run in runs if run.recipe.quantizer != "none" and not is_given(run.recipe.arch)]
     if not ternary:
-        raise NothingToDraw("no run has latent weights: all are in full precision")
+        raise NothingToDraw("no run has latent weights of a network that has a name")
     shared = len({run.label for run in ternary}) < len(ternary)
     latents = {}
     for i, run in enumerate(ternary):
         path = run.folder / "last.ckpt"
         checkpoint = read_run_checkpoint(path)
-        network = restore(checkpoint.recipe, checkpoint.state, str(path))
+        network = restore(checkpoint, path, trust_arch=run.trust_arch)
         latents[f"{run.label} ({i + 1})" if shared else run.label] = latent_layers(network)
     return weight_distribution(latents)
 

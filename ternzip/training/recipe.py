@@ -11,21 +11,34 @@ from typing import Any
 
 from ternzip._core.errors import TernzipError
 from ternzip.models.activations import ACTIVATIONS
+from ternzip.models.own import OWN_NAME, is_own, parse_arguments
 from ternzip.models.registry import ARCHITECTURES
 from ternzip.quantization.choices import GROWTHS, QUANTIZERS
-from ternzip.training.catalog import DATASETS
+from ternzip.training.catalog import AUTO, DATASET_CHOICES, DATASETS, parse_image_size
 from ternzip.training.options import flag, option, options_of
 
 LR_SCHEDULES = ("paper", "power", "exponential", "plateau", "constant")
 TERNARY = {"quantizer": QUANTIZERS}
 DELTA = {"quantizer": ("delta",)}
+BUILT_IN = {"arch": tuple(ARCHITECTURES)}
+PICTURES = {"dataset": (AUTO, "image-folder", "parquet")}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A training run, checked on construction: TernzipError names the option that is wrong."""
 
-    arch: str = option("resnet20", "Model", "Architecture.", choices=tuple(ARCHITECTURES))
+    arch: str = option(
+        "resnet20",
+        "Model",
+        "Architecture, or the function that makes one's own: mypackage.models:make_net.",
+        choices=tuple(ARCHITECTURES),
+        pattern=rf"{OWN_NAME.pattern}|<[\w.]+>",  # the latter: see is_given
+        pattern_name="MODULE:FUNCTION",
+    )
+    arch_arg: tuple[str, ...] = option(
+        (), "Model", "Argument of the architecture, as NAME=VALUE; repeatable.", unset="none"
+    )
     inflate: int = option(
         1,
         "Model",
@@ -34,12 +47,23 @@ class Recipe:
         only={"arch": ("resnet20",)},
     )
     activation: str | None = option(
-        None, "Model", "Activation.", choices=tuple(ACTIVATIONS), unset="the architecture's own"
+        None,
+        "Model",
+        "Activation.",
+        choices=tuple(ACTIVATIONS),
+        unset="the architecture's own",
+        only=BUILT_IN,
     )
     dropout: float = option(
-        0.0, "Model", "Probability of dropping a feature before the linear layer.", within="[0, 1)"
+        0.0,
+        "Model",
+        "Probability of dropping a feature before the linear layer.",
+        within="[0, 1)",
+        only=BUILT_IN,
     )
-    signed_activations: bool = option(False, "Model", "Feed all layers but the first with signs +-1.")
+    signed_activations: bool = option(
+        False, "Model", "Feed all layers but the first with signs +-1.", only=BUILT_IN
+    )
     skip: tuple[str, ...] = option(
         (),
         "Model",
@@ -117,17 +141,48 @@ class Recipe:
         False, "Ternarization", "Go on when training has collapsed to zeros.", only=TERNARY
     )
 
-    dataset: str = option("cifar10", "Data", "Data set.", choices=tuple(DATASETS))
+    dataset: str = option(
+        AUTO, "Data", "Data set, or layout of its files; auto: what is found.", choices=DATASET_CHOICES
+    )
     data: str = option("data", "Data", "Folder of its files.")
-    download: bool = option(False, "Data", "Fetch missing files first, md5-checked.")
+    download: bool = option(
+        False,
+        "Data",
+        "Fetch missing files first, md5-checked; of auto those of CIFAR-10.",
+        only={"dataset": (AUTO, *(name for name, info in DATASETS.items() if info.files))},
+    )
+    image_size: str | None = option(
+        None,
+        "Data",
+        "Pixels that pictures are brought to: 32, or height x width as 32x48.",
+        unset="their own, or 32 if they have several",
+        only=PICTURES,
+    )
+    image_fit: str = option(
+        "crop",
+        "Data",
+        "How pictures of another shape get that size: cut off on both sides, or stretched.",
+        choices=("crop", "stretch"),
+        only=PICTURES,
+    )
+    test_share: float = option(
+        0.2,
+        "Data",
+        "Share of the pictures set aside for testing where none are set apart.",
+        within="(0, 1]",
+        only=PICTURES,
+    )
     batch_size: int = option(256, "Data", "Images a step, over all processes together.", within="[2, 1e9]")
     augment: bool = option(True, "Data", "Random shift by up to 4 pixels, and flip (never flips digits).")
+    mirror: bool | None = option(
+        None, "Data", "Flip images at random or not.", unset="yes for images in colour and for clothes"
+    )
     statistics: str = option(
         "imagenet",
         "Data",
-        "Whose mean and deviation normalize colour images.",
+        "Whose mean and deviation normalize CIFAR; all other images have their own.",
         choices=("imagenet", "dataset"),
-        only={"dataset": tuple(name for name, info in DATASETS.items() if info.image_shape[0] == 3)},
+        only={"dataset": (AUTO, *(name for name, info in DATASETS.items() if info.natural))},
     )
     train_images: int | None = option(
         None, "Data", "Use only the first N training images.", within="[2, 1e9]", unset="all"
@@ -258,6 +313,9 @@ class Recipe:
                     f"--delta-scale: {pattern}={factor:g}: expected a factor > 0 with which --max-delta "
                     f"{self.max_delta:g} stays below 1"
                 )
+        parse_arguments(self.arch_arg)
+        if self.image_size is not None:
+            parse_image_size(self.image_size)
         if self.unfreeze_epoch is not None and not self.freeze:
             raise TernzipError("--unfreeze-epoch: nothing is frozen: give --freeze PATTERN too")
 
@@ -304,11 +362,17 @@ class Recipe:
 
     def differences(self, other: "Recipe") -> list[str]:
         """Names of the options in which two recipes would train differently."""
-        free = {"epochs", "data", "download", "carry_on", "accelerator", "fold_norms"}
+        # What the data were is in a checkpoint, and compared with what they are.
+        free = {"epochs", "data", "dataset", "download", "carry_on", "accelerator", "fold_norms"}
         return [name for name in OPTIONS if name not in free and getattr(self, name) != getattr(other, name)]
 
 
 OPTIONS = options_of(Recipe)
+
+
+def is_given(arch: str) -> bool:
+    """Whether a recipe's network is no architecture with a name but a model that `ternzip.train` was given."""
+    return arch.startswith("<")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -323,11 +387,33 @@ PRESETS: dict[str, dict[str, Any]] = {
         "multiplier": 1.0,
         "lr_scale": 0.04,
     },
+    # For any network: thresholds that follow each layer, and a rate that most of them bear.
+    "own": {"quantizer": "twn", "epochs": 20, "batch_size": 64, "lr": 1e-3, "lr_schedule": "constant"},
 }
 
 
 def preset(name: str) -> Recipe:
-    """A recipe by name: "paper" or "quick"; TernzipError for another name."""
+    """A recipe by name, of PRESETS; TernzipError for another name."""
     if name not in PRESETS:
         raise TernzipError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}")
     return Recipe().with_options(PRESETS[name])
+
+
+def recipe_of(
+    options: Mapping[str, Any],
+    preset_name: str | None = None,
+    source: str = "options",
+    *,
+    start: Recipe | None = None,
+) -> Recipe:
+    """A recipe from options, which may have - or _, on top of a preset, or of the recipe of a run that goes on.
+
+    Without a name the preset is "paper" for a built-in architecture and "own" for any other. Raises TernzipError,
+    naming the option and its `source`, for one that makes no sense or would not be used.
+    """
+    if start is None:
+        arch = str(options.get("arch", ""))
+        start = preset(preset_name or ("own" if is_own(arch) or is_given(arch) else "paper"))
+    recipe = start.with_options(options, source)
+    recipe.check_used([name.replace("-", "_") for name in options])
+    return recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ import torch
 from torch import Tensor
 
 from ternzip._core.errors import TernzipError
-from ternzip.training.recipe import Recipe
+from ternzip.models.spec import NetworkSpec
+from ternzip.training.catalog import DATASETS, NO_IMAGES, DatasetInfo
+from ternzip.training.recipe import Recipe, is_given
 
 # What ternzip adds to a Lightning checkpoint.
 RECIPE_KEY, ACCURACY_KEY, EPOCHS_KEY = "ternzip_recipe", "ternzip_accuracy", "ternzip_epochs"
+DATASET_KEY = "ternzip_dataset"
+# What is known of a run's images, as its checkpoints hold it.
+INFO_FIELDS = ("name", "image_shape", "mean", "std", "mirrors", "num_classes", "classes", "natural")
 
 
 @dataclass(frozen=True)
@@ -25,15 +31,41 @@ class RunCheckpoint:
         recipe: of the run.
         state: the state_dict of its `Learner`.
         epoch: the last finished epoch, from 1.
-        accuracy: on the test images after that epoch.
+        accuracy: on the test images after that epoch; None where none was measured.
+        dataset: what is known of its images.
         epochs: figures of each finished epoch, from 1, by the names they were logged under, and its "seconds".
     """
 
     recipe: Recipe
     state: dict[str, Tensor]
     epoch: int
-    accuracy: float
+    accuracy: float | None
+    dataset: DatasetInfo
     epochs: dict[int, dict[str, float]]
+
+
+def info_state(info: DatasetInfo | None) -> dict[str, Any] | None:
+    """What a checkpoint holds of a data set; None of none."""
+    return None if info is None else {name: getattr(info, name) for name in INFO_FIELDS}
+
+
+def _info(state: Any, recipe: Recipe, path: str | Path) -> DatasetInfo:
+    """The data set of a checkpoint; without one in it, what the recipe names."""
+    if state is None:
+        return DATASETS.get(recipe.dataset, NO_IMAGES)
+    try:
+        info = DatasetInfo(**{name: state[name] for name in INFO_FIELDS})
+        channels, height, width = info.image_shape
+        sound = (
+            min(channels, height, width, info.num_classes) > 0 and len(info.mean) == len(info.std) == channels
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise TernzipError(
+            f"{path}: damaged: what it says of its data set cannot be read: {error}"
+        ) from error
+    if not sound:
+        raise TernzipError(f"{path}: damaged: what it says of its data set makes no sense: {state}")
+    return info
 
 
 def read_run_checkpoint(path: str | Path) -> RunCheckpoint:
@@ -50,14 +82,29 @@ def read_run_checkpoint(path: str | Path) -> RunCheckpoint:
     recipe = Recipe().with_options(loaded[RECIPE_KEY], source=str(path))
     try:
         state, epoch, epochs = loaded["state_dict"], loaded["epoch"] + 1, loaded[EPOCHS_KEY]
-        return RunCheckpoint(recipe, state, epoch, loaded[ACCURACY_KEY], epochs)
+        info = _info(loaded.get(DATASET_KEY), recipe, path)
+        return RunCheckpoint(recipe, state, epoch, loaded[ACCURACY_KEY], info, epochs)
     except KeyError as error:
         raise TernzipError(f"{path}: not a whole checkpoint of ternzip train: no {error} in it") from None
+
+
+def recipe_to_resume(path: str | Path, options: Mapping[str, Any], *, trust_arch: bool = False) -> Recipe:
+    """The recipe of a run that is to go on from a checkpoint with some options.
+
+    Raises TernzipError where its network is made by code that is not the `arch` of the options, unless that is trusted:
+    it runs once training goes on.
+    """
+    run = read_run_checkpoint(path)
+    named = NetworkSpec(run.recipe.arch)
+    named.check_consent(path, options.get("arch"), trust_arch or is_given(run.recipe.arch))
+    return run.recipe
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """One run: `epochs` holds the figures of each epoch, from 1, by the names they were logged under.
+
+    `trust_arch` is whether code that the run names as its network's may be run, see `NetworkSpec.check_consent`.
 
     They come from the run's last checkpoint, which a run that is killed leaves whole: its weights and its figures are
     of the same epochs, which its logs are not.
@@ -66,6 +113,7 @@ class RunRecord:
     folder: Path
     recipe: Recipe
     epochs: dict[int, dict[str, float]]
+    trust_arch: bool = False
 
     @property
     def label(self) -> str:
@@ -86,6 +134,8 @@ class RunRecord:
     def peak(self) -> tuple[int, float]:
         """(epoch, accuracy) of the best epoch, the first of equals: the paper's training speed."""
         epochs, accuracies = self.series("accuracy")
+        if not epochs:
+            raise TernzipError(f"{self.folder}: no accuracy was measured in this run")
         best = int(np.argmax(accuracies))
         return epochs[best], accuracies[best]
 
@@ -94,14 +144,14 @@ class RunRecord:
         return self.epochs[epoch].get(name, default)
 
 
-def read_run_folder(folder: str | Path) -> RunRecord:
+def read_run_folder(folder: str | Path, *, trust_arch: bool = False) -> RunRecord:
     """The run in a folder that `ternzip train` wrote; TernzipError where there is none."""
     folder = Path(folder)
     last = folder / "last.ckpt"
     if not last.is_file():
         raise TernzipError(f"{folder}: not a run: expected the last.ckpt that ternzip train writes")
     checkpoint = read_run_checkpoint(last)
-    return RunRecord(folder, checkpoint.recipe, checkpoint.epochs)
+    return RunRecord(folder, checkpoint.recipe, checkpoint.epochs, trust_arch)
 
 
 def hyperparameters(recipe: Recipe) -> dict[str, Any]:

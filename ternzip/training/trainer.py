@@ -1,4 +1,4 @@
-"""One call for a whole training run: `train` a recipe into a folder, on Lightning."""
+"""One call for a whole training run into a folder, on Lightning: `train` by a recipe, `run` with any learner."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import nn
 
 from ternzip._core.errors import TernzipError
 from ternzip.io.atomic import atomic_file, atomic_path
@@ -33,12 +35,13 @@ from ternzip.training.callbacks import (
     MovableCheckpoint,
     TernaryCallback,
 )
+from ternzip.training.catalog import DatasetInfo
+from ternzip.training.datasets import dataset_of
 from ternzip.training.fast import precision_of
-from ternzip.training.images import open_dataset
-from ternzip.training.learner import Learner
-from ternzip.training.network import restore
-from ternzip.training.recipe import Recipe
-from ternzip.training.runs import hyperparameters, read_run_checkpoint
+from ternzip.training.learner import Learner, image_learner
+from ternzip.training.network import restore, spec_of
+from ternzip.training.recipe import Recipe, is_given
+from ternzip.training.runs import RunCheckpoint, hyperparameters, read_run_checkpoint
 from ternzip.training.sizes import stored_sizes
 
 # What Lightning warns of without need here.
@@ -61,7 +64,8 @@ class Stored:
     Attributes:
         path: of the file.
         epoch: from 1.
-        accuracy: on the test images.
+        accuracy: on the test samples; None where the task has none.
+        loss: mean on the test samples.
         weights: in all ternary layers.
         sparsity: share of zeros among them.
         entropy: bits/weight, of all layers together.
@@ -72,7 +76,8 @@ class Stored:
 
     path: str
     epoch: int
-    accuracy: float
+    accuracy: float | None
+    loss: float | None
     weights: int
     sparsity: float
     entropy: float
@@ -83,10 +88,19 @@ class Stored:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to: its best epoch (picked on the test images, as the paper does) and its last."""
+    """What a run came to: its best epoch (picked on the test samples, as the paper does) and its last.
+
+    `history` holds the figures of each epoch by name, among them its number, "epoch", from 1.
+    """
 
     best: Stored
     last: Stored
+    history: list[dict[str, float]]
+
+    @property
+    def path(self) -> Path:
+        """The .tnz file of the last epoch."""
+        return Path(self.last.path)
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -104,30 +118,53 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 def train(recipe: Recipe, out: str | Path, *, resume: bool = False, force: bool = False) -> Result | None:
-    """Train by a recipe; `out` then holds best.ckpt, last.ckpt, best.tnz, last.tnz, result.json and the logs.
+    """Train the network that a recipe names on its data set, as `run` does."""
+
+    def make() -> Learner:
+        dataset = dataset_of(recipe)
+        for line in (*dataset.notes, dataset.summary):
+            print(line, file=sys.stderr)
+        return image_learner(recipe, dataset)
+
+    return run(make, recipe, out, restored=partial(restore, trust_arch=True), resume=resume, force=force)
+
+
+def run(
+    make: Callable[[], Learner],
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    restored: Callable[[RunCheckpoint, str], nn.Module],
+    resume: bool = False,
+    force: bool = False,
+) -> Result | None:
+    """Train; `out` then holds best.ckpt, last.ckpt, best.tnz, last.tnz, result.json and the logs.
 
     The caller's random generator of the CPU is left alone.
 
     Args:
-        recipe: the run.
+        make: makes the learner; may draw random numbers.
+        recipe: the learner's.
         out: folder of the run, made if missing.
+        restored: the prepared network of a checkpoint of this run, which a second argument names.
         resume: go on from `out`/last.ckpt; on a CPU the numbers are those of an uninterrupted run.
         force: start anew in a folder that holds a run, whose files are then deleted.
 
     Returns the result in the first process and None in the others. Raises TernzipError for data that cannot
-    be read, a loss that is not finite, a training that has collapsed, a resume with another recipe or fewer epochs
-    than are done, and a folder that holds a run when neither `resume` nor `force` says what to do with it.
+    be read, a loss that is not finite, a training that has collapsed, a resume with another recipe, other data or fewer
+    epochs than are done, and a folder that holds a run when neither `resume` nor `force` says what to do with it.
     """
     out = Path(out)
     last = out / "last.ckpt"
-    if resume:
-        check_resume(recipe, last)
-    elif last.exists() and not force:
+    before = check_resume(recipe, last) if resume else None
+    if not resume and last.exists() and not force:
         raise TernzipError(
             f"{out}: holds a run already: --resume it, --force to start anew, or choose another --out"
         )
     with torch.random.fork_rng(devices=[]), _quiet_lightning():
-        learner = Learner(recipe, open_dataset(recipe.dataset, recipe.data, download=recipe.download))
+        learner = make()
+        if before is not None:
+            check_same_data(before.dataset, learner.feed.info, last)
         trainer = make_trainer(recipe, out, learner)
         if trainer.is_global_zero and not resume:
             for name in RUN_FILES:
@@ -139,7 +176,9 @@ def train(recipe: Recipe, out: str | Path, *, resume: bool = False, force: bool 
         raise KeyboardInterrupt
     if not trainer.is_global_zero:
         return None
-    result = Result(store(out / "best.ckpt"), store(last))
+    best, end = (store(path, restored) for path in (out / "best.ckpt", last))
+    history = [{"epoch": epoch, **figures} for epoch, figures in sorted(learner.epochs.items())]
+    result = Result(best, end, history)
     with atomic_file(out / "result.json") as stream:
         stream.write((json.dumps(dataclasses.asdict(result), indent=2) + "\n").encode())
     return result
@@ -150,6 +189,7 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
 
     Raises TernzipError, in Lightning's words, for devices that this machine has not.
     """
+    figure, mode = learner.objective.monitor
     callbacks: list[Callback] = [
         TernaryCallback(
             learner.schedule, per_iteration=recipe.delta_updates == "iteration", carry_on=recipe.carry_on
@@ -160,15 +200,15 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
                 out,
                 filename=name,
                 monitor=monitor,
-                mode="max",
+                mode=mode,
                 save_on_train_epoch_end=True,
                 enable_version_counter=False,
             )
-            for name, monitor in (("best", "accuracy"), ("last", None))
+            for name, monitor in (("best", figure), ("last", None))
         ),
     ]
     if recipe.early_stopping is not None:
-        callbacks.append(ArmedEarlyStopping(recipe.early_stopping))
+        callbacks.append(ArmedEarlyStopping(recipe.early_stopping, figure, mode))
     interactive = _stderr_is_terminal()
     if interactive:
         callbacks.append(LiveBar())
@@ -201,8 +241,8 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
         raise TernzipError(f"{asked} --precision {precision_of(recipe)}: {reason}") from error
 
 
-def check_resume(recipe: Recipe, last: Path) -> None:
-    """TernzipError unless `last` is the checkpoint of a run by the same recipe that this one can go on with."""
+def check_resume(recipe: Recipe, last: Path) -> RunCheckpoint:
+    """The checkpoint to go on from; TernzipError unless it is of a run by the same recipe and of no more epochs."""
     if not last.is_file():
         raise TernzipError(f"{last}: nothing to resume: no such checkpoint")
     before = read_run_checkpoint(last)
@@ -219,14 +259,29 @@ def check_resume(recipe: Recipe, last: Path) -> None:
             f"{last}: cannot resume: {before.epoch} epochs are done: expected --epochs {before.epoch} or more, "
             f"found {recipe.epochs}"
         )
+    return before
 
 
-def store(checkpoint: Path) -> Stored:
-    """Write a checkpoint's ternary weights beside it as a .tnz file."""
+def check_same_data(before: DatasetInfo, now: DatasetInfo | None, last: Path) -> None:
+    """TernzipError where images have another shape, other classes or other statistics than when the run began."""
+    for name in ("image_shape", "num_classes", "classes", "mean", "std") if now is not None else ():
+        expected, found = getattr(before, name), getattr(now, name)
+        if expected != found and (name != "classes" or (expected and found)):
+            raise TernzipError(
+                f"{last}: cannot resume with other data: {name}: expected {expected!r}, found {found!r}"
+            )
+
+
+def store(checkpoint: Path, restored: Callable[[RunCheckpoint, str], nn.Module]) -> Stored:
+    """Write a checkpoint's ternary weights beside it as a .tnz file, with what its network is built by."""
     run = read_run_checkpoint(checkpoint)
-    network = restore(run.recipe, run.state, str(checkpoint))
+    network = restored(run, str(checkpoint))
     path = checkpoint.with_suffix(".tnz")
-    metadata = {"arch": run.recipe.arch, "epoch": str(run.epoch), "accuracy": f"{run.accuracy:.4f}"}
+    metadata = {"epoch": str(run.epoch)}
+    if run.accuracy is not None:
+        metadata["accuracy"] = f"{run.accuracy:.4f}"
+    if not is_given(run.recipe.arch):
+        metadata = spec_of(run.recipe, run.dataset).to_metadata() | metadata
     if run.recipe.fold_norms:
         affine_batch_norm(network)
     save_file(ternary_state(network), path, metadata=metadata)
@@ -235,6 +290,7 @@ def store(checkpoint: Path) -> Stored:
         path=str(path),
         epoch=run.epoch,
         accuracy=run.accuracy,
+        loss=run.epochs[run.epoch].get("test_loss"),
         weights=sizes.counts.total,
         sparsity=sizes.counts.sparsity,
         entropy=sizes.counts.entropy,

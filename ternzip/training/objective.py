@@ -1,0 +1,31 @@
+"""What a run tries to make small, and by what its best epoch is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+Loss = Callable[[Any, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A task: by default the classes of samples.
+
+    Attributes:
+        loss: of outputs and targets, the mean over a batch, 0-d.
+        accuracy: whether outputs are scores (batch, classes) of which the largest is to be the target's. The best epoch
+            is then the most accurate one on the test samples, and else that of the least loss.
+    """
+
+    loss: Loss = F.cross_entropy
+    accuracy: bool = True
+
+    @property
+    def monitor(self) -> tuple[str, Literal["max", "min"]]:
+        """The figure that the best epoch is told by, and whether it is the "max" or the "min" of it."""
+        return ("accuracy", "max") if self.accuracy else ("test_loss", "min")

@@ -1,0 +1,161 @@
+"""Samples of the user's own as a learner's feed: a pair of tensors, a Dataset or a DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+
+from ternzip._core.errors import TernzipError
+from ternzip.training.catalog import DatasetInfo
+from ternzip.training.objective import Objective
+from ternzip.training.recipe import Recipe
+
+EXPECTED = "a pair of tensors (inputs, targets), a Dataset or a DataLoader"
+
+
+@dataclass(frozen=True)
+class SampleBatches:
+    """Batches of samples in memory or of a Dataset, in an order that the seed and the epoch alone decide.
+
+    The batch size is that of all processes together, as of `ImageBatches`: process `rank` of `world` takes every
+    `world`-th sample of each. For training, a remainder too small for a batch norm is left out.
+    """
+
+    take: Callable[[list[int]], Any]
+    count: int
+    batch_size: int
+    seed: int
+    epoch: int
+    shuffle: bool
+    rank: int
+    world: int
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.count, self.batch_size)
+        return whole + (rest > 0 if not self.shuffle else rest >= 2 * self.world)
+
+    def __iter__(self) -> Iterator[Any]:
+        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+        order = torch.randperm(self.count, generator=generator) if self.shuffle else torch.arange(self.count)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            batch = order[start : start + self.batch_size]
+            if self.shuffle:
+                batch = batch[: len(batch) - len(batch) % self.world]
+            yield self.take(batch[self.rank :: self.world].tolist())
+
+
+@dataclass(frozen=True)
+class LoaderBatches:
+    """The batches of a DataLoader, which draws its random numbers from the global generator as the epoch left it.
+
+    Lightning asks for an iterator now before and now after an epoch has been seeded: the loader's own begins with its
+    first batch, so that a run that is resumed sees the batches of a whole one.
+    """
+
+    loader: DataLoader[Any]
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.loader
+
+
+class SampleFeed:
+    """Samples as they are: no augmentation and no normalization beside the data's own.
+
+    Args:
+        recipe: its batch size and seed; not for a DataLoader, which has its own.
+        train, test: a pair of tensors (inputs, targets) whose dimension 0 counts samples, a Dataset of such pairs, or a
+            DataLoader. A sample of more than two parts has several inputs; the last is the target. A DataLoader with a
+            generator of its own goes on from where that stands, also in a run that is resumed.
+
+    Raises TernzipError for anything else, and for no samples.
+    """
+
+    info: DatasetInfo | None = None
+
+    def __init__(self, recipe: Recipe, train: object, test: object) -> None:
+        self.recipe = recipe
+        self.sources = {True: _source(train, "train"), False: _source(test, "test")}
+
+    def to(self, device: torch.device) -> None:
+        """Nothing: batches are sent one by one."""
+
+    def batches(self, training: bool, epoch: int, rank: int, world: int) -> Iterable[Any]:
+        """An epoch's batches of training or test samples; a DataLoader itself."""
+        source = self.sources[training]
+        if isinstance(source, DataLoader):
+            if world > 1:
+                raise TernzipError(
+                    f"{'train' if training else 'test'}: a DataLoader is not shared out over {world} processes: "
+                    "expected a Dataset or a pair of tensors"
+                )
+            return LoaderBatches(source)
+        take, count = source
+        recipe = self.recipe
+        return SampleBatches(take, count, recipe.batch_size, recipe.seed, epoch, training, rank, world)
+
+    def arguments(self, batch: Any, dtype: torch.dtype) -> tuple[tuple[Any, ...], Tensor]:
+        """Inputs and targets of a batch."""
+        if not isinstance(batch, list | tuple) or len(batch) < 2:
+            raise TernzipError(f"expected batches of (inputs, targets), found {type(batch).__name__}")
+        *inputs, targets = batch
+        if not isinstance(targets, Tensor) or not targets.ndim:
+            raise TernzipError(f"expected targets (batch, ...) as a tensor, found {type(targets).__name__}")
+        return tuple(inputs), targets
+
+    def check(self, model: nn.Module, objective: Objective) -> None:
+        """TernzipError where what a model makes of the first test samples is not what the objective compares."""
+        device = next(model.parameters()).device
+        batch = next(iter(self.batches(False, 0, 0, 1)))
+        inputs, targets = self.arguments(batch, torch.float32)
+        training = model.training
+        with torch.no_grad():
+            outputs = model.eval()(
+                *(part.to(device) if isinstance(part, Tensor) else part for part in inputs)
+            )
+        model.train(training)
+        if not objective.accuracy:
+            return
+        scores = isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(targets)
+        if not scores or targets.ndim != 1 or targets.is_floating_point():
+            found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise TernzipError(
+                "expected scores (batch, classes) and targets (batch,) of whole numbers, found outputs "
+                f"{found} and targets {tuple(targets.shape)} of {targets.dtype}: another task has its own loss="
+            )
+        least, largest = int(targets.min()), int(targets.max())
+        if least < 0 or largest >= outputs.shape[1]:
+            wrong = least if least < 0 else largest
+            raise TernzipError(f"expected targets from 0 to {outputs.shape[1] - 1}, found {wrong}")
+
+
+def _source(data: object, name: str) -> DataLoader[Any] | tuple[Callable[[list[int]], Any], int]:
+    """A loader, or what takes the samples of some indices, and how many there are."""
+    if isinstance(data, DataLoader):
+        return data
+    if isinstance(data, list | tuple) and len(data) >= 2 and all(isinstance(part, Tensor) for part in data):
+        lengths = [len(part) for part in data]
+        if len(set(lengths)) > 1:
+            raise TernzipError(f"{name}: expected tensors of as many samples each, found {lengths}")
+        return _counted(lambda chosen: tuple(part[chosen] for part in data), lengths[0], name)
+    if isinstance(data, IterableDataset) or (
+        not isinstance(data, Dataset) and not hasattr(data, "__getitem__")
+    ):
+        raise TernzipError(f"{name}: expected {EXPECTED}, found {type(data).__name__}")
+    samples: Any = data
+    return _counted(lambda chosen: default_collate([samples[i] for i in chosen]), len(samples), name)
+
+
+def _counted(
+    take: Callable[[list[int]], Any], count: int, name: str
+) -> tuple[Callable[[list[int]], Any], int]:
+    if not count:
+        raise TernzipError(f"{name}: expected samples, found none")
+    return take, count

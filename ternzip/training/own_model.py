@@ -1,0 +1,70 @@
+"""Training of a model that the caller made: on a copy, so that an interrupted run leaves it as it was."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ternzip import models
+from ternzip._core.errors import TernzipError
+from ternzip.quantization import ternary_state
+from ternzip.training.feeds import Feed
+from ternzip.training.learner import Learner
+from ternzip.training.network import check_norms, load_state, make_ternary
+from ternzip.training.objective import Objective
+from ternzip.training.recipe import Recipe
+from ternzip.training.runs import RunCheckpoint, read_run_checkpoint
+from ternzip.training.trainer import Result, run
+
+
+def train_model(
+    model: nn.Module,
+    recipe: Recipe,
+    out: str | Path,
+    feed: Callable[[], Feed],
+    objective: Objective,
+    *,
+    resume: bool = False,
+    force: bool = False,
+) -> Result | None:
+    """Train a model as `ternzip.training.trainer.run` does; it then has the ternary weights of the last epoch.
+
+    In processes other than the first it stays as it was.
+    """
+
+    def make() -> Learner:
+        torch.manual_seed(recipe.seed)
+        network = _copy(model)
+        if recipe.init is not None:
+            models.load_weights(network, recipe.init)
+            check_norms(network, recipe)
+        teacher = None
+        if recipe.teacher is not None:
+            teacher = models.load_weights(_copy(model), recipe.teacher).requires_grad_(False).eval()
+        prepared = make_ternary(network, recipe)
+        return Learner(recipe, prepared, feed(), objective=objective, teacher=teacher)
+
+    def restored(checkpoint: RunCheckpoint, source: str) -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how the weights start that are replaced below
+            network = make_ternary(_copy(model).cpu(), recipe)
+        return load_state(network, checkpoint.state, source)
+
+    result = run(make, recipe, out, restored=restored, resume=resume, force=force)
+    if result is not None:
+        last = Path(out) / "last.ckpt"
+        model.load_state_dict(ternary_state(restored(read_run_checkpoint(last), str(last))))
+    return result
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # whatever a module of the user's does not let itself be copied for
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TernzipError(f"{type(model).__name__}: the model cannot be copied: {reason}") from error

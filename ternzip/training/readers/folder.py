@@ -1,0 +1,82 @@
+"""Pictures in a folder for each class, the layout of ImageNet and of torchvision's ImageFolder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ternzip._core.errors import TernzipError
+from ternzip.training.images import MissingDataError
+from ternzip.training.readers.pictures import Picture
+
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".tif", ".tiff", ".webp")
+)
+TEST_NAMES = ("test", "val", "valid", "validation")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Encoded pictures, the label of each, and the names of the classes in the order of their labels."""
+
+    pictures: list[Picture]
+    labels: list[int]
+    classes: tuple[str, ...]
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The folders in `folder` that hold pictures, by name."""
+    if not folder.is_dir():
+        return []
+    inner = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted((entry for entry in inner if any(_pictures(entry))), key=lambda entry: entry.name)
+
+
+def holds_class_folders(folder: Path) -> bool:
+    """Whether `folder`, or its train/, holds a folder of pictures for each class."""
+    return bool(class_folders(folder / "train") or class_folders(folder))
+
+
+def list_class_folders(folder: Path) -> tuple[Labelled, Labelled | None]:
+    """Training and test pictures in `folder`/train/CLASS and test/CLASS (or val, ...); no test pictures in CLASS alone.
+
+    Classes are numbered by the order of their names. Raises TernzipError where a class of one has no folder in the
+    other, and where there are fewer than two.
+    """
+    if not class_folders(folder / "train"):
+        found = class_folders(folder)
+        if not found:
+            raise MissingDataError(f"{folder}: expected a folder of pictures for each class, found none")
+        return _labelled(folder, found), None
+    train_folders = class_folders(folder / "train")
+    train = _labelled(folder / "train", train_folders)
+    for name in TEST_NAMES:
+        test_folders = class_folders(folder / name)
+        if test_folders:
+            names = tuple(entry.name for entry in test_folders)
+            for odd in sorted(set(names) ^ set(train.classes))[:1]:
+                lacking = folder / ("train" if odd in names else name) / odd
+                raise TernzipError(
+                    f"{lacking}: expected pictures of class {odd!r}, as in the other split, found none"
+                )
+            return train, _labelled(folder / name, test_folders)
+    return train, None
+
+
+def _labelled(folder: Path, classes: list[Path]) -> Labelled:
+    if len(classes) < 2:
+        raise TernzipError(
+            f"{folder}: expected folders of two classes or more, found {classes[0].name!r} alone"
+        )
+    pictures, labels = [], []
+    for label, inner in enumerate(classes):
+        for path in sorted(_pictures(inner), key=lambda path: path.name):
+            pictures.append(Picture(str(path), path))
+            labels.append(label)
+    return Labelled(pictures, labels, tuple(entry.name for entry in classes))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    ]

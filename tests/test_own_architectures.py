@@ -1,0 +1,206 @@
+"""Networks made by code of the user's, and files that say which network they hold."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("lightning")
+pytest.importorskip("sklearn")
+
+from cli_run import ternzip_command
+
+import ternzip
+from ternzip import TernzipError
+from ternzip.cli.app import UsageError
+from ternzip.models import NetworkSpec, architecture, read_spec
+from ternzip.models.own import parse_arguments
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The `srun` command"),
+]
+
+MODULE = """
+from pathlib import Path
+from torch import nn
+Path("imported").write_text("")
+
+def make_net(num_classes, in_features, width=8, kind="plain"):
+    return nn.Sequential(nn.Flatten(), nn.Linear(in_features, width), nn.ReLU(), nn.Linear(width, num_classes))
+
+class Net(nn.Linear):
+    def __init__(self, image_shape, num_classes=2):
+        super().__init__(image_shape[2], num_classes)
+
+def breaks():
+    raise ValueError("no good\\nat all")
+
+def nothing(): return 7
+text = "no function"
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with a module of its own in it, not yet imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    for name in ("own_nets", "broken_nets"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "own_nets.py").write_text(MODULE)
+    return tmp_path
+
+
+def test_a_function_in_the_current_folder_makes_the_network(here: Path) -> None:
+    network = architecture("own_nets:make_net")((1, 8, 8), 10, width=12)
+    assert (network[1].in_features, network[1].out_features, network[3].out_features) == (64, 12, 10)
+    assert architecture("own_nets:Net")((3, 4, 5), 7).weight.shape == (7, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("absent_nets:make", {}, "absent_nets:make: no module 'absent_nets' here or among what is installed"),
+        ("own_nets:make", {}, "expected a function make in .*own_nets.py, found no such name"),
+        ("own_nets:text", {}, "expected a function text in .*own_nets.py, found str"),
+        ("own_nets:nothing", {}, "expected a torch.nn.Module, found int"),
+        ("own_nets:breaks", {}, r"own_nets:breaks: ValueError: no good \(.*own_nets.py, line 14\)"),
+        (
+            "own_nets:make_net",
+            {"depth": 3},
+            "got an unexpected keyword argument 'depth': arguments are given by",
+        ),
+        (
+            "broken_nets:make",
+            {},
+            r"broken_nets cannot be imported: ZeroDivisionError: .*broken_nets.py, line 2\)",
+        ),
+        ("vgg", {}, "unknown architecture 'vgg': expected one of resnet20, .*, or MODULE:FUNCTION"),
+    ],
+)
+def test_code_that_makes_no_network(here: Path, name: str, options: dict[str, int], message: str) -> None:
+    (here / "broken_nets.py").write_text("import os\n1 / 0\n")
+    with pytest.raises(TernzipError, match=message) as caught:
+        architecture(name)((1, 8, 8), 10, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_arguments() -> None:
+    assert parse_arguments(["a=3", "b=x y", "c=[1, 2.5]", "d=None", "e='3'"]) == {
+        "a": 3,
+        "b": "x y",
+        "c": [1, 2.5],
+        "d": None,
+        "e": "3",
+    }
+    for given, message in (
+        (["a"], "--arch-arg: expected NAME=VALUE, found 'a'"),
+        (["1a=2"], "expected NAME=VALUE"),
+        (["a=1", "a=2"], "a is given twice"),
+        (["a={1, 2}"], "a: expected a number, a string, a list or a dictionary"),
+        (["a=1j"], "a: expected a number"),
+    ):
+        with pytest.raises(TernzipError, match=message):
+            parse_arguments(given)
+
+
+def test_a_spec_survives_metadata_and_damage_is_named() -> None:
+    spec = NetworkSpec("resnet20", {"inflate": 2}, (1, 8, 9), 3, (0.25,), (0.5,), ("cat", "dög", "a,b"))
+    metadata = spec.to_metadata()
+    assert NetworkSpec.from_metadata(metadata, "x") == spec
+    assert NetworkSpec.from_metadata({"arch": "resnet20"}, "x") is None
+    for key, value in (
+        ("image_shape", "1x8"),
+        ("image_shape", "1x8xa"),
+        ("image_shape", "1x8x99999999"),
+        ("num_classes", "0"),
+        ("mean", "0.1,0.2"),
+        ("std", "0"),
+        ("arch_options", "[1]"),
+        ("arch_options", "{"),
+        ("classes", '["a"]'),
+    ):
+        with pytest.raises(
+            TernzipError, match=r"x\.tnz: metadata of its network (makes no sense|cannot be read)"
+        ):
+            NetworkSpec.from_metadata({**metadata, key: value}, "x.tnz")
+    with pytest.raises(TernzipError, match=r"fc3: cannot be built with {'depth': 3}: .*unexpected keyword"):
+        NetworkSpec("fc3", {"depth": 3}).build()
+
+
+def test_a_network_of_ones_own_from_training_to_export(here: Path) -> None:
+    """Its code runs where the user names it, and never because a file does."""
+    own = ("--arch", "own_nets:make_net", "--arch-arg", "width=9")
+    ternzip_command(
+        "train", *own, "--dataset", "digits", "--train-images", 128, "--epochs", 1, "--accelerator", "cpu"
+    )
+    text = ternzip_command("eval", "run/last.tnz", *own[:2], "--dataset", "digits", "--json")
+    last = json.loads(Path("run/result.json").read_text())["last"]
+    assert json.loads(text)["accuracy"] == pytest.approx(last["accuracy"])
+    spec = read_spec("run/last.tnz")
+    assert spec is not None
+    assert (spec.arch, spec.options, spec.image_shape, spec.num_classes) == (
+        own[1],
+        {"width": 9},
+        (1, 8, 8),
+        10,
+    )
+
+    del sys.modules["own_nets"]
+    Path("imported").unlink()
+    digits = ("--dataset", "digits")
+    for command in (
+        ("eval", "run/last.tnz", *digits),
+        ("eval", "run/last.ckpt"),
+        ("train", "--resume"),
+        ("plot", "run", "--figure", "1"),
+        ("bench", "run/last.tnz"),
+        ("export", "run/last.tnz", "model.onnx"),
+        ("search", "run/last.tnz", *digits),
+    ):
+        with pytest.raises(
+            TernzipError, match=r"run/last\.(tnz|ckpt): its network is made by code, own_nets:make_net"
+        ):
+            ternzip_command(*command)
+    assert not Path("imported").exists()
+    for command in (
+        ("eval", "run/last.tnz", *digits, "--trust-arch"),
+        ("eval", "run/last.ckpt", "--arch", "own_nets:make_net"),
+        ("train", "--resume", "--trust-arch"),
+        ("bench", "run/last.tnz", "--trust-arch", "--rounds", 1, "--no-compile", "--no-onnx"),
+    ):
+        ternzip_command(*command)
+
+
+def test_built_in_networks_need_no_architecture(here: Path) -> None:
+    options = ("--arch", "fc3", "--arch-arg", "hidden=20", "--dataset", "digits", "--delta", "0.02")
+    ternzip_command("train", *options, "--epochs", 1, "--train-images", 128, "--accelerator", "cpu")
+    text = ternzip_command("eval", "run/best.tnz", "--dataset", "digits")
+    assert " of 360 images right" in text
+    with pytest.raises(
+        TernzipError, match="tensor"
+    ):  # another architecture than the file's is taken by its word
+        ternzip_command(
+            "eval", "run/best.tnz", "--arch", "fc3", "--arch-arg", "hidden=21", "--dataset", "digits"
+        )
+    torch.save(ternzip.load_file("run/best.tnz"), "model.pt")
+    for command in ("eval", "bench", "search"):
+        with pytest.raises(
+            UsageError, match=r"model\.pt: does not say what its network is: expected --arch NAME"
+        ):
+            ternzip_command(command, "model.pt")
+
+
+def test_options_of_built_in_networks_are_for_them(here: Path) -> None:
+    with pytest.raises(
+        UsageError, match="--dropout: not used with --arch own_nets:make_net, only with resnet20"
+    ):
+        ternzip_command("train", "--arch", "own_nets:make_net", "--dropout", "0.1")
+    with pytest.raises(UsageError, match="--arch-arg: expected NAME=VALUE"):
+        ternzip_command("train", "--arch", "own_nets:make_net", "--arch-arg", "width")

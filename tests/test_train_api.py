@@ -1,0 +1,201 @@
+"""ternzip.train: models and samples of one's own, and what the command does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+pytest.importorskip("lightning")
+
+import ternzip
+from ternzip import TernzipError
+from ternzip.training.evaluation import evaluate
+from ternzip.training.learner import Learner
+from ternzip.training.recipe import Recipe
+from ternzip.training.runs import read_run_checkpoint
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The `srun` command"),
+]
+
+SHORT: dict[str, Any] = {"epochs": 2, "batch_size": 16, "accelerator": "cpu"}
+
+
+def samples(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images of 8 x 8 in four classes, told apart by their brightness."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (count,), generator=generator)
+    return torch.randn(count, 1, 8, 8, generator=generator) + labels[:, None, None, None], labels
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1), nn.Flatten(), nn.Linear(288, 4)
+    )
+
+
+def test_a_model_is_trained_and_holds_what_its_file_holds(tmp_path: Path) -> None:
+    model = network()
+    before = torch.get_rng_state()
+    result = ternzip.train(model, samples(64), samples(20, 1), out=tmp_path, skip="5", **SHORT)
+    assert result is not None
+    assert torch.equal(torch.get_rng_state(), before)
+    assert type(model) is nn.Sequential
+    assert model[0].weight.unique().numel() == 3
+    assert model[5].weight.unique().numel() > 3
+    stored = ternzip.load_file(result.path)
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in model.state_dict().items())
+    assert result.path == tmp_path / "last.tnz"
+    assert result.best.accuracy is not None
+    assert [entry["epoch"] for entry in result.history] == [1, 2]
+    assert {"test_loss", "accuracy", "sparsity", "entropy", "loss_epoch"} <= set(result.history[0])
+    assert result.last.loss == result.history[1]["test_loss"]
+    assert json.loads((tmp_path / "result.json").read_text())["history"] == result.history
+    model.eval()
+    images, labels = samples(20, 1)
+    assert (model(images).argmax(1) == labels).float().mean() == pytest.approx(result.last.accuracy)
+    assert F.cross_entropy(model(images), labels).item() == pytest.approx(result.last.loss, rel=1e-5)
+
+
+def test_datasets_and_tensors_give_the_same_numbers_and_loaders_their_own_batches(tmp_path: Path) -> None:
+    train, test = samples(50), samples(20, 1)
+    states = []
+    for name, given in (("tensors", train), ("dataset", TensorDataset(*train))):
+        model = network()
+        ternzip.train(model, given, TensorDataset(*test), out=tmp_path / name, **SHORT)
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    seen = []
+    loader = DataLoader(
+        TensorDataset(*train), batch_size=7, collate_fn=lambda batch: seen.append(len(batch)) or batch
+    )
+    with pytest.raises(TernzipError, match=r"expected batches of \(inputs, targets\)|expected targets"):
+        ternzip.train(network(), loader, test, out=tmp_path / "loader", **SHORT)
+    assert seen == [7] or seen[0] == 7
+    loader = DataLoader(TensorDataset(*train), batch_size=7, shuffle=True)
+    assert ternzip.train(network(), loader, test, out=tmp_path / "loader", force=True, **SHORT) is not None
+
+
+def test_resuming_gives_the_numbers_of_the_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = DataLoader(TensorDataset(*samples(48)), batch_size=16, shuffle=True)
+    for train in (samples(48), loader):
+        whole, parts = network(), network()
+        out = tmp_path / type(train).__name__
+        ternzip.train(whole, train, samples(20, 1), out=out / "whole", quantizer="delta", delta=0.02, **SHORT)
+        step = Learner.training_step
+
+        def killed(self: Learner, batch: Any, index: int, step: Any = step) -> Tensor:
+            if (self.current_epoch, index) == (1, 1):
+                raise RuntimeError("killed")
+            return step(self, batch, index)
+
+        initial = {name: tensor.clone() for name, tensor in parts.state_dict().items()}
+        with monkeypatch.context() as patch:
+            patch.setattr(Learner, "training_step", killed)
+            with pytest.raises(RuntimeError, match="killed"):
+                ternzip.train(
+                    parts, train, samples(20, 1), out=out / "parts", quantizer="delta", delta=0.02, **SHORT
+                )
+        assert all(torch.equal(tensor, initial[name]) for name, tensor in parts.state_dict().items())
+        ternzip.train(parts, train, samples(20, 1), out=out / "parts", resume=True)
+        state = parts.state_dict()
+        assert all(torch.equal(tensor, state[name]) for name, tensor in whole.state_dict().items())
+
+
+def test_another_task_has_its_own_loss_and_its_best_epoch_is_of_the_least(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs, more = torch.randn(2, 64, 5, generator=generator)
+    targets = inputs @ torch.randn(5, 2, generator=generator)
+
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 2)
+
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            return self.layer(first + 0 * second)
+
+    data = (inputs, more, targets)
+    result = ternzip.train(
+        Sum(), data, data, out=tmp_path, loss=nn.MSELoss(), **{**SHORT, "epochs": 3, "lr": 0.05}
+    )
+    assert result is not None
+    assert result.best.accuracy is None
+    losses = [entry["test_loss"] for entry in result.history]
+    assert result.best.loss == min(losses)
+    assert "accuracy" not in result.history[0]
+    assert read_run_checkpoint(tmp_path / "best.ckpt").accuracy is None
+    with ternzip.safe_open(result.path) as file:
+        assert "arch" not in file.metadata()
+
+
+class Endless(IterableDataset):  # type: ignore[type-arg]
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ({"test": None}, {}, "test: expected a model, training and test samples together, found None"),
+        ({"model": None}, {}, "model: expected a model, training and test samples together"),
+        ({}, {"arch": "fc3"}, "arch: not used with a model of one's own"),
+        ({}, {"data": "data"}, "data: not used with samples of one's own"),
+        ({}, {"augment": True}, "augment: not used with samples of one's own"),
+        ({}, {"dropout": 0.1}, "--dropout: not used with --arch <Sequential>, only with resnet20"),
+        ({}, {"epoch": 1}, "unknown option 'epoch'"),
+        ({}, {"delta": 0.1}, "--delta: not used with --quantizer twn, only with delta"),
+        (
+            {"train": Endless()},
+            {},
+            "train: expected a pair of tensors .*, a Dataset or a DataLoader, found Endless",
+        ),
+        ({"train": (torch.zeros(0, 1, 8, 8), torch.zeros(0))}, {}, "train: expected samples, found none"),
+        (
+            {"train": (torch.zeros(3, 1), torch.zeros(2))},
+            {},
+            r"train: expected tensors of as many samples each, found",
+        ),
+        (
+            {"test": (torch.zeros(3, 1, 8, 8), torch.full((3,), 4))},
+            {},
+            "expected targets from 0 to 3, found 4",
+        ),
+        (
+            {"test": (torch.zeros(3, 1, 8, 8), torch.zeros(3))},
+            {},
+            "of torch.float32: another task has its own loss=",
+        ),
+        ({"model": nn.Conv2d(1, 4, 3)}, {}, r"found outputs \(16, 4, 6, 6\) and targets \(16,\)"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_line(
+    tmp_path: Path, arguments: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    given = {"model": network(), "train": samples(20), "test": samples(20), **arguments}
+    with pytest.raises(TernzipError, match=message):
+        ternzip.train(**given, out=tmp_path / "run", **SHORT, **options)
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_a_named_network_on_a_folder_of_images_as_the_command_does_it(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    options = {"dataset": "digits", "train_images": 64, "test_images": 40, **SHORT, "epochs": 1}
+    named = ternzip.train(arch="fc3", arch_arg="hidden=20", delta=0.02, out=tmp_path / "named", **options)
+    assert named is not None
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    own = ternzip.train(model, out=tmp_path / "own", **options)
+    assert own is not None
+    assert model[1].weight.unique().numel() == 3
+    with pytest.raises(TernzipError, match=r"its network was given to ternzip\.train"):
+        evaluate(tmp_path / "own" / "last.ckpt", Recipe())
