@@ -41,7 +41,8 @@ def _parameter(name: str, known: Option) -> inspect.Parameter:
     if isinstance(known.default, bool):
         default = "yes" if known.default else "no"
     else:
-        default = known.unset if known.default in (None, ()) else str(known.default)
+        shown = ",".join(known.default) if isinstance(known.default, tuple) else str(known.default)
+        default = known.unset if known.default in (None, ()) else shown
     notes = [
         " | ".join([*known.choices, *([known.pattern_name] if known.pattern else [])]),
         f"in {known.within}" * bool(known.within),

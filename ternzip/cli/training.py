@@ -78,7 +78,7 @@ def train(
         recipe = recipe_of(options, preset_name, "options" if config is None else str(config), start=recipe)
     except TernzipError as error:
         raise UsageError(str(error) if config is None else f"{error} ({config})") from error
-    require("training", "train", "lightning", "tensorboard")
+    require("training", "train", "lightning")
     if recipe.fast:
         from ternzip.training.memory import keep_freed_memory
 
@@ -156,9 +156,17 @@ def plot(
             "5 against speed; repeatable. Default: all that the runs allow."
         ),
     ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="Formats of the files: png, svg, pdf, with commas between them.")
+    ] = "png,svg",
+    size: Annotated[
+        str | None,
+        typer.Option(help="Width x height in inches, as 3.5x2.5.", show_default="each figure's own"),
+    ] = None,
     trust_arch: TrustArch = False,
 ) -> None:
-    """Draw the paper's figures from the checkpoints of runs, as PNG and SVG."""
+    """Draw the paper's figures from the checkpoints of runs."""
+    inches = None if size is None else _inches(size)
     require("drawing", "train", "matplotlib")
     from ternzip.training import plotting
     from ternzip.training.runs import read_run_folder
@@ -166,12 +174,24 @@ def plot(
     found = [read_run_folder(folder, trust_arch=trust_arch) for folder in runs]
     for name in figure or plotting.FIGURES:
         try:
-            for path in plotting.draw(found, out, name):
+            for path in plotting.draw(found, out, name, formats=formats.split(","), size=inches):
                 print(path)
         except plotting.NothingToDraw as error:
             if figure:
                 raise
             say(f"figure {name} is not drawn: {error}")
+
+
+def _inches(text: str) -> tuple[float, float]:
+    try:
+        width, height = (float(part) for part in text.lower().split("x"))
+    except ValueError:
+        width = height = 0.0
+    if not (0.5 <= width <= 100 and 0.5 <= height <= 100):
+        raise UsageError(
+            f"--size: expected width x height in inches, 0.5 to 100 each, as 3.5x2.5, found {text!r}"
+        )
+    return width, height
 
 
 @app.command()

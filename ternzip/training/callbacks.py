@@ -6,7 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from torch import nn
 
 from ternzip._core.symbols import SymbolCounts
 from ternzip.quantization import DeltaSchedule, clip_latent_, count_layers, ternary_layers
@@ -97,6 +99,45 @@ class EpochLine(Callback):
             )
             self.titled = True
         print(f"{trainer.current_epoch + 1:5d}", *cells, flush=True)
+
+
+class LayerTable(Callback):
+    """Every so many epochs, and after the last, a table of the ternary layers on stdout, from the first process.
+
+    At most 80 columns wide: a name that is longer keeps its end.
+    """
+
+    NAME = 32
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Print the table if it is due."""
+        epoch = trainer.current_epoch + 1
+        if trainer.is_global_zero and (epoch % self.every == 0 or epoch == trainer.max_epochs):
+            for line in self.lines(pl_module.model):
+                print(line, flush=True)
+
+    def lines(self, model: nn.Module) -> list[str]:
+        """The heading and a line a layer.
+
+        Delta is the threshold of both signs, or the lower and the upper one where they differ.
+        """
+        found = [f"      {'layer':<{self.NAME}} {'Delta':>13} {'zeros':>8} {'bit/weight':>10}"]
+        counts = count_layers(model)
+        for layer in ternary_layers(model):
+            with torch.no_grad():
+                low, high = (float(part) for part in layer.quantizer.thresholds(layer.latent))
+            delta = (
+                f"{high:.4f}" if abs(low + high) < 1e-6 * max(abs(high), 1e-6) else f"{low:.3f}, {high:.3f}"
+            )
+            name, count = layer.name, counts[layer.name]
+            shown = name if len(name) <= self.NAME else f"...{name[3 - self.NAME :]}"
+            found.append(
+                f"      {shown:<{self.NAME}} {delta:>13} {count.sparsity:8.2%} {count.entropy:10.4f}"
+            )
+        return found
 
 
 class LiveBar(RichProgressBar):

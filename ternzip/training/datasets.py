@@ -113,7 +113,9 @@ def dataset_of(recipe: Recipe, like: NetworkSpec | None = None) -> Dataset:
 def found_in(folder: Path) -> str:
     """The one data set in a folder, by its name or layout; TernzipError for none or several."""
     if not folder.is_dir():
-        raise MissingDataError(f"{folder}: no such folder of data")
+        raise MissingDataError(
+            f"{folder}: no such folder of data: --data names another, --download fetches CIFAR-10"
+        )
     known = [name for name in ("cifar10", "cifar100") if cifar_folder(folder, name)]
     # What lies in a folder of its own name is that; bare IDX files may be anything.
     known += [

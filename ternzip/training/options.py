@@ -26,7 +26,8 @@ class Option:
         default: its value where none is given.
         panel: heading of --help that it stands under.
         text: what it means, with its unit.
-        choices: the strings that it may be; empty for any.
+        choices: the strings that it may be; empty for any. Of any number of strings each is one of them, and one string
+            may be several with commas between them.
         pattern: a regular expression that other strings must match to be accepted beside the choices.
         pattern_name: what such a string is called.
         within: the interval that a number must lie in, as "[0, 1)".
@@ -68,6 +69,10 @@ class Option:
         strings = (value,) if isinstance(value, str) else value
         if not isinstance(strings, list | tuple) or not all(isinstance(one, str) for one in strings):
             raise TernzipError(f"expected a string or a list of strings, found {value!r}")
+        if self.choices:
+            strings = [part.strip() for one in strings for part in one.split(",")]
+            for unknown in [part for part in strings if part not in self.choices][:1]:
+                raise TernzipError(f"unknown {unknown!r}: expected some of {', '.join(self.choices)}")
         return tuple(strings)
 
 

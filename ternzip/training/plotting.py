@@ -17,6 +17,7 @@ from ternzip.training.network import restore
 from ternzip.training.recipe import is_given
 from ternzip.training.runs import RunRecord, read_run_checkpoint
 
+FORMATS = ("png", "svg", "pdf")
 # One style a curve: black lines told apart by dashes and markers.
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 MARKERS = "osD^v*"
@@ -42,12 +43,20 @@ def subplots(
     return figure, figure.subplots(lines, columns, squeeze=False, sharey=sharey)
 
 
-def write(figure: Any, *paths: Path) -> None:
-    """Save a figure under every path (the suffix says the format: .png, .svg, .pdf), each whole or not at all."""
+def write(figure: Any, *paths: Path, size: tuple[float, float] | None = None) -> None:
+    """Save a figure under every path (the suffix says the format: .png, .svg, .pdf), each whole or not at all.
+
+    `size` is (width, height) in inches; without it the figure has its own, cut to what is drawn.
+    """
+    shape: dict[str, Any] = {"bbox_inches": "tight"}
+    if size is not None:
+        shape = {}
+        figure.set_layout_engine("constrained")  # all labels within the size
+        figure.set_size_inches(*size)
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], dpi=150, bbox_inches="tight")
+            figure.savefig(temporary, format=path.suffix[1:], dpi=150, **shape)
 
 
 def weight_distribution(runs: Mapping[str, Sequence[LatentLayer]]) -> Any:
@@ -237,15 +246,31 @@ FIGURES: dict[str, Callable[[Sequence[RunRecord]], Any]] = {
 }
 
 
-def draw(runs: Sequence[RunRecord], folder: Path, figure: str) -> list[Path]:
-    """Write one of the paper's figures of these runs to `folder`, as PNG and SVG; returns the files.
+def draw(
+    runs: Sequence[RunRecord],
+    folder: Path,
+    figure: str,
+    *,
+    formats: Sequence[str] = ("png", "svg"),
+    size: tuple[float, float] | None = None,
+) -> list[Path]:
+    """Write one of the paper's figures of these runs to `folder`; returns the files.
 
-    Raises TernzipError for a figure that is not in FIGURES, and NothingToDraw.
+    Args:
+        runs: what is drawn.
+        folder: made if missing.
+        figure: a name in FIGURES.
+        formats: of FORMATS, a file each.
+        size: (width, height) in inches; by default the figure's own.
+
+    Raises TernzipError for a name that is none, and NothingToDraw.
     """
     if figure not in FIGURES:
         raise TernzipError(f"unknown figure {figure!r}: expected one of {', '.join(FIGURES)}")
-    paths = [folder / f"figure{figure}.{suffix}" for suffix in ("png", "svg")]
-    write(FIGURES[figure](runs), *paths)
+    for unknown in [name for name in formats if name not in FORMATS][:1]:
+        raise TernzipError(f"unknown format {unknown!r}: expected some of {', '.join(FORMATS)}")
+    paths = [folder / f"figure{figure}.{suffix}" for suffix in formats]
+    write(FIGURES[figure](runs), *paths, size=size)
     return paths
 
 

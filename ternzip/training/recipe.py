@@ -279,6 +279,20 @@ class Recipe:
         "Run",
         "Fold batch norm statistics in the .tnz files: half the size for them, to be evaluated only.",
     )
+    logger: tuple[str, ...] = option(
+        ("csv", "tensorboard"),
+        "Run",
+        "Where the figures are logged; several with commas between them.",
+        choices=("csv", "tensorboard", "mlflow", "wandb", "none"),
+    )
+    layers: int | None = option(
+        None,
+        "Run",
+        "Every N epochs, a table of the layers: their Delta, zeros and bits.",
+        within="[1, 1e9]",
+        unset="never",
+        only=TERNARY,
+    )
     # A generator takes 64 bits: 32 of the seed and 20 of the epoch make every epoch's own.
     seed: int = option(0, "Run", "Seed of initialization, order and augmentation.", within="[0, 4e9]")
     fast: bool = option(
@@ -364,6 +378,7 @@ class Recipe:
         """Names of the options in which two recipes would train differently."""
         # What the data were is in a checkpoint, and compared with what they are.
         free = {"epochs", "data", "dataset", "download", "carry_on", "accelerator", "fold_norms"}
+        free |= {"logger", "layers"}
         return [name for name in OPTIONS if name not in free and getattr(self, name) != getattr(other, name)]
 
 

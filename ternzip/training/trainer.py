@@ -19,7 +19,6 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
@@ -31,6 +30,7 @@ from ternzip.quantization import ternary_state
 from ternzip.training.callbacks import (
     ArmedEarlyStopping,
     EpochLine,
+    LayerTable,
     LiveBar,
     MovableCheckpoint,
     TernaryCallback,
@@ -39,6 +39,7 @@ from ternzip.training.catalog import DatasetInfo
 from ternzip.training.datasets import dataset_of
 from ternzip.training.fast import precision_of
 from ternzip.training.learner import Learner, image_learner
+from ternzip.training.loggers import loggers_named, require_loggers
 from ternzip.training.network import restore, spec_of
 from ternzip.training.recipe import Recipe, is_given
 from ternzip.training.runs import RunCheckpoint, hyperparameters, read_run_checkpoint
@@ -155,6 +156,7 @@ def run(
     epochs than are done, and a folder that holds a run when neither `resume` nor `force` says what to do with it.
     """
     out = Path(out)
+    require_loggers(recipe.logger)  # before the minutes that data may take
     last = out / "last.ckpt"
     before = check_resume(recipe, last) if resume else None
     if not resume and last.exists() and not force:
@@ -212,10 +214,9 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
     interactive = _stderr_is_terminal()
     if interactive:
         callbacks.append(LiveBar())
-    loggers = [
-        CSVLogger(out, name="csv"),
-        TensorBoardLogger(out, name="tensorboard", default_hp_metric=False),
-    ]
+    if recipe.layers is not None:
+        callbacks.append(LayerTable(recipe.layers))
+    loggers = loggers_named(recipe.logger, out)
     try:
         return Trainer(
             accelerator=recipe.accelerator,
@@ -224,7 +225,7 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
             strategy=recipe.strategy,
             precision=precision_of(recipe),  # type: ignore[arg-type]
             max_epochs=recipe.epochs,
-            logger=loggers,
+            logger=loggers or False,
             callbacks=callbacks,
             plugins=[AtomicCheckpoints()],
             default_root_dir=out,
