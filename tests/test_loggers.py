@@ -74,8 +74,10 @@ def test_only_the_loggers_that_are_asked_for(tmp_path: Path, monkeypatch: pytest
 class Recorder(CSVLogger):
     """Stands for a logger whose package is not installed here: it takes what Lightning's takes, and keeps it."""
 
+    folder: Path
+
     def __init__(self, **given: Any) -> None:
-        super().__init__(given["save_dir"], name="recorded")
+        super().__init__(self.folder, name=f"recorded-{len(made)}")
         self.given = given
         made.append(self)
 
@@ -87,6 +89,7 @@ def test_mlflow_and_wandb_stay_on_this_machine(tmp_path: Path, monkeypatch: pyte
     import lightning.pytorch.loggers as known
 
     made.clear()
+    monkeypatch.setattr(Recorder, "folder", tmp_path, raising=False)
     monkeypatch.setattr(loggers, "require", lambda *args: None)
     for name in ("MLFlowLogger", "WandbLogger"):
         monkeypatch.setattr(known, name, Recorder)
@@ -101,8 +104,8 @@ def test_mlflow_and_wandb_stay_on_this_machine(tmp_path: Path, monkeypatch: pyte
     assert mlflow.given == {
         "experiment_name": "ternzip",
         "run_name": "net",
-        "tracking_uri": None,
-        "save_dir": str(tmp_path / "net" / "mlflow"),
+        "tracking_uri": f"sqlite:///{tmp_path}/net/mlflow.db",
+        "artifact_location": f"file://{tmp_path}/net/mlflow",
     }
     assert wandb.given == {"project": "ternzip", "name": "net", "save_dir": tmp_path / "net", "offline": True}
     for logger in made:
@@ -118,12 +121,24 @@ def test_mlflow_and_wandb_stay_on_this_machine(tmp_path: Path, monkeypatch: pyte
 
 
 def test_mlflows_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mlflow")
+    mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     model, data = model_and_data()
     ternzip.train(model, data, data, out=tmp_path, logger="mlflow", epochs=1, accelerator="cpu")
-    (accuracy,) = (tmp_path / "mlflow").rglob("metrics/accuracy")
-    assert float(accuracy.read_text().split()[1]) >= 0
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("ternzip").experiment_id])
+    assert run.data.metrics["accuracy"] >= 0
+    assert run.data.params["quantizer"] == "twn"
+
+
+def test_a_logger_that_fails_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: CSVLogger, params: object) -> None:
+        raise ConnectionError("no server at localhost\nand more")
+
+    monkeypatch.setattr(CSVLogger, "log_hyperparams", fails)
+    model, data = model_and_data()
+    with pytest.raises(TernzipError, match=r"--logger: CSVLogger cannot log: no server at localhost$"):
+        ternzip.train(model, data, data, out=tmp_path, logger="csv", epochs=1, accelerator="cpu")
 
 
 def test_a_table_of_the_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ from ternzip.training.catalog import DatasetInfo
 from ternzip.training.datasets import dataset_of
 from ternzip.training.fast import precision_of
 from ternzip.training.learner import Learner, image_learner
-from ternzip.training.loggers import loggers_named, require_loggers
+from ternzip.training.loggers import log_options, loggers_named, require_loggers
 from ternzip.training.network import restore, spec_of
 from ternzip.training.recipe import Recipe, is_given
 from ternzip.training.runs import RunCheckpoint, hyperparameters, read_run_checkpoint
@@ -171,8 +171,7 @@ def run(
         if trainer.is_global_zero and not resume:
             for name in RUN_FILES:
                 (out / name).unlink(missing_ok=True)
-        for logger in trainer.loggers:
-            logger.log_hyperparams(hyperparameters(recipe))
+        log_options(trainer.loggers, hyperparameters(recipe))
         trainer.fit(learner, ckpt_path=last if resume else None, **WEIGHTS_ONLY)
     if trainer.interrupted:
         raise KeyboardInterrupt
