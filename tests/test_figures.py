@@ -171,7 +171,7 @@ def test_figures_hold_what_was_measured(runs: list[RunRecord]) -> None:
     (axis,) = figure.axes
     assert len(axis.get_lines()) == 4  # two seeds of one setting share a marker
     assert axis.get_lines()[0].get_xdata().tolist() == [2, 2]
-    assert {text.get_text() for text in axis.get_legend().get_texts()} == {run.label for run in runs}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {run.label for run in runs}
     sparsity, entropy = plotting.tradeoff(runs).axes
     full, log, fixed, ttq = sparsity.get_lines()
     assert list(full.get_ydata()) == [50, 50]  # across: full precision has no sparsity and no entropy
@@ -201,5 +201,18 @@ def test_the_front_of_accuracy_against_bytes() -> None:
     assert [line.get_ydata()[0] for line in lines[:2]] == pytest.approx([90, 91])
     assert lines[2].get_xdata().tolist() == [20, 21]
     assert lines[2].get_ydata().tolist() == pytest.approx([80, 81])
-    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["full precision", "log", "fixed"]
+
+
+def test_a_figure_of_a_size_that_is_asked_for_holds_all_of_it(runs: list[RunRecord], tmp_path: Path) -> None:
+    """A legend lies below the axes, where it covers no curve, and within the figure."""
+    for name in "2345":
+        figure = plotting.FIGURES[name](runs, (7.0, 3.5))
+        figure.savefig(tmp_path / "figure.png", dpi=50)  # lays it out
+        assert figure.get_size_inches().tolist() == [7.0, 3.5]
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+        assert box.y0 >= 0
+        assert all(box.y1 <= axis.get_tightbbox().y0 + 1 for axis in figure.axes)

@@ -185,9 +185,9 @@ def test_sizes_that_are_none() -> None:
 
 
 def test_a_figure_has_the_size_and_the_formats_that_are_asked_for(tmp_path: Path) -> None:
-    figure, _ = plotting.subplots(1, 1, figsize=(9, 9))
+    figure, _ = plotting.subplots(1, 1, figsize=(3.0, 2.0))
     paths = [tmp_path / f"figure.{suffix}" for suffix in plotting.FORMATS]
-    plotting.write(figure, *paths, size=(3.0, 2.0))
+    plotting.write(figure, *paths)
     png = paths[0].read_bytes()
     assert [int.from_bytes(png[at : at + 4], "big") for at in (16, 20)] == [450, 300]
     assert b'width="216pt"' in paths[1].read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from ternzip.training.recipe import is_given
 from ternzip.training.runs import RunRecord, read_run_checkpoint
 
 FORMATS = ("png", "svg", "pdf")
+Size: TypeAlias = "tuple[float, float] | None"
+"""Width and height of a figure in inches; None for its own."""
 # One style a curve: black lines told apart by dashes and markers.
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 MARKERS = "osD^v*"
@@ -39,35 +41,33 @@ def subplots(
     require("drawing", "train", "matplotlib")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=figsize)
+    figure = Figure(figsize=figsize, layout="constrained")  # labels and legends within that size
     return figure, figure.subplots(lines, columns, squeeze=False, sharey=sharey)
 
 
-def write(figure: Any, *paths: Path, size: tuple[float, float] | None = None) -> None:
-    """Save a figure under every path (the suffix says the format: .png, .svg, .pdf), each whole or not at all.
-
-    `size` is (width, height) in inches; without it the figure has its own, cut to what is drawn.
-    """
-    shape: dict[str, Any] = {"bbox_inches": "tight"}
-    if size is not None:
-        shape = {}
-        figure.set_layout_engine("constrained")  # all labels within the size
-        figure.set_size_inches(*size)
+def write(figure: Any, *paths: Path) -> None:
+    """Save a figure under every path (the suffix says the format: .png, .svg, .pdf), each whole or not at all."""
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], dpi=150, **shape)
+            figure.savefig(temporary, format=path.suffix[1:], dpi=150)
 
 
-def weight_distribution(runs: Mapping[str, Sequence[LatentLayer]]) -> Any:
+def weight_distribution(runs: Mapping[str, Sequence[LatentLayer]], size: Size = None) -> Any:
     """Figure 1: latent weights of one or several runs, cut by each layer's own thresholds into -, 0 and +."""
-    figure, ((*axes,),) = subplots(1, len(runs), figsize=(5.5 * len(runs), 3.4), sharey=True)
+    figure, ((*axes,),) = subplots(1, len(runs), figsize=size or (5.5 * len(runs), 3.9), sharey=True)
+    from matplotlib import rcParams
+    from matplotlib.transforms import ScaledTranslation
+
     # Heights are on a logarithmic scale: of a bin that layers cut at different places, the upper part looks smaller.
     for axis, (name, layers) in zip(axes, runs.items(), strict=True):
         _cut_histogram(axis, layers)
         axis.set(xlabel="latent weight", yscale="log")
         axis.set_title(f"{name}\n{_thresholds(layers)}", fontsize="medium")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False, fontsize="small")
+        # Below the label of the axis, whatever the height of the axes.
+        below = ScaledTranslation(0, -3.6 * rcParams["font.size"] / 72, figure.dpi_scale_trans)
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": axis.transAxes + below}
+        axis.legend(**place, frameon=False, fontsize="small")
     axes[0].set_ylabel("share of weights")
     return figure
 
@@ -125,12 +125,12 @@ def _range(values: Iterable[float]) -> str:
     return least if least == largest else f"{least} to {largest}"
 
 
-def fixed_deltas(runs: Sequence[RunRecord]) -> Any:
+def fixed_deltas(runs: Sequence[RunRecord], size: Size = None) -> Any:
     """Figure 2: accuracy over the epochs for several fixed Deltas, a line a run, and the best of each by its Delta."""
     fixed = [run for run in runs if run.recipe.quantizer == "delta" and run.recipe.growth == "fixed"]
     if not fixed:
         raise NothingToDraw("no run has a fixed Delta (--growth fixed)")
-    figure, (axes,) = subplots(1, 2, figsize=(10, 3.8), sharey=True)
+    figure, (axes,) = subplots(1, 2, figsize=size or (10, 3.8))
     fixed.sort(key=lambda run: run.recipe.delta)
     for style, run in zip(_styles(), fixed, strict=False):
         epochs, accuracy = run.series("accuracy")
@@ -139,16 +139,16 @@ def fixed_deltas(runs: Sequence[RunRecord]) -> Any:
     axes[1].plot([run.recipe.delta for run in fixed], best, linestyle="", **next(_markers()))
     axes[0].set(xlabel="epoch", ylabel="accuracy, %")
     axes[0].xaxis.get_major_locator().set_params(integer=True)
-    axes[1].set(xlabel="D0", ylabel="best accuracy, %")
+    axes[1].set(xlabel="D0", ylabel="best accuracy, %", xticks=sorted({run.recipe.delta for run in fixed}))
     for axis in axes:
         axis.grid(color="0.9")
-    axes[0].legend(fontsize="small")
+    _legend_below(figure, axes[0])
     return figure
 
 
-def oscillation(runs: Sequence[RunRecord]) -> Any:
+def oscillation(runs: Sequence[RunRecord], size: Size = None) -> Any:
     """Figure 3: accuracy, its step from epoch to epoch, and sparsity, over the epochs, a line a run."""
-    figure, (axes,) = subplots(1, 3, figsize=(14, 3.8))
+    figure, (axes,) = subplots(1, 3, figsize=size or (14, 4))
     for style, run in zip(_styles(), runs, strict=False):
         epochs, accuracy = run.series("accuracy")
         axes[0].plot(epochs, 100 * np.array(accuracy), label=run.label, **style)
@@ -160,16 +160,16 @@ def oscillation(runs: Sequence[RunRecord]) -> Any:
         axis.set(xlabel="epoch", ylabel=title)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(color="0.9")
-    axes[0].legend(fontsize="small")
+    _legend_below(figure, axes[0])
     return figure
 
 
-def tradeoff(runs: Sequence[RunRecord]) -> Any:
+def tradeoff(runs: Sequence[RunRecord], size: Size = None) -> Any:
     """Figure 4: best accuracy against sparsity and against entropy, a marker a growth, a point a run.
 
     Full precision has neither sparsity nor entropy to speak of: its accuracies are lines across.
     """
-    figure, (axes,) = subplots(1, 2, figsize=(10, 3.8), sharey=True)
+    figure, (axes,) = subplots(1, 2, figsize=size or (10, 3.8), sharey=True)
     full = [run for run in runs if run.recipe.quantizer == "none"]
     for run, axis in itertools.product(full, axes):
         label = run.label if run is full[0] else None
@@ -186,21 +186,20 @@ def tradeoff(runs: Sequence[RunRecord]) -> Any:
     axes[1].set(xlabel="entropy, bits/weight")
     for axis in axes:
         axis.grid(color="0.9")
-    # Below the axes, where it covers no point.
-    axes[0].legend(loc="upper center", bbox_to_anchor=(1.1, -0.15), ncols=4, frameon=False, fontsize="small")
+    _legend_below(figure, axes[0])
     return figure
 
 
-def speed(runs: Sequence[RunRecord]) -> Any:
+def speed(runs: Sequence[RunRecord], size: Size = None) -> Any:
     """Figure 5: best accuracy against training speed, the epoch it came in; a marker for each setting."""
-    figure, ((axis,),) = subplots(1, 1, figsize=(6, 4))
+    figure, ((axis,),) = subplots(1, 1, figsize=size or (6, 4))
     for marker, (label, group) in zip(_markers(), _grouped(runs).items(), strict=False):
         epochs, accuracy = zip(*(run.peak for run in group), strict=True)
         axis.plot(epochs, 100 * np.array(accuracy), linestyle="", label=label, **marker)
     axis.set(xlabel="epoch of peak accuracy", ylabel="best accuracy, %")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(color="0.9")
-    axis.legend(fontsize="small")
+    _legend_below(figure, axis)
     return figure
 
 
@@ -218,11 +217,11 @@ def front(points: Mapping[str, Sequence[tuple[int, float]]], reference: Sequence
         axis.plot(np.array(sizes) / 1000, 100 * np.array(accuracies), linestyle="", label=label, **marker)
     axis.set(xlabel="whole file, kB", ylabel="accuracy, %")
     axis.grid(color="0.9")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, frameon=False, fontsize="small")
+    _legend_below(figure, axis)
     return figure
 
 
-def weights_of(runs: Sequence[RunRecord]) -> Any:
+def weights_of(runs: Sequence[RunRecord], size: Size = None) -> Any:
     """Figure 1 of the runs that have latent weights, as their last epoch left them."""
     ternary = [run for run in runs if run.recipe.quantizer != "none" and not is_given(run.recipe.arch)]
     if not ternary:
@@ -234,10 +233,20 @@ def weights_of(runs: Sequence[RunRecord]) -> Any:
         checkpoint = read_run_checkpoint(path)
         network = restore(checkpoint, path, trust_arch=run.trust_arch)
         latents[f"{run.label} ({i + 1})" if shared else run.label] = latent_layers(network)
-    return weight_distribution(latents)
+    return weight_distribution(latents, size)
 
 
-FIGURES: dict[str, Callable[[Sequence[RunRecord]], Any]] = {
+def _legend_below(figure: Any, axis: Any) -> None:
+    """What is on an axis, told below the whole figure, where it covers nothing, in as many columns as fit."""
+    from matplotlib import rcParams
+
+    handles, labels = axis.get_legend_handles_labels()
+    widest = (8 + max(map(len, labels), default=0)) * 0.007 * rcParams["font.size"]  # inches, about
+    columns = max(1, min(len(labels), int(figure.get_figwidth() / widest)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
+
+
+FIGURES: dict[str, Callable[[Sequence[RunRecord], Size], Any]] = {
     "1": weights_of,
     "2": fixed_deltas,
     "3": oscillation,
@@ -252,7 +261,7 @@ def draw(
     figure: str,
     *,
     formats: Sequence[str] = ("png", "svg"),
-    size: tuple[float, float] | None = None,
+    size: Size = None,
 ) -> list[Path]:
     """Write one of the paper's figures of these runs to `folder`; returns the files.
 
@@ -269,8 +278,13 @@ def draw(
         raise TernzipError(f"unknown figure {figure!r}: expected one of {', '.join(FIGURES)}")
     for unknown in [name for name in formats if name not in FORMATS][:1]:
         raise TernzipError(f"unknown format {unknown!r}: expected some of {', '.join(FORMATS)}")
+    require("drawing", "train", "matplotlib")
+    from matplotlib import rc_context
+
     paths = [folder / f"figure{figure}.{suffix}" for suffix in formats]
-    write(FIGURES[figure](runs), *paths, size=size)
+    # Of a size that it will be printed in, a figure has text of the size that is printed under it.
+    with rc_context({} if size is None else {"font.size": 8}):
+        write(FIGURES[figure](runs, size), *paths)
     return paths
 
 
