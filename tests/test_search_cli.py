@@ -104,7 +104,7 @@ def test_the_model_is_read_before_any_data(tmp_path: Path) -> None:
 def test_nothing_is_searched_for_a_file_that_cannot_be_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ternzip.search.run.search", lambda *a, **k: pytest.fail("searched"))
+    monkeypatch.setattr("ternzip.search.search", lambda *a, **k: pytest.fail("searched"))
     out = tmp_path / "nowhere" / "best.tnz"
     with pytest.raises(TernzipError, match="is no folder"):
         run(model, "--arch", "fc3", "--dataset", "digits", "--study", "memory", "--out", out)
