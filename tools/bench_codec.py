@@ -5,7 +5,8 @@
                                 [--chart docs/benchmarks/codec.svg]
 
 Inputs are the ternary tensors of every checkpoint in the two folders, and synthetic ones with independent weights,
-large and small.
+large and small. The folders may hold runs of `ternzip train`, done or in progress: of each the best.ckpt is taken, its
+latent weights made ternary, under the name of the run's folder.
 Speeds are one thread's, weights per second, the best of several runs, in rounds in which each coder has its turn, so
 that a slow spell of the machine meets them all; every decoder's result is compared. Sections that are not run again
 stay in the JSON as they were, each with its own date; --only keeps the inputs whose name holds the text, and replaces
@@ -38,7 +39,12 @@ from ternzip.codecs import BY_NAME, DEFAULT_EFFORT, Geometry, TernaryCodec, Trit
 from ternzip.codecs.base import DecodeJob
 from ternzip.codecs.context import EFFORTS, ContextCodec
 from ternzip.codecs.ternary import detect, trits_of
+from ternzip.io.tensors import to_raw
+from ternzip.quantization import ternary_state
+from ternzip.training.network import restore
+from ternzip.training.runs import read_run_checkpoint
 
+SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
 # Sizes of synthetic tensors, with their shares of zeros.
 SYNTHETIC = {
     1_000_000: (1 / 3, 0.5, 0.9, 0.98, 0.995),
@@ -129,13 +135,24 @@ def own_coders() -> list[Coder]:
 
 def network_of(path: Path) -> Network:
     network = []
+    for tensor in tensors_of(path):
+        ternary = detect(tensor)
+        if ternary is not None and tensor_is_weight(ternary.geometry):
+            network.append(trits_of(tensor).reshape(tensor.shape))
+    return network
+
+
+def tensors_of(path: Path) -> Iterator[RawTensor]:
+    """All tensors of a checkpoint; of a run's .ckpt, those that its network runs with."""
+    if path.suffix == ".ckpt":
+        run = read_run_checkpoint(path)
+        for name, weight in ternary_state(restore(run.recipe, run.state, str(path))).items():
+            yield to_raw(name, weight)
+        return
     with closing(open_checkpoint(str(path))) as checkpoint:
         for _, tensor in checkpoint.tensors():
-            ternary = detect(tensor) if isinstance(tensor, RawTensor) else None
-            if ternary is not None and tensor_is_weight(ternary.geometry):
-                assert isinstance(tensor, RawTensor)
-                network.append(trits_of(tensor).reshape(tensor.shape))
-    return network
+            if isinstance(tensor, RawTensor):
+                yield tensor
 
 
 def tensor_is_weight(geometry: Geometry) -> bool:
@@ -258,11 +275,13 @@ def table_of(row: dict[str, Any]) -> Table:
 
 
 def checkpoints(folder: Path, only: str) -> Iterator[Input]:
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".pt", ".pth", ".safetensors") and only in path.stem:
+    files = [(path.stem, path) for path in folder.iterdir() if path.suffix in SUFFIXES]
+    runs = [(path.parent.name, path) for path in folder.glob("*/best.ckpt")]
+    for name, path in sorted(files + runs):
+        if only in name:
             network = network_of(path)
             if network:
-                yield Input(path.stem, network)
+                yield Input(name, network)
 
 
 def synthetic(only: str) -> Iterator[Input]:
