@@ -132,7 +132,7 @@ ternzip::IndexShape shape_of(const ternzip_index_layout& layout) noexcept {
 // Blocks of about as many weights as the runtime of the Python package takes: as many blocks as come nearest
 // to that, an even number where two do.
 std::size_t usual_block_channels(std::size_t channels, std::size_t taps) noexcept {
-  constexpr std::size_t kBlockCodes = 360;
+  constexpr std::size_t kBlockCodes = 180;
   const std::size_t whole = channels * taps / kBlockCodes, rest = channels * taps % kBlockCodes;
   const bool rounds_up = rest > kBlockCodes / 2 || (rest == kBlockCodes / 2 && whole % 2 != 0);
   const std::size_t blocks = std::max<std::size_t>(1, whole + (rounds_up ? 1 : 0));

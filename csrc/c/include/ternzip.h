@@ -249,7 +249,7 @@ typedef struct ternzip_index_layout {
 } ternzip_index_layout;
 
 /* The layout for a tensor. `groups` is what the layer has (1 where it has none) and must divide the rows;
- * block_channels 0 chooses blocks of some 360 weights, which stay in the first cache. Tensors of 2^31 weights
+ * block_channels 0 chooses blocks of some 180 weights, which stay in the first cache. Tensors of 2^31 weights
  * or more have none. */
 TERNZIP_API ternzip_status ternzip_index(const ternzip_file* file, size_t number, size_t groups,
                                          size_t block_channels, ternzip_index_layout* layout,
