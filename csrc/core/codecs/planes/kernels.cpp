@@ -131,8 +131,8 @@ inline unsigned nonzero_bits(U64 bytes) {
   return static_cast<unsigned>((tops >> 7) * 0x0102040810204080 >> 56);
 }
 
-// 255 in the bytes whose bit is set.
-inline U64 byte_mask(unsigned bits) {
+// 255 in the bytes whose bit is set; for instruction sets that have pext and pdep.
+[[maybe_unused]] inline U64 byte_mask(unsigned bits) {
   // Copies of the bits, of which each byte keeps its own, which becomes 1 and then 255.
   const U64 own = bits * U64{0x0101010101010101} & 0x8040201008040201;
   return ((own + 0x00406070787C7E7F) >> 7 & 0x0101010101010101) * 0xFF;
