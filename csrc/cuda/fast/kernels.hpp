@@ -442,6 +442,7 @@ TERNZIP_KERNEL void open_shared(const FastTable& table, const Block& block, Fast
       shared.length[i] = table.length[i];
     }
     TERNZIP_UNROLL_NONE
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): bytes are what is counted
     for (unsigned i = thread * kVectorBytes; i < sizeof shared.stage; i += kThreads * kVectorBytes) {
       store_aligned(reinterpret_cast<std::uint8_t*>(shared.stage) + i, Vector<std::uint32_t>{});
     }
