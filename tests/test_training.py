@@ -354,6 +354,7 @@ def test_two_processes_train_as_one(data: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("images of 1x28x28") == 1  # told once, however many processes
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-6, atol=1e-6)

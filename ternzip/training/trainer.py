@@ -20,6 +20,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from ternzip._core.errors import TernzipError
@@ -123,8 +124,7 @@ def train(recipe: Recipe, out: str | Path, *, resume: bool = False, force: bool 
 
     def make() -> Learner:
         dataset = dataset_of(recipe)
-        for line in (*dataset.notes, dataset.summary):
-            print(line, file=sys.stderr)
+        _tell(*dataset.notes, dataset.summary)
         return image_learner(recipe, dataset)
 
     return run(make, recipe, out, restored=partial(restore, trust_arch=True), resume=resume, force=force)
@@ -298,6 +298,12 @@ def store(checkpoint: Path, restored: Callable[[RunCheckpoint, str], nn.Module])
         ternary=sizes.ternary,
         file=sizes.file,
     )
+
+
+@rank_zero_only
+def _tell(*lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
 
 
 @contextmanager
