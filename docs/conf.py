@@ -36,6 +36,7 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # an attribute may be a documented property as well
 
 html_theme = "furo"
 html_title = f"ternzip {release}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class safe_open:  # noqa: N801 - the verb of safetensors
-    """A .tnz file of which single tensors are read. Several threads may use one.
+    """A .tnz file of which single tensors are read. Several threads may use one::
 
         with ternzip.safe_open("model.tnz") as f:
             for name in f.keys():                        # or: in f, name in f, len(f)
