@@ -146,7 +146,7 @@ def tensors_of(path: Path) -> Iterator[RawTensor]:
     """All tensors of a checkpoint; of a run's .ckpt, those that its network runs with."""
     if path.suffix == ".ckpt":
         run = read_run_checkpoint(path)
-        for name, weight in ternary_state(restore(run.recipe, run.state, str(path))).items():
+        for name, weight in ternary_state(restore(run, path)).items():
             yield to_raw(name, weight)
         return
     with closing(open_checkpoint(str(path))) as checkpoint:
