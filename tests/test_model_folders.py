@@ -41,6 +41,7 @@ def test_there_and_back(folder: Path, tmp_path: Path) -> None:
     small, back = tmp_path / "small", tmp_path / "back"
     report = compress_folder(folder, small)
     assert [Path(file.target).suffix for file in report.files] == [".tnz", ".tnz"]
+    assert all(Path(file.target).is_file() for file in report.files)
     assert report.carried == ["config.json", "model.safetensors.index.json", "tokenizer/merges.txt"]
     assert {p.suffix for p in small.rglob("*") if p.is_file()} == {".tnz", ".json", ".txt"}
 
@@ -157,6 +158,7 @@ def test_at_the_shell(folder: Path, tmp_path: Path, run: Run) -> None:
         "model-00001-of-00002.tnz",
         "model-00002-of-00002.tnz",
     ]
+    assert all(Path(file["file"]).is_file() for file in found["files"])
     assert "tokenizer/merges.txt" in found["carried"]
 
     done = run("decompress", tmp_path / "small", "-o", tmp_path / "back")

@@ -7,7 +7,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -112,7 +112,8 @@ def _convert(
             with _cannot_write(target):
                 destination.parent.mkdir(parents=True, exist_ok=True)
             if file != place:
-                reports.append(convert(folder / file, destination))
+                report = convert(folder / file, destination)
+                reports.append(replace(report, target=str(Path(target) / place)))  # where it will be
             else:
                 _copy(folder / file, destination, os.fspath(target))
                 carried.append(str(file))
