@@ -19,6 +19,7 @@ from ternzip.lowrank import load_compressed
 from ternzip.search import search, write_report
 from ternzip.search.choices import METHODS
 from ternzip.search.compressors import Frontier, RankCompressor, TernaryCompressor, method
+from ternzip.search.finetune import finetune
 from ternzip.search.network import Network
 from ternzip.search.problem import Problem
 from ternzip.search.samples import gather, samples_of
@@ -441,3 +442,12 @@ def test_a_small_last_layer_can_stay_whole_beside_layers_of_few_components() -> 
     found = problem(target=1200).compress([0.5, 1.0]).network.layers
     assert found["5"].rank is None
     assert found["3"].rank == 3
+
+
+def test_finetuning_that_makes_things_worse_is_dropped() -> None:
+    """Weights that cross the threshold outgrow the size, and the zeros that this takes may cost all that was won."""
+    made = problem(compressor="ternary")
+    compressed = made.network.compress([0.6] * 3)
+    size = len(compressed.file(made.network.coder))
+    tuned = finetune(made.network, compressed, made.samples, epochs=1, learning_rate=1.0, target=size)
+    assert tuned is compressed

@@ -15,10 +15,11 @@ from ternzip.search.compressors.base import sparser_layer
 from ternzip.search.compressors.encodings import Encoding
 from ternzip.search.network import CompressedNetwork, Network
 from ternzip.search.objective import centred
-from ternzip.search.samples import Samples
+from ternzip.search.samples import Samples, outputs_of
 
 _HALVINGS = 14
 _CALIBRATION = 512
+_COMPARED = 2000
 
 
 class Held(nn.Module):
@@ -56,6 +57,8 @@ def finetune(
         learning_rate: of Adam, falling to 0 along a cosine.
         target: bytes that the file must not exceed. Weights that cross a held threshold change its size; where it
             has grown too large, the smallest kept magnitudes become zeros until it fits again.
+
+    What comes back is `compressed` itself where that is the better one on the first of the samples.
 
     Raises TernzipError for a loss that is not finite.
     """
@@ -96,9 +99,17 @@ def finetune(
     def fits(candidate: CompressedNetwork) -> bool:
         return target is None or len(candidate.file(network.coder, metadata)) <= target
 
+    def better(candidate: CompressedNetwork) -> CompressedNetwork:
+        # Held thresholds do not hold a size: what has outgrown its target can lose more by the zeros than it has won.
+        first = samples.take(torch.arange(min(len(samples), _COMPARED)))
+        before, after = (
+            float(_loss(outputs_of(one.model, first.inputs), first)) for one in (compressed, candidate)
+        )
+        return candidate if after <= before else compressed
+
     found = assembled(0.0)
     if fits(found):
-        return found
+        return better(found)
     low, high, best = 0.0, 1.0, None
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -107,7 +118,7 @@ def finetune(
             high, best = middle, candidate
         else:
             low = middle
-    return best or compressed
+    return compressed if best is None else better(best)
 
 
 def _train(
@@ -117,7 +128,7 @@ def _train(
     optimizer = torch.optim.Adam(model.parameters(), learning_rate)
     batches = max(1, len(samples) // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
-    spread = float(centred(samples.outputs).square().sum(1).mean())
+    spread = 1.0 if samples.labels is not None else float(centred(samples.outputs).square().sum(1).mean())
     model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # of dropout
@@ -126,10 +137,7 @@ def _train(
             for index in order.chunk(batches):
                 batch = samples.take(index)
                 outputs = model(batch.inputs)
-                if batch.labels is not None:
-                    loss = F.cross_entropy(outputs, batch.labels)
-                else:
-                    loss = centred(outputs - batch.outputs.to(outputs)).square().sum(1).mean() / spread
+                loss = _loss(outputs, batch) / spread
                 if not bool(loss.isfinite()):
                     raise TernzipError(f"fine-tuning: expected a finite loss, found {float(loss.detach())}")
                 optimizer.zero_grad()
@@ -137,3 +145,10 @@ def _train(
                 optimizer.step()
                 schedule.step()
     model.eval()
+
+
+def _loss(outputs: Tensor, samples: Samples) -> Tensor:
+    """Cross entropy with labels, without them the mean of Eq. 5's terms, not scaled."""
+    if samples.labels is not None:
+        return F.cross_entropy(outputs, samples.labels)
+    return centred(outputs - samples.outputs.to(outputs)).square().sum(1).mean()
