@@ -154,6 +154,14 @@ def test_a_pickle_of_a_stranger_runs_nothing(tmp_path: Path) -> None:
     assert found["b"] == (None, True, 1.5)
 
 
+@pytest.mark.parametrize("function", [b"_codecs\nencode\n", b"numpy.core.multiarray\n_reconstruct\n"])
+def test_a_pickle_cannot_change_what_reads_the_next_one(tmp_path: Path, function: bytes) -> None:
+    """By the opcode BUILD, which sets attributes of what a pickle names: here, another default for an argument."""
+    state = b"N}X\x0c\x00\x00\x00__defaults__X\x04\x00\x00\x00utf8\x85s\x86"
+    with pytest.raises(TernzipError, match="refused: the pickle changes a function"):
+        read_inert_pickle(b"\x80\x02c" + function + state + b"b.", tmp_path / "batch")
+
+
 def test_arrays_whose_bytes_do_not_fit_are_refused(tmp_path: Path) -> None:
     """Also where the state is what numpy's own reconstruction would take on trust."""
     path = tmp_path / "batch"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +92,27 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+class _Callable:
+    """A function that a pickle may call and cannot change: what it set on a plain one would stay for later reads."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: object) -> Any:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("refused: the pickle changes a function")
+
+
 STAND_INS: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "_reconstruct"): _Callable(_reconstruct),
+    ("numpy._core.multiarray", "_reconstruct"): _Callable(_reconstruct),
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Elements,
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): _Callable(_encode),
 }
 
 
