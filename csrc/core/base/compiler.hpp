@@ -38,8 +38,8 @@
 // A function compiled for AVX2 in a source that is not, together with all that is inlined into it: for code
 // that is spread over headers, which a source compiled for one instruction set must not include
 // (core/simd/isa_source.hpp). Only it has such instructions, and it has a name of its own. To be called where
-// active_isa() is avx2 or above.
-#if defined(TERNZIP_X86) && defined(__GNUC__)
+// active_isa() is avx2 or above. TERNZIP_WITHOUT_AVX2_PASSES: for programs that have to be small.
+#if defined(TERNZIP_X86) && defined(__GNUC__) && !defined(TERNZIP_WITHOUT_AVX2_PASSES)
 #define TERNZIP_FOR_AVX2 __attribute__((target("avx2,bmi,bmi2")))
 #endif
 
