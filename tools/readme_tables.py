@@ -124,6 +124,26 @@ def prepare_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{note} {_measured(result)}"])
 
 
+def hf_table(result: dict[str, Any]) -> str:
+    """A Llama of random weights, opened by transformers: each kind of folder beside safetensors."""
+    lines = ["| weights | folder of | bytes | seconds | of safetensors | peak memory, MB | of safetensors |"]
+    lines.append("|---|---|---:|---:|---:|---:|---:|")
+    for model in result["models"]:
+        base_seconds = model["seconds_to_logits"]["safetensors"]
+        base_peak = model["peak_bytes"]["safetensors"]
+        for kind, size in model["bytes"].items():
+            seconds, peak = model["seconds_to_logits"][kind], model["peak_bytes"][kind]
+            lines.append(
+                f"| {model['weights']} | {kind} | {size:,} | {seconds:.2f} | {seconds / base_seconds:.2f} | "
+                f"{peak / 1e6:.0f} | {peak / base_peak:.2f} |"
+            )
+    if not all(model["logits_equal"] for model in result["models"]):
+        raise SystemExit("hf.json: the logits of some folder differ from those of safetensors")
+    return "\n".join(
+        [*lines, "", f"From the folder to the first logits, which are the same bits. {_measured(result)}"]
+    )
+
+
 def measured_too(table: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
     """The table with when and where it was measured."""
     return lambda result: f"{table(result)} {_measured(result)}"
@@ -132,6 +152,7 @@ def measured_too(table: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, 
 TABLES: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     "files": ("README.md", "files.json", files_table),
     "codecs": ("README.md", "codec.json", codecs_table),
+    "hf": ("docs/huggingface.md", "hf.json", hf_table),
     "prepare": ("docs/guide.md", "prepare.json", prepare_table),
     "quantizers": ("docs/guide.md", "quantizers.json", quantizers_table),
     "runtime-layers": ("docs/runtime.md", "runtime.json", measured_too(runtime_tables.layers_table)),
