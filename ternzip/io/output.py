@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO
+from functools import partial
+from typing import IO, Any
 
 from ternzip._core.streams import ByteStream, check_binary, write_all
 from ternzip._core.tensor import RawTensor, Tie
@@ -44,25 +45,28 @@ def write_tnz(
     raws: Iterable[tuple[str, RawTensor | Tie]],
     target: Target,
     metadata: Mapping[str, str] | None = None,
-    *,
-    codec: str = "auto",
-    effort: int = 2,
-    threads: int | None = None,
-    progress: Progress | None = None,
-    merge_zeros: bool = False,
-    extensions: Mapping[str, bytes] | None = None,
+    **options: Any,
 ) -> None:
     """Writes a .tnz file; the arguments are those of `ternzip.save_file`."""
-    options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
+    write = _writer(raws, metadata, **options)
     with open_output(target) as stream:
-        write_container(
-            stream, raws, options=options, metadata=metadata, extensions=extensions, progress=progress
-        )
+        write(stream)
 
 
 def tnz_bytes(
     raws: Iterable[tuple[str, RawTensor | Tie]],
     metadata: Mapping[str, str] | None = None,
+    **options: Any,
+) -> bytes:
+    """The bytes of a .tnz file; the arguments are those of `ternzip.save`."""
+    stream = io.BytesIO()
+    _writer(raws, metadata, **options)(stream)
+    return stream.getvalue()
+
+
+def _writer(
+    raws: Iterable[tuple[str, RawTensor | Tie]],
+    metadata: Mapping[str, str] | None,
     *,
     codec: str = "auto",
     effort: int = 2,
@@ -70,11 +74,14 @@ def tnz_bytes(
     progress: Progress | None = None,
     merge_zeros: bool = False,
     extensions: Mapping[str, bytes] | None = None,
-) -> bytes:
-    """The bytes of a .tnz file; the arguments are those of `ternzip.save`."""
+) -> Callable[[IO[bytes]], object]:
+    """What writes the container to a stream; options that make no sense are refused before there is one."""
     options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
-    stream = io.BytesIO()
-    write_container(
-        stream, raws, options=options, metadata=metadata, extensions=extensions, progress=progress
+    return partial(
+        write_container,
+        tensors=raws,
+        options=options,
+        metadata=metadata,
+        extensions=extensions,
+        progress=progress,
     )
-    return stream.getvalue()
