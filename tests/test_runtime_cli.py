@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from runtime_networks import make_ternary
@@ -18,7 +19,7 @@ from ternzip.models import fc3
 from ternzip.runtime import benchmark
 from ternzip.runtime.benchmark import Timing
 from ternzip.runtime.compact_onnx import compact
-from ternzip.runtime.export import export_onnx
+from ternzip.runtime.export import export_onnx, onnx_bytes
 
 
 def run(*arguments: object) -> str:
@@ -106,6 +107,123 @@ def test_export(model: Path, tmp_path: Path) -> None:
         (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         with torch.inference_mode():
             torch.testing.assert_close(torch.from_numpy(found), network(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder of classes, 32 pictures of 8 x 8."""
+    image = pytest.importorskip("PIL.Image")
+    pixels = torch.randint(0, 256, (32, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for split in ("train", "test"):
+        for i, one in enumerate(pixels):
+            path = tmp_path / "images" / split / f"class{i % 10}" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.fromarray(one.numpy()).save(path)
+    return tmp_path / "images"
+
+
+def test_export_with_integer_activations(model: Path, images: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    out = tmp_path / "model.onnx"
+    options = (*OPTIONS, "--activations", "int8", "--data", images)
+    run("export", model, out, *options, "--images", 24, "--statistics", "dataset")
+    assert [node.op_type for node in onnx.load(out).graph.node].count("QGemm") == 3
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    network = ternzip.load_model(fc3(in_features=64), model).eval()
+    x = torch.rand(5, 1, 8, 8) * 2 - 1  # within the range of the images
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    with torch.inference_mode():
+        wanted = network(x)
+    difference = (torch.from_numpy(found) - wanted).norm() / wanted.norm()
+    assert 1e-6 < difference < 0.1, "nearly the same, by 8 bits"
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--images", 3), "--images: has a meaning only with --activations int8"),
+        (("--data", "data"), "--data: has a meaning only with --activations int8"),
+        (
+            ("--activations", "int8", "--weights", "int2"),
+            "--weights: expected int8 beside --activations int8, found int2",
+        ),
+    ],
+)
+def test_options_of_integer_activations(
+    model: Path, tmp_path: Path, options: tuple[object, ...], error: str
+) -> None:
+    from ternzip.cli.app import UsageError
+
+    with pytest.raises(UsageError, match=error):
+        run("export", model, tmp_path / "model.onnx", *OPTIONS, *options)
+    assert not (tmp_path / "model.onnx").exists()
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.b = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.a(x)).relu()
+        return (y + self.b(y)).mean((2, 3))
+
+
+def test_integer_weights_are_the_ternary_ones() -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = make_ternary(Block())
+    with torch.no_grad():
+        model.b.weight.clamp_(min=-0.05)  # levels that differ
+    proto = onnx.load_from_string(
+        onnx_bytes(model, torch.zeros(2, 3, 8, 8), "int8", torch.randn(40, 3, 8, 8))
+    )
+    convolutions = [node for node in proto.graph.node if node.op_type == "QLinearConv"]
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    first, second = (values[node.input[3]] for node in convolutions)
+    assert first.dtype == np.int8
+    # Batch norm's factors have a sign.
+    assert np.array_equal(np.abs(first), 127 * model.a.weight.detach().abs().sign().numpy())
+    scales = values[convolutions[1].input[4]].reshape(-1, 1, 1, 1)
+    rounded = np.abs(second * scales - model.b.weight.detach().numpy())
+    assert (rounded <= scales * 0.5001).all()
+    assert rounded.max() > 0
+
+
+def test_inputs_that_cannot_set_ranges(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = make_ternary(Block())
+    example = torch.zeros(2, 3, 8, 8)
+    path = tmp_path / "model.onnx"
+    for inputs, error in (
+        (torch.zeros(0, 3, 8, 8), "calibration: expected at least one input, found none"),
+        (torch.full((1, 3, 8, 8), torch.nan), "calibration: expected finite inputs"),
+        (torch.zeros(1, 3, 9, 8), r"calibration: expected inputs of shape \(3, 8, 8\), found \(3, 9, 8\)"),
+    ):
+        with pytest.raises(ternzip.TernzipError, match=error):
+            export_onnx(model, path, example, weights="int8", calibration=inputs)
+    with pytest.raises(ValueError, match="expected int8 beside 8-bit activations, found 'float32'"):
+        export_onnx(model, path, example, calibration=example)
+    assert not path.exists()
+
+
+def test_a_quantizer_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    pytest.importorskip("onnxscript")
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("no kernel\nand more")
+
+    monkeypatch.setattr(quantization, "quantize_static", fail)
+    x = torch.zeros(2, 3, 8, 8)
+    with pytest.raises(ternzip.TernzipError, match=r"^ONNX Runtime cannot quantize it: no kernel$"):
+        onnx_bytes(make_ternary(Block()), x, "int8", x)
 
 
 class Layers(nn.Module):

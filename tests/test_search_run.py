@@ -305,7 +305,7 @@ def test_the_point_of_a_target_holds_ratios_and_the_largest_layer_has_none() -> 
     made = problem(target=3000)
     assert made.names == ["0 rank ratio", "5 rank ratio"]  # of 480, 1600 and 120 weights
     assert made.offsets([0.5, 1.0]) == [0.0, 0.0, pytest.approx(1.0)]
-    assert made.offsets([0.25, 0.75]) == [pytest.approx(-0.25), 0.0, pytest.approx(0.25)]
+    assert made.offsets([0.25, 0.75]) == [pytest.approx(-0.5), 0.0, pytest.approx(0.5)]
     assert isinstance(problem(compressor=Frontier((TernaryCompressor(),), 3)).network.compressor, Frontier)
 
 

@@ -11,6 +11,7 @@ pytest.importorskip("botorch")
 from ternzip.search import search
 from ternzip.search.choices import ENGINES
 from ternzip.search.engine.gaussian import Observation, Surrogate
+from ternzip.search.problem import usual_count
 from ternzip.search.runoff import finalist_count, finalists_of, run_off
 from ternzip.search.study import SearchStudy
 
@@ -62,6 +63,7 @@ def test_every_engine_begins_with_the_uniform_settings(engine: str) -> None:
 
 
 def test_finalists_are_measured_on_the_same_samples_of_the_search() -> None:
+    assert [usual_count(n) for n in (100, 2000, 50_000)] == [50, 250, 400]
     made = problem(target=3000, count=20)
     made.held_out = None  # type: ignore[assignment]
     points = [((0.5, 0.5), 1.0), ((0.2, 0.9), 2.0), ((0.9, 0.1), 3.0)]

@@ -19,8 +19,6 @@ import functools
 import json
 import statistics
 import sys
-import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,24 +138,13 @@ def linear(features: int, zeros: float, rounds: int) -> dict[str, Any]:
 def onnx_int8(model: nn.Module, x: Tensor) -> Callable[[], object]:
     """The network by ONNX Runtime with 8-bit weights and activations, calibrated on random images."""
     import onnxruntime
-    from onnxruntime import quantization
-
-    class Calibration:
-        def __init__(self) -> None:
-            self.left = [{"x": torch.randn(8, *x.shape[1:]).numpy()} for _ in range(4)]
-
-        def get_next(self) -> Any:
-            return self.left.pop() if self.left else None
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        plain, quantized = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
-        plain.write_bytes(onnx_bytes(model, torch.zeros(2, *x.shape[1:])))
-        quantization.quantize_static(plain, quantized, Calibration(), per_channel=True)
-        session = onnxruntime.InferenceSession(quantized, options, providers=["CPUExecutionProvider"])
+    image = x.shape[1:]
+    data = onnx_bytes(model, torch.zeros(2, *image), "int8", torch.randn(32, *image))
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     inputs = {session.get_inputs()[0].name: x.numpy()}
     return lambda: session.run(None, inputs)
 

@@ -17,7 +17,7 @@ from ternzip.search.compressors import method
 from ternzip.search.finetune import finetune
 from ternzip.search.network import CompressedNetwork, Network
 from ternzip.search.objective import accuracy
-from ternzip.search.problem import Compressed, Evaluation, Problem
+from ternzip.search.problem import Compressed, Evaluation, Problem, usual_count
 from ternzip.search.runoff import finalist_count
 from ternzip.search.samples import Samples, gather, outputs_of, samples_of
 from ternzip.search.size import dense_bytes
@@ -146,7 +146,7 @@ def resnet_table(arguments: argparse.Namespace) -> None:
         "data": "CIFAR-10 (JPEG re-encoding)",
         "evaluations": arguments.evaluations,
         "of_these_in_the_runoff": finalist_count(arguments.evaluations),
-        "samples_per_evaluation": arguments.count,
+        "samples_per_evaluation": arguments.count or usual_count(len(pool)),
         "calibration": arguments.calibration,
         "share": arguments.share,
         "delta": arguments.delta,

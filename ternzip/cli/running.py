@@ -5,15 +5,22 @@ from __future__ import annotations
 import dataclasses
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ternzip._core.errors import DestinationExists
 from ternzip.cli import networks
 from ternzip.cli.app import UsageError, app
+from ternzip.cli.console import say
 from ternzip.cli.networks import Arch, ArchArg, TrustArch
 from ternzip.cli.reports import print_json, tell
+from ternzip.training.catalog import AUTO, Statistics, statistics_for
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ternzip.models import NetworkSpec
 
 _MODEL = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A ternary network: .tnz, .safetensors or .pt.")
@@ -41,6 +48,16 @@ class Weights(str, Enum):
     float32 = "float32"
     int8 = "int8"
     int2 = "int2"
+
+
+class Activations(str, Enum):
+    """What an ONNX file computes in."""
+
+    float32 = "float32"
+    int8 = "int8"
+
+
+_RANGES: dict[str, Any] = {"rich_help_panel": "With --activations int8"}
 
 
 @app.command()
@@ -101,15 +118,52 @@ def export(
     trust_arch: TrustArch = False,
     to: Annotated[Format, typer.Option(help="Format of the file.")] = Format.onnx,
     weights: Annotated[
-        Weights,
-        typer.Option(help="Ternary weights: int2 is for linear layers in ONNX Runtime, int8 elsewhere."),
-    ] = Weights.float32,
+        Weights | None,
+        typer.Option(
+            help="Ternary weights: int2 is for linear layers in ONNX Runtime, int8 elsewhere.",
+            show_default="float32, or int8 beside such activations",
+        ),
+    ] = None,
+    activations: Annotated[
+        Activations,
+        typer.Option(help="int8: the network computes in 8 bits, in ranges found over training images."),
+    ] = Activations.float32,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Data set of these images, as of ternzip train.", show_default="auto", **_RANGES),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of its files.", show_default="data", **_RANGES)
+    ] = None,
+    statistics: Annotated[
+        Statistics | None,
+        typer.Option(
+            help="Whose mean and deviation normalize them.",
+            show_default="what the file says, or imagenet",
+            **_RANGES,
+        ),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many, the first so many.", show_default="256", **_RANGES),
+    ] = None,
     image: _IMAGE = None,
     classes: _CLASSES = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Write a network to an ONNX file, for any batch size; its weights stay exactly what they are."""
+    """Write a network to an ONNX file, for any batch size.
+
+    Its weights stay exactly what they are, unless activations are int8 as well.
+    """
     shape = _image_shape(image)
+    integer = activations is Activations.int8
+    given = {"--dataset": dataset, "--data": data, "--statistics": statistics, "--images": images}
+    for option, value in given.items():
+        if value is not None and not integer:
+            raise UsageError(f"{option}: has a meaning only with --activations int8")
+    chosen = weights or (Weights.int8 if integer else Weights.float32)
+    if integer and chosen is not Weights.int8:
+        raise UsageError(f"--weights: expected int8 beside --activations int8, found {chosen.value}")
     if out.exists() and not force:
         raise DestinationExists(f"{out}: exists already")  # before the minute that an export may take
     import torch
@@ -118,8 +172,25 @@ def export(
 
     spec = networks.resolve(model, arch, arch_arg, trust_arch, shape, classes)
     network = networks.load(model, spec)
-    export_onnx(network, out, torch.zeros(2, *spec.image_shape), weights=weights.value, overwrite=force)
+    calibration = None
+    if integer:
+        calibration = _training_images(spec, dataset or AUTO, data or Path("data"), statistics, images or 256)
+    example = torch.zeros(2, *spec.image_shape)
+    export_onnx(network, out, example, weights=chosen.value, calibration=calibration, overwrite=force)
     tell(f"{out}: {out.stat().st_size:,} bytes of {to.value}")
+
+
+def _training_images(
+    spec: NetworkSpec, dataset: str, data: Path, statistics: Statistics | None, images: int
+) -> Tensor:
+    """(n, channels, height, width), normalized as the network expects."""
+    from ternzip.training.batches import normalize
+    from ternzip.training.datasets import open_dataset
+
+    found = open_dataset(dataset, data, like=spec)
+    for note in found.notes:
+        say(note)
+    return normalize(found.train.images[:images], *statistics_for(spec, found.info, statistics))
 
 
 def _image_shape(text: str | None) -> tuple[int, int, int] | None:

@@ -16,7 +16,7 @@ from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import say
 from ternzip.cli.networks import Arch, ArchArg, TrustArch, in_file
 from ternzip.search.choices import ENGINES, METHODS, Engine, LossName, Method, Share
-from ternzip.training.catalog import AUTO, Statistics, statistics_of
+from ternzip.training.catalog import AUTO, Statistics, statistics_for
 
 if TYPE_CHECKING:
     from ternzip.search.problem import Evaluation
@@ -81,8 +81,14 @@ def search(
         float, typer.Option(min=0, help="Weight of L beside R.", rich_help_panel=_OBJECTIVE)
     ] = 1.0,
     samples: Annotated[
-        int, typer.Option(min=2, help="Fresh samples an evaluation.", rich_help_panel=_OBJECTIVE)
-    ] = 50,
+        int | None,
+        typer.Option(
+            min=2,
+            help="Fresh samples an evaluation.",
+            show_default="an eighth of them, 50 to 400",
+            rich_help_panel=_OBJECTIVE,
+        ),
+    ] = None,
     skip: Annotated[
         list[str] | None,
         typer.Option(
@@ -195,9 +201,7 @@ def search(
         shape, classes = found.info.image_shape, found.info.num_classes
         spec = NetworkSpec(arch or "", parse_arguments(arch_arg or ()), shape, classes)
     network = load_weights(spec.build(), weights)
-    mean, std = statistics_of(found.info, statistics or "imagenet")
-    if statistics is None and spec.mean:
-        mean, std = spec.mean, spec.std
+    mean, std = statistics_for(spec, found.info, statistics)
     pool, held = (
         (normalize(part.images, mean, std), part.labels) for part in (found.train.first(images), found.test)
     )

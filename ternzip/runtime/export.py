@@ -17,6 +17,7 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
 from ternzip.io.atomic import atomic_file
 from ternzip.runtime.compact_onnx import compact
+from ternzip.runtime.integer_onnx import integer_model
 from ternzip.runtime.layers import RuntimeLayer
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ def export_onnx(
     example: Tensor,
     *,
     weights: str = "float32",
+    calibration: Tensor | None = None,
     overwrite: bool = True,
 ) -> None:
-    """Writes a plain model, in evaluation mode, to an ONNX file. Activations are float32.
+    """Writes a plain model, in evaluation mode, to an ONNX file.
 
     Args:
         model: converted or loaded, not optimized; it stays as it is.
@@ -43,21 +45,35 @@ def export_onnx(
         example: an input of batch size 2 or more; the file takes any batch size.
         weights: how ternary weights are written, exactly in any case: "float32", "int8", or "int2", which is 2 bits in
             linear layers with opposite levels, by an operator of ONNX Runtime (MatMulNBits), and int8 elsewhere.
+        calibration: inputs (n, ...). The network then computes with 8-bit activations, whose ranges are those over
+            these inputs, and all its weights take 8 bits (see `ternzip.runtime.integer_onnx`): `weights` must be
+            "int8". None: activations are float32.
         overwrite: whether a file that exists may be replaced.
 
-    Raises TernzipError where the extra is missing, for a model that is optimized or that torch.onnx cannot export,
-    and for a path that cannot be written.
+    Raises TernzipError where the extra is missing, for a model that is optimized or that torch.onnx cannot export or
+    ONNX Runtime cannot quantize, and for a path that cannot be written; ValueError for other `weights`.
     """
-    data = onnx_bytes(model, example, weights)
+    data = onnx_bytes(model, example, weights, calibration)
     with atomic_file(path, overwrite=overwrite) as stream:
         stream.write(data)
 
 
-def onnx_bytes(model: nn.Module, example: Tensor, weights: str = "float32") -> bytes:
+def onnx_bytes(
+    model: nn.Module, example: Tensor, weights: str = "float32", calibration: Tensor | None = None
+) -> bytes:
     """What export_onnx writes."""
     if weights not in BITS:
         raise ValueError(f"weights: expected {', '.join(BITS)}, found {weights!r}")
+    if calibration is not None and weights != "int8":
+        raise ValueError(f"weights: expected int8 beside 8-bit activations, found {weights!r}")
     require("exporting to ONNX", "onnx", "onnx", "onnxscript")
+    if calibration is not None:
+        require("exporting 8-bit activations", "onnx", "onnxruntime")
+        if calibration.shape[1:] != example.shape[1:]:
+            raise TernzipError(
+                f"calibration: expected inputs of shape {tuple(example.shape[1:])}, "
+                f"found {tuple(calibration.shape[1:])}"
+            )
     if any(isinstance(module, RuntimeLayer) for module in model.modules()):
         raise TernzipError(f"{type(model).__name__} is optimized: export the model it was made from")
     plain = copy.deepcopy(model).eval()
@@ -72,7 +88,9 @@ def onnx_bytes(model: nn.Module, example: Tensor, weights: str = "float32") -> b
             raise TernzipError(f"{type(model).__name__}: torch.onnx cannot export it: {reason}") from error
     assert program is not None
     proto = program.model_proto
-    if weights != "float32":
+    if calibration is not None:
+        proto = integer_model(proto, calibration)
+    elif weights != "float32":
         compact(proto, BITS[weights])
     data: bytes = proto.SerializeToString()
     return data

@@ -18,8 +18,10 @@ from ternzip.search.samples import Samples, outputs_of
 from ternzip.search.target import TOLERANCE, TargetSize
 
 _UNIFORMS = 9
-_COMPARED = 10
-"""Samples that settings are compared on, in evaluations' worth."""
+_FEWEST, _MOST = 50, 400
+"""Fresh samples of an evaluation. With the 50 of Ma et al. differences worth finding are mostly within the noise."""
+_COMPARED, _MOST_COMPARED = 10, 1000
+"""Samples that finalists are compared on: in evaluations' worth; and no more than so many, nor fewer than one's."""
 _COMPARISON = 1_000_000  # a number that no trial has
 _CORRECTIONS = 6  # batch norm's new statistics take some bytes more or less than the original's
 
@@ -63,18 +65,16 @@ class Problem:
 
     The layers form groups that share one theta: each layer by itself, or all of one shape. Without a target size the
     point holds one theta a group, and J = kappa L + R. With one, it holds the ratios between groups: theta_g = s +
-    spread u_g |u_g|, u_g = 2 x_g - 1, with the compressor's spread, no offset for the group of the most weights, and s
-    such that the real file has the target size; J is then L alone. The square gives more of the cube to ratios near the
-    uniform one, where good ones mostly lie, and still reaches the far ones. A target that no setting fills binds
-    nothing: where the largest file need not be the best (`Compressor.monotone`), the point is theta itself again, and J
-    still L alone.
+    spread (2 x_g - 1), with the compressor's spread, no offset for the group of the most weights, and s such that the
+    real file has the target size; J is then L alone. A target that no setting fills binds nothing: where the largest
+    file need not be the best (`Compressor.monotone`), the point is theta itself again, and J still L alone.
 
     Args:
         network: the layers and what may be done to them.
         samples: to search with, and `held_out` that no evaluation sees.
         loss: of `ternzip.search.objective.LOSSES`.
         kappa: weight of L without a target size.
-        count: fresh samples an evaluation, m.
+        count: fresh samples an evaluation, m; None: `usual_count`.
         target: bytes of the file, or None.
         seed: of the samples drawn.
         metadata: further metadata of the file, which count towards its size.
@@ -89,7 +89,7 @@ class Problem:
         *,
         loss: str = "distance",
         kappa: float = 1.0,
-        count: int = 50,
+        count: int | None = None,
         target: int | None = None,
         seed: int = 0,
         metadata: dict[str, str] | None = None,
@@ -100,7 +100,7 @@ class Problem:
         self.held_out = held_out
         self.loss = Loss.over(loss, samples)
         self.kappa = 1.0 if target is not None else kappa
-        self.count = count
+        self.count = usual_count(len(samples)) if count is None else count
         self.seed = seed
         self.metadata = metadata or {}
         self.target = None if target is None else TargetSize(network, target, metadata)
@@ -136,7 +136,7 @@ class Problem:
 
     def offsets(self, point: Sequence[float]) -> list[float]:
         """By how much each layer's theta differs from the common one; 0 in the group of the most weights."""
-        offsets = [self.network.compressor.spread * (2 * x - 1) * abs(2 * x - 1) for x in point]
+        offsets = [self.network.compressor.spread * (2 * x - 1) for x in point]
         offsets.insert(self._reference, 0.0)
         return self._of_layers(offsets)
 
@@ -214,8 +214,9 @@ class Problem:
         return self._measured(point, fresh(self.samples, self.count, self.seed, evaluation))
 
     def compare(self, point: Sequence[float]) -> Evaluation:
-        """J at a point on ten evaluations' worth of samples, the same for every point; none of them is held out."""
-        return self._measured(point, fresh(self.samples, _COMPARED * self.count, self.seed, _COMPARISON))
+        """J at a point on more samples than an evaluation's, the same for every point; none of them is held out."""
+        count = max(min(_COMPARED * self.count, _MOST_COMPARED), self.count)
+        return self._measured(point, fresh(self.samples, count, self.seed, _COMPARISON))
 
     def confirm(self, point: Sequence[float]) -> Evaluation:
         """J at a point on all held-out samples."""
@@ -262,6 +263,11 @@ class Problem:
             "space": f"{self.network.describe()}, {len(self.groups)} groups",
             "objective": json.dumps(objective, sort_keys=True),
         }
+
+
+def usual_count(samples: int) -> int:
+    """Fresh samples an evaluation where so many are there to draw from: an eighth, that draws differ, 50 to 400."""
+    return min(_MOST, max(_FEWEST, samples // 8))
 
 
 def _groups(network: Network, share: str) -> list[list[str]]:

@@ -37,7 +37,7 @@ def search(
     compressor: Compressor | str = "all",
     loss: str = "distance",
     kappa: float = 1.0,
-    samples_per_evaluation: int = 50,
+    samples_per_evaluation: int | None = None,
     evaluations: int | None = None,
     seconds: float | None = None,
     delta: float = 0.05,
@@ -69,7 +69,7 @@ def search(
         compressor: a name of `ternzip.search.compressors.METHODS`, or an object.
         loss: "distance" (Eq. 5, no labels), "error" or "cross-entropy" (Eq. 1).
         kappa: weight of L against R.
-        samples_per_evaluation: m fresh samples each.
+        samples_per_evaluation: m fresh samples each; None: an eighth of those to draw from, 50 to 400.
         evaluations: that may be made in all, the last few of them in the runoff; None: 4 d + 20.
         seconds: that may pass before no further trial is begun.
         delta, epsilon: of the certificate, Eq. 12; delta in units of J.
@@ -166,7 +166,7 @@ def search(
         "compressor": found.describe(),
         "loss": loss,
         "kappa": problem.kappa,
-        "samples_per_evaluation": samples_per_evaluation,
+        "samples_per_evaluation": problem.count,
         "evaluations": evaluations,
         "delta": delta,
         "epsilon": epsilon,
@@ -199,14 +199,16 @@ def search(
     )
 
 
-def _check(kappa: float, count: int, delta: float, epsilon: float, held_out: float, calibration: int) -> None:
+def _check(
+    kappa: float, count: int | None, delta: float, epsilon: float, held_out: float, calibration: int
+) -> None:
     for name, value in (("kappa", kappa), ("delta", delta)):
         if not 0 <= value < math.inf:
             raise TernzipError(f"{name}: expected a finite number of at least 0, found {value}")
     for name, share in (("epsilon", epsilon), ("held_out", held_out)):
         if not 0 <= share <= 1:
             raise TernzipError(f"{name}: expected 0 to 1, found {share}")
-    if count < 2:
+    if count is not None and count < 2:
         raise TernzipError(f"samples_per_evaluation: expected at least 2, found {count}")
     if calibration < 1:
         raise TernzipError(f"calibration: expected at least 1 sample, found {calibration}")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ternzip._core.errors import TernzipError
+
+if TYPE_CHECKING:
+    from ternzip.models import NetworkSpec
 
 Statistics: TypeAlias = Literal["imagenet", "dataset", "none"]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -122,6 +125,15 @@ def statistics_of(info: DatasetInfo, name: str) -> tuple[tuple[float, ...], tupl
     if name == "imagenet" and info.natural:
         return IMAGENET_MEAN, IMAGENET_STD
     return info.mean, info.std
+
+
+def statistics_for(
+    spec: NetworkSpec, info: DatasetInfo, name: str | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) for a network that exists: what `name` gives, or, without one, what its file says or "imagenet"."""
+    if name is None and spec.mean:
+        return spec.mean, spec.std
+    return statistics_of(info, name or "imagenet")
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
