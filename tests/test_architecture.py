@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "io": FILES | {"ops", "quantization"},
     "numpy": FILES | {"io"},
     "checkpoint": TENSORS,
-    "models": TENSORS | {"checkpoint"},
+    "models": TENSORS | {"checkpoint", "lowrank"},
     "lowrank": TENSORS,
     "runtime": TENSORS | {"quantization"},
     "search": TENSORS | {"_version", "lowrank"},

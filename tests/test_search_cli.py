@@ -36,6 +36,16 @@ def run(*arguments: object) -> str:
     return result.stdout
 
 
+def evaluated(path: Path) -> dict[str, float]:
+    """What `ternzip eval` finds, which needs no --arch."""
+    result = CliRunner().invoke(
+        app, ["eval", str(path), "--dataset", "digits", "--json"], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    found: dict[str, float] = json.loads(result.stdout)
+    return found
+
+
 def test_a_search_and_its_files(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.tnz"
     options = [model, "--arch", "fc3", "--dataset", "digits", "--target-size", "60KB", "--out", out]
@@ -54,6 +64,10 @@ def test_a_search_and_its_files(model: Path, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "small.report.json").read_text())
     assert len(report["visited"]) == 2
     load_compressed(fc3(in_features=64), out)
+    (accuracy,) = {entry["accuracy"] for entry in (report["best"], evaluated(out))}
+    assert 0 < accuracy < 1
+    with pytest.raises(TernzipError, match="expected a trained network, found what a search has made"):
+        run(out, "--dataset", "digits", "--out", tmp_path / "again.tnz")
     with pytest.raises(TernzipError, match="exists already; it is only replaced with --force"):
         run(*options, "--method", "rank")
     run(*options, "--method", "rank", "--evaluations", 3, "--force")  # the same study goes on
@@ -130,3 +144,5 @@ def test_folded_batch_norm_is_no_part_of_the_file(model: Path, tmp_path: Path) -
     folded = fold_batch_norm(fc3(in_features=64), torch.zeros(1, 1, 8, 8))
     load_compressed(folded, out)
     assert not any(name.startswith("bn") for name in ternzip.load_file(out))
+    report = json.loads(out.with_suffix(".report.json").read_text())
+    assert evaluated(out)["accuracy"] == report["best"]["accuracy"]

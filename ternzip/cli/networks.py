@@ -76,6 +76,6 @@ def resolve(
 
 def load(file: Path, spec: NetworkSpec) -> nn.Module:
     """The network with the weights of the file, in evaluation mode."""
-    from ternzip.models import load_weights
+    from ternzip.models import StoredNetwork
 
-    return load_weights(spec.build(), file).eval()
+    return StoredNetwork.read(file).build(spec)

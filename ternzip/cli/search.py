@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,8 +173,9 @@ def search(
     """
     require("ternzip search", "search", "torch")
     from ternzip.lowrank import fold_batch_norm as fold
-    from ternzip.models import NetworkSpec, load_weights, read_weights
+    from ternzip.models import NetworkSpec, StoredNetwork
     from ternzip.models.own import parse_arguments
+    from ternzip.models.stored import BATCH_NORM_KEY, FOLDED
     from ternzip.search import parse_size, write_report
     from ternzip.search import search as run
     from ternzip.training.batches import normalize
@@ -193,20 +195,25 @@ def search(
     spec = in_file(model, arch, changed=arch_arg is not None)
     if spec is not None:
         spec.check_consent(model, arch, trust_arch)
-    weights = read_weights(model)  # before the minutes that data may take
+    stored = StoredNetwork.read(model)  # before the minutes that data may take
+    if stored.description is not None:
+        raise TernzipError(f"{model}: expected a trained network, found what a search has made of one")
     found = open_dataset(dataset, data, download=download, like=spec)
     for note in found.notes:
         say(note)
     if spec is None:
         shape, classes = found.info.image_shape, found.info.num_classes
         spec = NetworkSpec(arch or "", parse_arguments(arch_arg or ()), shape, classes)
-    network = load_weights(spec.build(), weights)
+    network = stored.build(spec)
     mean, std = statistics_for(spec, found.info, statistics)
     pool, held = (
         (normalize(part.images, mean, std), part.labels) for part in (found.train.first(images), found.test)
     )
+    metadata = dataclasses.replace(spec, mean=tuple(mean), std=tuple(std)).to_metadata()
     if fold_batch_norm:
         network = fold(network, pool[0][:1])
+    if fold_batch_norm or stored.metadata.get(BATCH_NORM_KEY) == FOLDED:
+        metadata[BATCH_NORM_KEY] = FOLDED
     where = study or f"sqlite:///{out.with_suffix('.study.db')}"
     with _progress(evaluations) as on_trial:
         result = run(
@@ -231,7 +238,7 @@ def search(
             batch_norm=not keep_batch_norm,
             finetune=finetune,
             learning_rate=learning_rate,
-            metadata={"arch": spec.arch},
+            metadata=metadata,
             on_trial=on_trial,
         )
     result.save(out)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ternzip.models.he import HeResNet, he_resnet20, he_resnet32, he_resnet44, he_resnet56
     from ternzip.models.paper import PaperResNet, resnet20
     from ternzip.models.spec import NetworkSpec, read_spec
+    from ternzip.models.stored import StoredNetwork
     from ternzip.models.weights import load_weights, read_weights
 
 _HOMES = {
@@ -22,6 +23,7 @@ _HOMES = {
     "HeResNet": "he",
     "NetworkSpec": "spec",
     "PaperResNet": "paper",
+    "StoredNetwork": "stored",
     "fc3": "fully_connected",
     "he_resnet20": "he",
     "he_resnet32": "he",
@@ -40,6 +42,7 @@ __all__ = [
     "HeResNet",
     "NetworkSpec",
     "PaperResNet",
+    "StoredNetwork",
     "architecture",
     "fc3",
     "he_resnet20",

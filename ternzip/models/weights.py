@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
@@ -51,6 +52,15 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor]) ->
         where, tensors = str(source), read_weights(source)
     else:
         where, tensors = "state_dict", unwrap(source)
+    fill(model, tensors, where)
+    return model
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], where: str, *, in_place: bool = True) -> None:
+    """Gives `model` these tensors: their values, or, if not `in_place`, they themselves, in the model's dtypes.
+
+    Raises TernzipError as load_weights does; `where` they are from is for messages.
+    """
     expected = model.state_dict()
     if any(LATENT_MARK in name for name in tensors) and not any(LATENT_MARK in name for name in expected):
         raise TernzipError(
@@ -58,8 +68,13 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor]) ->
             "load it into a prepared model, or save what ternzip.convert returns"
         )
     # Batch norm's counter is missing from old checkpoints, and nothing depends on it.
-    counters = {name: tensor for name, tensor in expected.items() if name.endswith("num_batches_tracked")}
+    counters = {
+        name: torch.zeros(()) if tensor.is_meta else tensor
+        for name, tensor in expected.items()
+        if name.endswith("num_batches_tracked")
+    }
     tensors = {**counters, **tensors}
     check_fit(model, tensors, where)
-    model.load_state_dict(tensors)
-    return model
+    if not in_place:
+        tensors = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+    model.load_state_dict(tensors, assign=not in_place)

@@ -68,15 +68,14 @@ def evaluate(
         spec = spec_of(recipe, run.dataset)
         dataset = dataset_of(recipe, spec)
     else:
-        weights = models.read_weights(path)
-        if any(LATENT_MARK in name for name in weights):
+        stored = models.StoredNetwork.read(path)
+        if any(LATENT_MARK in name for name in stored.tensors):
             raise TernzipError(f"{path}: holds latent weights: evaluate the run's .ckpt or a converted model")
         if spec is not None:
             spec.check_consent(path, arch, trust_arch)
         dataset = dataset_of(recipe, spec)
         spec = spec or spec_of(recipe, dataset.info)
-        with torch.random.fork_rng(devices=[]):
-            network = models.load_weights(spec.build(), weights)
+        network = stored.build(spec)
     mean, std = (spec.mean, spec.std) if spec.mean else normalization(recipe, dataset.info)
     return score(network.to(device).eval(), dataset.test.first(recipe.test_images), mean, std)
 
