@@ -19,6 +19,10 @@ from ternzip.search.engine.gaussian import Surrogate
 
 _LEAST_VARIANCE = 1e-10
 """In variances of the observations; at the incumbent itself the difference has none."""
+_WORTHWHILE = 0.2
+"""Probability of a gain that a point is tried for."""
+_LEAST_GAIN = 1 / 16
+"""Of delta."""
 _RESTARTS = 8
 _RAW_SAMPLES = 256
 
@@ -61,7 +65,8 @@ class Proposal:
     """Where to look next.
 
     Attributes:
-        theta: the point that most surely beats the incumbent by more than delta, or the incumbent itself.
+        theta: the point that most surely beats the incumbent by more than delta, or by a part of it, or the
+            incumbent itself.
         score: the largest A_PAC; None for engines without it.
     """
 
@@ -77,12 +82,24 @@ class Proposal:
 def propose(surrogate: Surrogate, delta: float, seed: int) -> Proposal:
     """Where A_PAC is largest over the unit cube, from several starts; delta in units of J.
 
+    Where hardly anything is better by delta, A_PAC looks to the least known corners, whatever is known of the rest.
+    What is left to find there are smaller gains, so the next point is that of half the delta, of a quarter, until
+    something may well be better by so much. The score stays that of delta itself.
+
     The score is a comparison of two points. Where the incumbent is the less known of them it is measured again instead:
     no number of measurements of the other would settle the matter.
     """
     incumbent = surrogate.theta[surrogate.incumbent()]
-    acquisition = ProbablyBetter(surrogate.model, incumbent, delta / surrogate.scale)
-    theta, score = maximum(acquisition, surrogate.dimension, seed)
+
+    def best(gain: float) -> tuple[tuple[float, ...], float]:
+        acquisition = ProbablyBetter(surrogate.model, incumbent, gain / surrogate.scale)
+        return maximum(acquisition, surrogate.dimension, seed)
+
+    theta, score = best(delta)
+    gain, found = delta, score
+    while Proposal(theta, found).risk < _WORTHWHILE and gain > delta * _LEAST_GAIN:
+        gain /= 2
+        theta, found = best(gain)
     pair = torch.stack([torch.tensor(theta, dtype=torch.float64), incumbent])
     variances = surrogate.posterior(pair)[1].diagonal()
     if float(variances[1]) > float(variances[0]):
