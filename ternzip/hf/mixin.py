@@ -13,7 +13,7 @@ from torch import nn
 
 from ternzip._core.errors import TernzipError
 from ternzip.io.files import load_file
-from ternzip.io.models import check_fit, save_model
+from ternzip.io.models import check_fit, load_fitting, save_model
 
 FILE = "model.tnz"
 
@@ -70,5 +70,5 @@ class TernzipHubMixin(ModelHubMixin, library_name="ternzip", tags=["ternzip"]):
         tensors = load_file(path, max_bytes=max_bytes)
         model: Any = cls(**model_kwargs)
         check_fit(model, tensors, path, dtypes=True)
-        model.load_state_dict(tensors)
+        load_fitting(model, tensors)
         return model.to(map_location)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip.io.files import load_file, save_file
-from ternzip.quantization import ternary_layers, ternary_state
+from ternzip.quantization import quantize_inputs, ternary_layers, ternary_state
+from ternzip.quantization.activations import CHILD, stored_quantizers, takes_quantizer
 
 
 def save_model(model: nn.Module, path: str | os.PathLike[str], **options: Any) -> None:
@@ -32,6 +33,8 @@ def save_model(model: nn.Module, path: str | os.PathLike[str], **options: Any) -
 def load_model(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     """Load a .tnz file into a plain model of the same architecture, in place; returns the model.
 
+    Layers for which the file holds the scale of ternary activations get their quantizer.
+
     Raises TernzipError, before the model is changed, for a file that is missing or damaged, for names, shapes or dtypes
     that do not fit, and for a prepared model: ternary weights cannot be the latent ones it was trained with. To train
     on, save and load `model.state_dict()`; to start anew from ternary weights, load first and prepare then.
@@ -43,13 +46,33 @@ def load_model(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         )
     tensors = load_file(path)
     check_fit(model, tensors, str(path), dtypes=True)
-    model.load_state_dict(tensors)
+    load_fitting(model, tensors)
     return model
 
 
+def load_fitting(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: bool = False) -> None:
+    """Loads what check_fit has let pass: values, or with `assign` the tensors themselves, in the model's dtypes.
+
+    Layers get the quantizers of activations that the tensors speak of.
+    """
+    quantize_inputs(model, stored_quantizers(tensors))
+    if assign:
+        expected = model.state_dict()
+        tensors = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+    model.load_state_dict(tensors, assign=assign)
+
+
 def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], where: str, *, dtypes: bool = False) -> None:
-    """TernzipError, naming the first of each, unless a model has exactly these names and shapes (and dtypes)."""
+    """TernzipError, naming the first of each, unless a model has exactly these names and shapes (and dtypes).
+
+    Scales of ternary activations may be there beside, for layers that can get them (load_fitting).
+    """
     expected = model.state_dict()
+    layers = dict(model.named_modules(remove_duplicate=False))
+    for layer in stored_quantizers(tensors):
+        if takes_quantizer(layers.get(layer)):
+            name = f"{layer}.{CHILD}.log_scale".removeprefix(".")
+            expected.setdefault(name, tensors[name].new_empty(()))
     missing = [name for name in expected if name not in tensors]
     unknown = [name for name in tensors if name not in expected]
     if missing or unknown:

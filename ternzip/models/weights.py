@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ternzip._core.errors import TernzipError
 from ternzip.checkpoint.base import LATENT_MARK
 from ternzip.checkpoint.load import open_checkpoint
-from ternzip.io.models import check_fit
+from ternzip.io.models import check_fit, load_fitting
 from ternzip.io.tensors import to_tensors
 
 
@@ -75,6 +75,4 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], where: str, *, in_plac
     }
     tensors = {**counters, **tensors}
     check_fit(model, tensors, where)
-    if not in_place:
-        tensors = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
-    model.load_state_dict(tensors, assign=not in_place)
+    load_fitting(model, tensors, assign=not in_place)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ternzip._core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ternzip.quantization.activations import TernaryActivation, quantize_inputs
     from ternzip.quantization.layers import TernaryLayer, ternary_layers
     from ternzip.quantization.learned import EC2T, TTQ, LearnedLevels, quantizer_named
     from ternzip.quantization.preparation import convert, prepare
@@ -27,6 +28,7 @@ _HOMES = {
     "DeltaSchedule": "schedules",
     "LearnedLevels": "learned",
     "Quantizer": "quantizers",
+    "TernaryActivation": "activations",
     "TernaryLayer": "layers",
     "clip_latent_": "state",
     "convert": "preparation",
@@ -34,6 +36,7 @@ _HOMES = {
     "expected_bits": "rate",
     "parameter_groups": "state",
     "prepare": "preparation",
+    "quantize_inputs": "activations",
     "quantizer_named": "learned",
     "ternary_layers": "layers",
     "ternary_state": "state",
@@ -48,6 +51,7 @@ __all__ = [
     "DeltaSchedule",
     "LearnedLevels",
     "Quantizer",
+    "TernaryActivation",
     "TernaryLayer",
     "clip_latent_",
     "convert",
@@ -55,6 +59,7 @@ __all__ = [
     "expected_bits",
     "parameter_groups",
     "prepare",
+    "quantize_inputs",
     "quantizer_named",
     "ternary_layers",
     "ternary_state",

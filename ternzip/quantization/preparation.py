@@ -16,6 +16,12 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
+from ternzip.quantization.activations import (
+    ACTIVATIONS,
+    check_calibrated,
+    layers_to_quantize,
+    quantize_inputs,
+)
 from ternzip.quantization.layers import every_use, keep_plain_order, plain_order, ternary_layers
 from ternzip.quantization.learned import quantizer_named
 from ternzip.quantization.quantizers import TWN, Quantizer
@@ -31,6 +37,7 @@ def prepare(
     skip: Skip = (),
     include: Include = (),
     overrides: Mapping[str, Choice] | None = None,
+    activations: str | None = None,
 ) -> nn.Module:
     """Ternarize the weights of every convolution (1-3 d, transposed) and linear layer of `model`, in place.
 
@@ -48,20 +55,25 @@ def prepare(
         include: further weights: module types (all parameters of two or more dimensions with "weight" in their name:
             transformers' Conv1D, nn.MultiheadAttention, nn.LSTM, nn.Embedding), or patterns.
         overrides: other quantizers for some layers, by pattern; the first that matches counts.
+        activations: "ternary" puts a `ternzip.quantization.TernaryActivation` before each convolution and linear layer
+            that is ternarized, but for the model's first, which reads the network's input. None: layers read floats.
 
     Warns once, naming layers, of weights of other types that stay in full precision (embeddings aside; `skip` says that
     they shall), and once of layers whose ternary weights are all zero at the start.
 
     Raises TernzipError when nothing is left to ternarize, when a pattern matches no layer, and for a layer that is
-    prepared, pruned or parametrized already, has no shape yet, or is not of a floating-point type.
+    prepared, pruned or parametrized already, has no shape yet, or is not of a floating-point type; and for other
+    `activations`, or where no layer would have any.
     """
     default = _quantizer(TWN() if quantizer is None else quantizer)
     special = {pattern: _quantizer(entry) for pattern, entry in (overrides or {}).items()}
     selection = select(model, skip, include, special)
     own = _quantizers(selection.chosen, default, special)
     empty = _all_zero(selection.chosen, own)
+    quantized = _with_quantized_inputs(model, selection, activations)
     for weight in selection.chosen:
         _register(weight, own[id(weight.value)])
+    quantize_inputs(model, quantized)
     _warn(selection, empty)
     return model
 
@@ -69,15 +81,18 @@ def prepare(
 def convert(model: nn.Module) -> nn.Module:
     """Bake the ternary weights in: `model` holds plain weights again, every one of them ternary.
 
+    Quantizers of activations stay, as modules with a scale each (`activations` of `prepare`).
+
     Also for a trained model that shall only run from now on: a prepared one ternarizes anew in every forward.
 
-    Raises TernzipError for a model without a prepared layer.
+    Raises TernzipError for a model without a prepared layer, and for one whose ternary activations have seen no input.
     """
     layers = [layer for _, layer in every_use(model)]
     if not layers:
         raise TernzipError(
             f"{type(model).__name__} has no ternary layer to convert: call ternzip.prepare first"
         )
+    check_calibrated(model)
     with torch.no_grad():
         ternary = {id(layer.latent): layer.quantizer(layer.latent) for layer in ternary_layers(model)}
         for layer in layers:
@@ -105,6 +120,21 @@ def _quantizer(choice: Choice) -> Quantizer:
         f"quantizer: expected a Quantizer, its class or its name, found {choice!r}: "
         "a Delta of your own is ternzip.quantization.Delta(0.1)"
     )
+
+
+def _with_quantized_inputs(model: nn.Module, selection: Selection, activations: str | None) -> list[str]:
+    """Names of the layers that shall read ternary activations."""
+    if activations is None:
+        return []
+    if activations not in ACTIVATIONS:
+        raise TernzipError(f'activations: expected None or "ternary", found {activations!r}')
+    ternary = [weight.module for weight in selection.chosen if weight.parameter == "weight"]
+    names = layers_to_quantize(model, ternary)
+    if not names:
+        raise TernzipError(
+            "activations: expected a ternarized convolution or linear layer behind the model's first layer, found none"
+        )
+    return names
 
 
 def _quantizers(

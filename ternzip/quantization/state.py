@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ternzip._core.symbols import SymbolCounts
 from ternzip.ops import clip_
+from ternzip.quantization.activations import TernaryActivation
 from ternzip.quantization.layers import every_use, plain_order, ternary_layers
 from ternzip.quantization.learned import LearnedLevels
 from ternzip.quantization.quantizers import SATURATING
@@ -92,20 +93,21 @@ def _parametrization(name: str) -> str:
 def parameter_groups(
     model: nn.Module, *, lr: float, levels_lr: float | None = None, weight_decay: float = 0.0
 ) -> list[dict[str, Any]]:
-    """Two groups for an optimizer: learned levels, without weight decay and at a rate of their own, and all else.
+    """Two groups for an optimizer: learned levels and scales of activations, without weight decay, and all else.
 
         torch.optim.AdamW(parameter_groups(model, lr=1e-4, levels_lr=1e-5, weight_decay=0.01))
 
-    Learned levels are stored as logarithms: decay would pull every level towards 1, and a step of Adam changes a level
+    Both are stored as logarithms: decay would pull every level towards 1, and a step of Adam changes a level
     by about the share `levels_lr` of itself.
 
     Args:
-        model: any module; one without learned levels gives one group.
+        model: any module; one without any of them gives one group.
         lr: rate of all other parameters.
-        levels_lr: rate of the levels of TTQ and EC2T; None: `lr`.
+        levels_lr: rate of the levels of TTQ and EC2T and of the scales of ternary activations; None: `lr`.
         weight_decay: of all other parameters.
     """
-    levels = [p for m in model.modules() if isinstance(m, LearnedLevels) for p in m.parameters(recurse=False)]
+    learned = (LearnedLevels, TernaryActivation)
+    levels = [p for m in model.modules() if isinstance(m, learned) for p in m.parameters(recurse=False)]
     ids = {id(p) for p in levels}
     groups: list[dict[str, Any]] = [
         {

@@ -15,7 +15,8 @@ from ternzip._core.errors import TernzipError
 from ternzip.container.reader import Reader
 from ternzip.io.models import check_fit
 from ternzip.io.tensors import from_raw, torch_dtype
-from ternzip.quantization import ternary_layers
+from ternzip.quantization import quantize_inputs, ternary_layers
+from ternzip.quantization.activations import stored_quantizers
 from ternzip.runtime.choice import MeasuringLayer, by_rule, measured
 from ternzip.runtime.folding import fold, has_hooks, traced
 from ternzip.runtime.layers import ChannelsLastLayer, DenseLayer, RuntimeLayer
@@ -81,6 +82,7 @@ def load_model(
     own = _copy(model)
     with Reader.open(path) as reader:
         check_fit(own, _shapes(reader), str(path), dtypes=True)
+        quantize_inputs(own, stored_quantizers(reader.entries))
         weights: dict[str, TernaryWeight] = {}
         for name, module in own.named_modules():
             key = f"{name}.weight" if name else "weight"
