@@ -16,7 +16,8 @@ from torch import Tensor, nn
 import ternzip
 from ternzip._core.native import core
 from ternzip.runtime.choice import kinds_of
-from ternzip.runtime.layers import ChannelsLastLayer, DenseLayer, LookupLayer, RuntimeLayer, SparseLayer
+from ternzip.runtime.dense_layers import ChannelsLastLayer, DenseLayer
+from ternzip.runtime.layers import DirectLayer, LookupLayer, RuntimeLayer, SparseLayer
 from ternzip.runtime.plan import LayerPlan, plan_of
 from ternzip.runtime.trits import TernaryWeight, ternary_weight
 
@@ -103,6 +104,7 @@ def check(layer: RuntimeLayer, module: nn.Module, x: Tensor) -> None:
 def test_convolutions(case: tuple[nn.Module, Tensor]) -> None:
     module, x = case
     check(SparseLayer(plan(module)), module, x)
+    check(DirectLayer(plan(module)), module, x)
 
 
 @settings(deadline=None, max_examples=30)
@@ -186,15 +188,17 @@ def large_layer() -> tuple[nn.Module, Tensor]:
 def test_a_layer_of_many_blocks() -> None:
     module, x = large_layer()
     check(SparseLayer(plan(module)), module, x)
+    check(DirectLayer(plan(module)), module, x)
 
 
 @pytest.mark.parametrize(
-    ("kind", "levels"), [(SparseLayer, "rows"), (LookupLayer, "rows"), (LookupLayer, "one")]
+    ("kind", "levels"),
+    [(SparseLayer, "rows"), (DirectLayer, "rows"), (LookupLayer, "rows"), (LookupLayer, "one")],
 )
 def test_the_same_bits_on_every_instruction_set_and_number_of_threads(
     kind: type[RuntimeLayer], levels: str
 ) -> None:
-    if kind is SparseLayer:
+    if kind is not LookupLayer:
         module, x = large_layer()
     else:
         generator = torch.Generator().manual_seed(6)
@@ -217,9 +221,10 @@ def test_the_same_bits_on_every_instruction_set_and_number_of_threads(
         assert all(torch.equal(pair[0], other) for other in pair)
 
 
-def test_a_sample_does_not_depend_on_its_batch() -> None:
+@pytest.mark.parametrize("kind", [SparseLayer, DirectLayer])
+def test_a_sample_does_not_depend_on_its_batch(kind: type[RuntimeLayer]) -> None:
     module, x = large_layer()
-    layer = SparseLayer(plan(module))
+    layer = kind(plan(module))
     assert torch.equal(layer(x)[1:2], layer(x[1:2]))
 
 
@@ -343,7 +348,7 @@ def layer_of(kind: type[RuntimeLayer]) -> RuntimeLayer:
     return kind(plan(with_levels(nn.Linear(40, 9), 0.6, "rows", generator)))
 
 
-@pytest.mark.parametrize("kind", [SparseLayer, LookupLayer, DenseLayer])
+@pytest.mark.parametrize("kind", [SparseLayer, LookupLayer, DirectLayer, DenseLayer])
 def test_copies_pickles_and_states(kind: type[RuntimeLayer]) -> None:
     layer = layer_of(kind)
     x = torch.randn(3, 40)
@@ -369,9 +374,27 @@ def test_lists_that_would_read_elsewhere_are_not_loaded() -> None:
         with pytest.raises(RuntimeError, match="expected lists of weights of this layer"):
             layer.load_state_dict(state)
         assert torch.equal(layer(x), wanted)
+        state[name] = state[name].long()  # torch would cast it
+        with pytest.raises(RuntimeError, match="expected lists of weights of this layer"):
+            layer.load_state_dict(state)
+        assert torch.equal(layer(x), wanted)
 
 
-@pytest.mark.parametrize("kind", [SparseLayer, LookupLayer, DenseLayer])
+@pytest.mark.parametrize("kind", [SparseLayer, LookupLayer, DirectLayer])
+def test_tensors_that_are_assigned_take_the_form_that_kernels_read(kind: type[RuntimeLayer]) -> None:
+    layer = layer_of(kind)
+    x = torch.randn(3, 40)
+    wanted = layer(x)
+    state = {
+        name: torch.stack([t, t], -1).to(torch.float64 if t.is_floating_point() else torch.int64)[..., 0]
+        for name, t in layer.state_dict().items()
+    }
+    layer.load_state_dict(state, assign=True)
+    assert torch.equal(layer(x), wanted)
+    assert torch.equal(layer.to(memory_format=torch.channels_last)(x), wanted)
+
+
+@pytest.mark.parametrize("kind", [SparseLayer, LookupLayer, DirectLayer, DenseLayer])
 def test_other_dtypes_and_devices(kind: type[RuntimeLayer]) -> None:
     layer = layer_of(kind)
     x = torch.randn(2, 40)
@@ -388,7 +411,7 @@ def test_other_dtypes_and_devices(kind: type[RuntimeLayer]) -> None:
         layer(x[:, 1:])
 
 
-@pytest.mark.parametrize("kind", [SparseLayer, LookupLayer, DenseLayer])
+@pytest.mark.parametrize("kind", [SparseLayer, LookupLayer, DirectLayer, DenseLayer])
 def test_training_is_refused(kind: type[RuntimeLayer]) -> None:
     layer = layer_of(kind)
     x = torch.randn(2, 40, requires_grad=True)

@@ -17,7 +17,7 @@ import ternzip
 from ternzip import runtime
 from ternzip.container.reader import Reader
 from ternzip.models import fc3, he_resnet20, resnet20
-from ternzip.runtime.layers import RuntimeLayer
+from ternzip.runtime.layers import DirectLayer, RuntimeLayer, SparseLayer
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(4))
 
@@ -58,8 +58,11 @@ def test_fully_connected() -> None:
 
 
 def test_few_zeros_stay_dense() -> None:
+    """By a kernel of ours where a layer is small, by torch's where it is not."""
     fast = check(make_ternary(he_resnet20(), 0.45), IMAGES, folded=True)
-    assert {c.kind for c in runtime.describe(fast) if c.name != "linear"} == {"dense"}
+    assert {c.kind for c in runtime.describe(fast) if c.name != "linear"} == {"direct"}
+    large = runtime.optimize(make_ternary(nn.Sequential(nn.Conv2d(64, 128, 3)), 0.45))
+    assert [c.kind for c in runtime.describe(large)] == ["dense"]
 
 
 class Viewed(nn.Module):
@@ -90,10 +93,12 @@ def test_dense_layers_in_both_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
 
     for layer, network, found in (
-        (2, 0, "channels_last"),
-        (1, 0, "sparse"),
-        (0, 1, "dense"),
-        (0, 2, "channels_last"),
+        (3, 0, "channels_last"),
+        (2, 0, "sparse"),
+        (1, 0, "dense"),
+        (0, 0, "direct"),
+        (1, 1, "dense"),
+        (1, 2, "channels_last"),
     ):
         monkeypatch.setattr("ternzip.runtime.choice.measured", pick(layer))
         monkeypatch.setattr("ternzip.runtime.optimization.measured", pick(network))
@@ -101,13 +106,24 @@ def test_dense_layers_in_both_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert {choice.kind for choice in runtime.describe(fast) if choice.name != "linear"} == {found}
 
 
-def test_float_layers_stay_as_they_are() -> None:
+@pytest.mark.parametrize("examples", [False, True])
+def test_float_convolutions_that_are_small_are_folded(examples: bool) -> None:
     model = make_ternary(he_resnet20())
     with torch.no_grad():
         model.conv1.weight.normal_()
-    fast = check(model, IMAGES, folded=False)
-    assert kinds(fast)[:3] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    fast = check(model, IMAGES, folded=True, examples=examples)
+    first = fast.get_submodule("layers.conv1")
+    assert isinstance(first, DirectLayer)
+    assert not first.is_ternary
     assert len(runtime.describe(fast)) == 19
+
+
+def test_other_float_layers_stay_as_they_are() -> None:
+    model = make_ternary(nn.Sequential(nn.Conv2d(3, 128, 3), nn.ReLU(), nn.Conv2d(128, 64, 3), nn.ReLU()))
+    with torch.no_grad():
+        model[2].weight.normal_()
+    fast = check(model, torch.randn(1, 3, 8, 8), folded=False)
+    assert kinds(fast) == [SparseLayer, nn.Conv2d, nn.ReLU]
 
 
 # --- what must not be folded, or not in this way --------------------------------------------------------------
@@ -407,7 +423,7 @@ def test_levels_of_groups_within_a_row(tmp_path: Path, monkeypatch: pytest.Monke
     )
     fast = runtime.load_model(empty, tmp_path / "net.tnz")
     assert "2.weight" not in names  # no dense weights in between
-    layer = fast.get_submodule("2")
+    layer = fast.get_submodule("layers.2")
     assert (layer.description, tuple(layer.positives.shape)) == ("lookup", (2, 16))
     assert torch.equal(fast(x), wanted)
 
@@ -465,6 +481,7 @@ def test_operators() -> None:
         sparse.codes,
         sparse.starts,
         sparse.ratios,
+        None,
         sparse.scales,
         sparse.biases,
         None,
@@ -473,7 +490,7 @@ def test_operators() -> None:
     tests = ("test_schema", "test_faketensor")
     torch.library.opcheck(
         torch.ops.ternzip.runtime_convolve.default,
-        (*conv, list(sparse._window), sparse.block_channels, 0.0, 6.0),
+        (*conv, list(sparse.native_window), sparse.block_channels, 0.0, 6.0),
         test_utils=tests,
     )
     levels = (lookup.codes, lookup.positives, None)

@@ -174,8 +174,11 @@ def runtime_read_codes(codes: int, shape: _MatrixShape, trits: int) -> None: ...
 # One direction: input, output, taps, stride, dilation, padding before.
 _Axis = tuple[int, int, int, int, int, int]
 
-# x and out of dtype 1 or 3. weights: codes, starts, ratios, scales; the lists must be valid, the others are
-# float32[rows]. epilogue: biases, residual or 0, residual scales.
+# codes, starts, ratios, scales and dense weights (rows, channels of a group, taps): the lists, or the last, are 0.
+_ConvolutionWeights = tuple[int, int, int, int, int]
+
+# x and out of dtype 1 or 3. The lists of weights must be valid, the others are float32[rows]. epilogue: biases,
+# residual or 0, residual scales.
 def runtime_convolve(
     x: int,
     dtype: int,
@@ -183,7 +186,7 @@ def runtime_convolve(
     rows: _Axis,
     columns: _Axis,
     shape: _IndexShape,
-    weights: tuple[int, int, int, int],
+    weights: _ConvolutionWeights,
     epilogue: tuple[int, int, int],
     lowest: float,
     highest: float,
@@ -204,6 +207,55 @@ def runtime_multiply(
     out: int,
     threads: int,
 ) -> None: ...
+
+# A network as one call (csrc/core/runtime/program.hpp): steps return the number of the value they make, 0 is the
+# input, float32 (channels, height, width) a sample. Addresses must stay; what does not fit is a ValueError. epilogue:
+# biases, residual scales; residual: a value, or -1.
+class RuntimeProgram:
+    def __init__(self, shape: tuple[int, int, int]) -> None: ...
+    def convolve(
+        self,
+        x: int,
+        residual: int,
+        rows: _Axis,
+        columns: _Axis,
+        shape: _IndexShape,
+        n_codes: int,
+        weights: _ConvolutionWeights,
+        epilogue: tuple[int, int],
+        lowest: float,
+        highest: float,
+    ) -> int: ...
+    def multiply(
+        self,
+        x: int,
+        residual: int,
+        shape: _MatrixShape,
+        weights: tuple[int, int, int],
+        epilogue: tuple[int, int],
+        lowest: float,
+        highest: float,
+    ) -> int: ...
+    def add(self, x: int, y: int, lowest: float, highest: float) -> int: ...
+    def clamp(self, x: int, lowest: float, highest: float) -> int: ...
+
+    # norm: means, variances, weights or 0, biases or 0.
+    def normalize(self, x: int, norm: tuple[int, int, int, int], epsilon: float) -> int: ...
+
+    # Each direction: extent, stride, padding.
+    def average(self, x: int, rows: tuple[int, int, int], columns: tuple[int, int, int]) -> int: ...
+    def largest(self, x: int, rows: tuple[int, int, int], columns: tuple[int, int, int]) -> int: ...
+
+    # Each direction: first, step, count; and channels of zeros.
+    def slice(
+        self, x: int, rows: tuple[int, int, int], columns: tuple[int, int, int], before: int, behind: int
+    ) -> int: ...
+    def flatten(self, x: int) -> int: ...
+    def shape(self, value: int) -> tuple[int, int, int]: ...
+    def finish(self, value: int) -> None: ...
+
+    # x and out are float32; any number of threads may call it at once.
+    def run(self, x: int, batch: int, out: int, threads: int) -> None: ...
 
 # The kernels for CUDA (csrc/cuda). `device` is its index and `stream` a cudaStream_t; -1 emulates the kernels on the
 # CPU, -2 the same with the last warp first, -3 and below with warps in a random order of that seed, for tests: pointers

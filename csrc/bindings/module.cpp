@@ -11,6 +11,7 @@ PYBIND11_MODULE(_ternzip, module) {
   register_isa(module);
   register_fast(module);
   register_planes(module);
+  register_program(module);
   register_runtime(module);
   register_ternary(module);
   register_weights(module);

@@ -1,41 +1,10 @@
-#include <pybind11/stl.h>
-
-#include <array>
-#include <stdexcept>
-
 #include "bindings/registry.hpp"
 #include "bindings/released_gil.hpp"
-#include "core/runtime/convolution.hpp"
-#include "core/runtime/index.hpp"
-#include "core/runtime/matrix_vector.hpp"
+#include "bindings/runtime_arguments.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
 namespace {
-
-// (rows, groups, channels, taps, block_channels)
-IndexShape index_shape(const std::array<std::size_t, 5>& n) {
-  const IndexShape shape{n[0], n[1], n[2], n[3], n[4]};
-  if (!is_valid_shape(shape)) throw std::invalid_argument("index: the shape is not valid");
-  return shape;
-}
-
-// (input, output, taps, stride, dilation, padding)
-Axis axis_of(const std::array<std::size_t, 6>& n) { return {n[0], n[1], n[2], n[3], n[4], n[5]}; }
-
-ActivationType activation_type(int dtype) {
-  const auto type = static_cast<ActivationType>(dtype);
-  if (type != ActivationType::kFloat32 && type != ActivationType::kBFloat16) {
-    throw std::invalid_argument("no kernel for activations of the dtype code " + std::to_string(dtype));
-  }
-  return type;
-}
-
-// (biases, residual or 0, residual_scales or 0)
-LayerEpilogue epilogue_of(const std::array<std::uintptr_t, 3>& addresses, float lowest, float highest) {
-  return {pointer<const float>(addresses[0]), pointer<const void>(addresses[1]),
-          pointer<const float>(addresses[2]), lowest, highest};
-}
 
 void register_index(py::module_& module) {
   module.def(
@@ -61,13 +30,6 @@ void register_index(py::module_& module) {
         return true;
       },
       py::arg("codes"), py::arg("n_codes"), py::arg("starts"), py::arg("shape"), py::arg("trits"));
-}
-
-// (rows, columns, group_width)
-MatrixShape matrix_shape(const std::array<std::size_t, 3>& n) {
-  const MatrixShape shape{n[0], n[1], n[2]};
-  if (!is_valid_matrix(shape)) throw std::invalid_argument("matrix: the shape is not valid");
-  return shape;
 }
 
 void register_codes(py::module_& module) {
@@ -98,17 +60,9 @@ void register_runtime(py::module_& module) {
       "runtime_convolve",
       [](std::uintptr_t x, int dtype, std::size_t batch, const std::array<std::size_t, 6>& rows,
          const std::array<std::size_t, 6>& columns, const std::array<std::size_t, 5>& shape,
-         const std::array<std::uintptr_t, 4>& weights, const std::array<std::uintptr_t, 3>& epilogue,
+         const std::array<std::uintptr_t, 5>& weights, const std::array<std::uintptr_t, 3>& epilogue,
          float lowest, float highest, std::uintptr_t out, unsigned threads) {
-        const Convolution conv{batch,
-                               axis_of(rows),
-                               axis_of(columns),
-                               index_shape(shape),
-                               pointer<const std::uint16_t>(weights[0]),
-                               pointer<const std::uint32_t>(weights[1]),
-                               pointer<const float>(weights[2]),
-                               pointer<const float>(weights[3])};
-        if (!is_valid_convolution(conv)) throw std::invalid_argument("convolution: the shapes are not valid");
+        const Convolution conv = convolution_of(batch, rows, columns, shape, weights);
         const Activations activations{pointer<const void>(x), activation_type(dtype)};
         const LayerEpilogue after = epilogue_of(epilogue, lowest, highest);
         const ReleasedGil released;

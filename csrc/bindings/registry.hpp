@@ -19,6 +19,7 @@ void register_cuda(pybind11::module_& module);
 void register_isa(pybind11::module_& module);
 void register_fast(pybind11::module_& module);
 void register_planes(pybind11::module_& module);
+void register_program(pybind11::module_& module);
 void register_runtime(pybind11::module_& module);
 void register_ternary(pybind11::module_& module);
 void register_weights(pybind11::module_& module);

@@ -1,5 +1,5 @@
-// Layers that run from index lists or tables: what they compute is what their definition says, alike on
-// every instruction set, for any shape, activations of any bits and lists that nobody has built.
+// Layers that run from index lists, tables or dense weights: what they compute is what their definition says,
+// alike on every instruction set, for any shape, activations of any bits and lists that nobody has built.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -184,6 +184,18 @@ bool make_index(Input& input, const std::vector<std::int8_t>& trits, const Index
   return true;
 }
 
+// What lists and ratios stand for: the ratio where a weight is +1, and -1.
+std::vector<float> dense_weights(const Convolution& conv) {
+  const std::size_t of_a_row = conv.index.channels * conv.index.taps;
+  std::vector<std::int8_t> trits(conv.index.rows * of_a_row);
+  read_index(conv.codes, conv.starts, conv.index, trits.data());
+  std::vector<float> weights(trits.size());
+  for (std::size_t i = 0; i < trits.size(); ++i) {
+    weights[i] = trits[i] == 0 ? 0.0f : trits[i] > 0 ? conv.ratios[i / of_a_row] : -1.0f;
+  }
+  return weights;
+}
+
 Axis axis_of(Input& input, std::size_t taps, bool large) {
   Axis axis{1u + input.byte() % 12, 1u + input.byte() % 12, taps,
             1u + input.byte() % 4,  1u + input.byte() % 4,  input.byte() % 9u};
@@ -207,8 +219,9 @@ void check_convolution(Input& input, Numbers& numbers, ActivationType type) {
   if (!make_index(input, numbers.trits(shape.rows * channels * shape.taps, zeros), shape, index)) return;
 
   const std::vector<float> ratios = numbers.array(shape.rows), scales = numbers.array(shape.rows);
-  const Convolution conv{batch,         rows,         columns, shape, index.codes.data(), index.starts.data(),
-                         ratios.data(), scales.data()};
+  const Convolution conv{
+      batch,         rows,          columns, shape, index.codes.data(), index.starts.data(),
+      ratios.data(), scales.data(), nullptr};
   require(is_valid_convolution(conv), "small convolutions are valid");
   const Bytes x = numbers.activations(batch * groups * channels * rows.input * columns.input, type);
   const std::size_t outputs = batch * shape.rows * rows.output * columns.output;
@@ -217,12 +230,25 @@ void check_convolution(Input& input, Numbers& numbers, ActivationType type) {
   const Bytes out = run_alike(outputs, type, [&](std::uint8_t* to) {
     convolve(conv, {x.data(), type}, ending.pointers(), to, threads);
   });
+  // The same with dense weights.
+  Convolution dense = conv;
+  std::vector<float> weights;
+  if (input.byte() % 2 != 0) {
+    weights = dense_weights(conv);
+    dense.codes = nullptr, dense.starts = nullptr, dense.ratios = nullptr;
+    dense.weights = weights.data();
+  }
+  const Bytes dense_out = run_alike(dense.weights != nullptr ? outputs : 0, type, [&](std::uint8_t* to) {
+    if (dense.weights != nullptr) convolve(dense, {x.data(), type}, ending.pointers(), to, threads);
+  });
   if (!numbers.whole()) return;
   for (std::size_t i = 0; i < outputs; i += 1 + outputs / 256) {
     const std::size_t pixel = i % (rows.output * columns.output), row = i / (rows.output * columns.output);
     const double sum = sum_of(conv, x, type, row / shape.rows, row % shape.rows, pixel / columns.output,
                               pixel % columns.output);
     ending.check(sum * double{scales[row % shape.rows]}, row % shape.rows, out, i);
+    if (dense.weights == nullptr) continue;
+    ending.check(sum * double{scales[row % shape.rows]}, row % shape.rows, dense_out, i);
   }
 }
 

@@ -15,6 +15,11 @@ TILE_ROWS = 16
 """Rows of a matrix whose codes lie together: csrc/core/runtime/matrix_vector.hpp."""
 
 
+def address(tensor: Tensor | None) -> int:
+    """Where a tensor's elements lie; 0 for none."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
 def output_shape(x: Tensor, rows: int, window: Sequence[int]) -> tuple[int, int, int, int]:
     """(batch, rows, height, width) of a convolution of x (batch, channels, height, width).
 
@@ -41,8 +46,11 @@ def build_index(trits: Tensor, groups: int, block_channels: int) -> tuple[Tensor
 
 
 def is_valid_index(codes: Tensor, starts: Tensor, shape: tuple[int, int, int, int, int]) -> bool:
-    """Whether the kernel may run these lists; `shape` is (rows, groups, channels of a group, taps, block channels)."""
-    codes, starts = codes.contiguous(), starts.contiguous()
+    """Whether the kernel may run these lists; `shape` is (rows, groups, channels of a group, taps, block channels).
+
+    Lists of another dtype are those that torch makes of them where it copies them into a layer.
+    """
+    codes, starts = codes.to("cpu", torch.int16).contiguous(), starts.to("cpu", torch.int32).contiguous()
     return core.runtime_read_index(codes.data_ptr(), codes.numel(), starts.data_ptr(), shape, 0)
 
 
@@ -65,9 +73,10 @@ def read_codes(codes: Tensor, rows: int, columns: int, group_width: int) -> Tens
 
 def convolve(
     x: Tensor,
-    codes: Tensor,
-    starts: Tensor,
-    ratios: Tensor,
+    codes: Tensor | None,
+    starts: Tensor | None,
+    ratios: Tensor | None,
+    weights: Tensor | None,
     scales: Tensor,
     biases: Tensor,
     residual: Tensor | None,
@@ -79,7 +88,8 @@ def convolve(
 ) -> Tensor:
     """The convolution of x (batch, channels, height, width), float32 or bfloat16; `window` as for output_shape.
 
-    `residual` has the output's shape and dtype. Raises TernzipError for an output without pixels.
+    The weights are lists (`codes`, `starts`, `ratios`) or `weights`, float32 (rows, channels of a group, taps);
+    the others are None. `residual` has the output's shape and dtype. Raises TernzipError for an output without pixels.
     """
     rows = len(scales)
     shape = output_shape(x, rows, window)
@@ -92,7 +102,7 @@ def convolve(
     x = x.resolve_neg().contiguous()
     if residual is not None:
         residual = residual.resolve_neg().contiguous()
-    out = torch.empty(shape, dtype=x.dtype)
+    out = x.new_empty(shape)
     core.runtime_convolve(
         x.data_ptr(),
         DTYPE_CODES[x.dtype],
@@ -100,8 +110,8 @@ def convolve(
         (height, shape[2], ky, sy, dy, top),
         (width, shape[3], kx, sx, dx, left),
         (rows, groups, channels // groups, ky * kx, block_channels),
-        (codes.data_ptr(), starts.data_ptr(), ratios.data_ptr(), scales.data_ptr()),
-        (biases.data_ptr(), 0 if residual is None else residual.data_ptr(), residual_scales.data_ptr()),
+        (address(codes), address(starts), address(ratios), scales.data_ptr(), address(weights)),
+        (biases.data_ptr(), address(residual), residual_scales.data_ptr()),
         lowest,
         highest,
         out.data_ptr(),
@@ -131,14 +141,14 @@ def multiply(
     x = x.resolve_neg().contiguous()
     if residual is not None:
         residual = residual.resolve_neg().contiguous()
-    out = torch.empty((batch, rows), dtype=x.dtype)
+    out = x.new_empty((batch, rows))
     core.runtime_multiply(
         x.data_ptr(),
         DTYPE_CODES[x.dtype],
         batch,
         (rows, columns, group_width),
-        (codes.data_ptr(), positives.data_ptr(), 0 if negatives is None else negatives.data_ptr()),
-        (biases.data_ptr(), 0 if residual is None else residual.data_ptr(), residual_scales.data_ptr()),
+        (codes.data_ptr(), positives.data_ptr(), address(negatives)),
+        (biases.data_ptr(), address(residual), residual_scales.data_ptr()),
         lowest,
         highest,
         out.data_ptr(),

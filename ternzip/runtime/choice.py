@@ -11,20 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from ternzip.runtime._kernels import DTYPE_CODES
+from ternzip.runtime.dense_layers import ChannelsLastLayer, DenseLayer
 from ternzip.runtime.layers import (
-    ChannelsLastLayer,
-    DenseLayer,
+    DirectLayer,
     LookupLayer,
     RuntimeLayer,
     SparseLayer,
     ratios_and_scales,
 )
 from ternzip.runtime.plan import LayerPlan
+from ternzip.runtime.trits import TernaryWeight
 
 SPARSE_DENSITY = 0.5
 """The rule: lists up to this share of weights that are not zero. They break even with oneDNN between 0.5 and 0.8."""
 SPARSE_WEIGHTS = 4.0
 """The rule: lists where an output has this many weights at least on average (depthwise ones do not)."""
+FEW_WEIGHTS = 1 << 16
+"""The rule: a kernel of ours runs dense layers of at most so many weights, as calls of torch take longer."""
+Times = dict[str, dict[type[RuntimeLayer], float]]
 _ROUNDS = 5
 _MOST_ROUNDS = 40
 _SECONDS = 0.05
@@ -37,7 +41,8 @@ class LayerChoice:
 
     Attributes:
         name: of the layer in the model it was made from.
-        kind: "sparse" (lists), "lookup" (tables of sums), "dense" or "channels_last" (dense, in that layout).
+        kind: "sparse" (lists), "lookup" (tables of sums), "direct" (dense weights, a kernel of ours), "dense" (torch's)
+            or "channels_last" (torch's, in that layout).
         density: share of its weights that are not zero.
         weight_bytes: what its weights take in memory.
     """
@@ -53,7 +58,7 @@ def describe(model: nn.Module) -> list[LayerChoice]:
     return [
         LayerChoice(layer.plan_name, layer.description, layer.density, weight_bytes(layer))
         for layer in model.modules()
-        if isinstance(layer, RuntimeLayer)
+        if isinstance(layer, RuntimeLayer) and layer.is_ternary
     ]
 
 
@@ -65,16 +70,24 @@ def weight_bytes(model: nn.Module) -> int:
 
 def kinds_of(plan: LayerPlan) -> list[type[RuntimeLayer]]:
     """What can run a layer, the likely quickest first by the rule."""
-    kinds: list[type[RuntimeLayer]] = [DenseLayer]
-    if _has_lists(plan):
-        weights = plan.density * math.prod(plan.weight.trits.shape[1:])
+    kinds: list[type[RuntimeLayer]] = [DenseLayer, DirectLayer]
+    if math.prod(plan.weight.shape) <= FEW_WEIGHTS:
+        kinds.reverse()
+    if plan.is_ternary and _has_lists(plan):
+        weights = plan.density * math.prod(plan.weight.shape[1:])
         suits = plan.density <= SPARSE_DENSITY and weights >= SPARSE_WEIGHTS
-        kinds.insert(0 if suits else 1, SparseLayer)
+        kinds.insert(0 if suits else len(kinds), SparseLayer)
     if plan.window.dimensions == 2:
         kinds.append(ChannelsLastLayer)
-    if not plan.window.dimensions:
+    if plan.is_ternary and not plan.window.dimensions:
         kinds.insert(0, LookupLayer)
     return kinds
+
+
+def native_kinds_of(plan: LayerPlan) -> list[type[RuntimeLayer]]:
+    """Those of them that a native program has steps for."""
+    kinds = (SparseLayer, DirectLayer) if plan.window.dimensions else (LookupLayer, DirectLayer)
+    return [kind for kind in kinds_of(plan) if kind in kinds]
 
 
 def _has_lists(plan: LayerPlan) -> bool:
@@ -82,6 +95,7 @@ def _has_lists(plan: LayerPlan) -> bool:
 
     What a batch norm makes of them may be subnormal, as it is of a channel that training has given up.
     """
+    assert isinstance(plan.weight, TernaryWeight)
     if plan.weight.groups > 1:
         return False
     ratios, scales = ratios_and_scales(plan)
@@ -90,11 +104,7 @@ def _has_lists(plan: LayerPlan) -> bool:
     ordinary = bool(
         (values.isfinite() & ((values == 0) | (values.abs() >= tiny))).all() and scales.isfinite().all()
     )
-    return (
-        ordinary
-        and math.prod(plan.weight.trits.shape[2:]) <= _MOST_TAPS
-        and plan.weight.trits.numel() < 1 << 31
-    )
+    return ordinary and math.prod(plan.weight.shape[2:]) <= _MOST_TAPS and plan.weight.trits.numel() < 1 << 31
 
 
 def by_rule(plan: LayerPlan) -> RuntimeLayer:
@@ -108,11 +118,13 @@ class MeasuringLayer(nn.Module):
     Attributes:
         chosen: the quickest, None before the layer has run.
         keeps_layout: as of a RuntimeLayer.
+        times: seconds of each kind by the layer's name; the layer adds its own.
     """
 
-    def __init__(self, plan: LayerPlan) -> None:
+    def __init__(self, plan: LayerPlan, times: Times) -> None:
         super().__init__()
         self.plan = plan
+        self.times = times
         self.chosen: RuntimeLayer | None = None
         self.keeps_layout = False
         self.training = False
@@ -129,6 +141,7 @@ class MeasuringLayer(nn.Module):
             calls = [lambda layer=layer: layer(x, residual) for layer in candidates]
             times = measured(calls) if len(calls) > 1 else [0.0]
             self.chosen = candidates[times.index(min(times))]
+            self.times[self.plan.name] = dict(zip(map(type, candidates), times, strict=True))
         y: Tensor = self.chosen(x, residual)
         return y
 

@@ -29,7 +29,6 @@ _FUNCTION_BOUNDS: dict[Any, tuple[float, float]] = {
     F.relu: _RELU,
     torch.relu: _RELU,
     F.relu6: (0.0, 6.0),
-    F.hardtanh: (-1.0, 1.0),
 }
 
 
@@ -194,7 +193,7 @@ def _longer(
         kind = nn.BatchNorm2d if plan.window.dimensions == 2 else nn.BatchNorm1d
         plain = type(module) is kind and not module.training and module.running_mean is not None
         return (plan.with_norm(module), None) if plain and module.num_features == plan.rows else None
-    bounds = _bounds(reader, module)
+    bounds = bounds_of(reader, module)
     if bounds is not None:
         return plan.with_bounds(*bounds), None
     added = _added(link, reader)
@@ -214,13 +213,17 @@ def _added(link: fx.Node, reader: fx.Node) -> fx.Node | None:
     return other if isinstance(other, fx.Node) and other is not link else None
 
 
-def _bounds(reader: fx.Node, module: nn.Module | None) -> tuple[float, float] | None:
+def bounds_of(reader: fx.Node, module: nn.Module | None) -> tuple[float, float] | None:
     """The interval that an activation clamps to."""
     if type(module) is nn.ReLU:
         return _RELU
     if type(module) in (nn.Hardtanh, nn.ReLU6):
         assert isinstance(module, nn.Hardtanh)
         return float(module.min_val), float(module.max_val)
+    if reader.op == "call_function" and reader.target is F.hardtanh:  # traced with its limits as keywords
+        lowest, highest = (reader.kwargs.get(name) for name in ("min_val", "max_val"))
+        alone = len(reader.args) == 1 and isinstance(lowest, int | float) and isinstance(highest, int | float)
+        return (float(lowest), float(highest)) if alone else None  # type: ignore[arg-type]
     alone = len(reader.args) == 1 and not set(reader.kwargs) - {"inplace"}
     if not alone:
         return None

@@ -1,7 +1,7 @@
-"""The layers of an optimized model: lists of weights, tables of sums, or dense weights with what follows folded in.
+"""The layers of an optimized model that kernels of ours run: lists of weights, tables of sums, or dense weights.
 
 All compute y = min(max(a (w * x) + b + c r, lowest), highest): w the ternary weight, a, b and c one number an output
-channel (bias and batch norm), r the residual. Sparse and lookup layers add in float32 and round to the input's dtype
+channel (bias and batch norm), r the residual. These layers add in float32 and round to the input's dtype
 once, at the end. With S = |a| sum |w| |x| over the n weights of an output that are not zero, and u = 2^-24,
 
     |y - exact| <= (n + 6) u S + 3 u (|b| + |c r|)      (1 + O(n u)), and u 2^16 |y| more in bfloat16,
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from ternzip._core.errors import TernzipError
 from ternzip.runtime import _kernels, operators
 from ternzip.runtime.plan import LayerPlan
+from ternzip.runtime.trits import TernaryWeight
 
 BLOCK_CODES = 180
 """About how many weights a channel block has for each output: what they read nearly fits the first cache."""
@@ -39,7 +40,8 @@ class RuntimeLayer(nn.Module):
 
     Attributes:
         plan_name: the layer's name in the model it comes from.
-        description: "sparse", "lookup", "dense" or "channels_last".
+        description: "sparse", "lookup", "direct", "dense" or "channels_last".
+        is_ternary: whether its weights were; False for one that was folded because of what follows it.
         keeps_layout: whether outputs may lie in memory as the layer likes it best: only layers like this one read
             them. Others may ask for a view, which not every layout has.
     """
@@ -52,10 +54,11 @@ class RuntimeLayer(nn.Module):
         self.plan_name = plan.name
         self.window = plan.window
         self.rows = plan.rows
-        self.columns = int(plan.weight.trits.shape[1])
-        self.kernel_size = tuple(plan.weight.trits.shape[2:])
+        self.columns = int(plan.weight.shape[1])
+        self.kernel_size = tuple(plan.weight.shape[2:])
         self.has_norm = plan.has_norm
         self.density = plan.density
+        self.is_ternary = plan.is_ternary
         self.lowest, self.highest = plan.lowest, plan.highest
         self.register_buffer("residual_scales", plan.residual_scale.float())
         self.keeps_layout = False
@@ -163,42 +166,54 @@ class RuntimeLayer(nn.Module):
         return f"{shape}{kernel}, density={self.density:.3f}{bounds}"
 
 
-def _buffer_of(row: Tensor) -> Tensor:
+class NativeLayer(RuntimeLayer):
+    """A layer whose buffers kernels of ours read by their addresses."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """As torch's, but tensors that are assigned take the dtype and layout that kernels read."""
+        dtypes = {name: own.dtype for name, own in self._buffers.items() if own is not None}
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        for name, dtype in dtypes.items():
+            self._buffers[name] = self._buffers[name].to("cpu", dtype).contiguous()  # type: ignore[union-attr]
+
+
+def buffer_of(row: Tensor) -> Tensor:
+    """One number an output channel, as kernels take it."""
     return row.float().contiguous()
 
 
-class SparseLayer(RuntimeLayer):
-    """A convolution, or a linear layer for many vectors, from lists of the weights that are not zero.
+class WindowLayer(NativeLayer):
+    """A layer that the native convolution runs; a linear one is a convolution whose pixels are the vectors.
 
-    Memory: two bytes a weight that is not zero, and eight for each output channel and channel block.
+    Holds either lists of weights or dense ones; what it does not have is None.
+
+    Attributes:
+        block_channels: input channels that are summed up before the next ones are looked at.
+        native_window: as `_kernels.convolve` takes it.
+        index_shape: (rows, groups, channels of a group, taps, block_channels).
     """
 
-    description = "sparse"
-    codes: Tensor
-    starts: Tensor
-    ratios: Tensor
+    codes: Tensor | None
+    starts: Tensor | None
+    ratios: Tensor | None
+    weights: Tensor | None
     scales: Tensor
     biases: Tensor
 
     def __init__(self, plan: LayerPlan) -> None:
         super().__init__(plan)
-        trits = plan.weight.trits.flatten(2) if plan.window.dimensions else plan.weight.trits.unsqueeze(2)
-        channels, taps = trits.shape[1:]
+        window = plan.window
+        channels, taps = self.columns, math.prod(self.kernel_size)
         blocks = max(1, round(channels * taps / BLOCK_CODES))
         self.block_channels = -(-channels // blocks)
-        codes, starts = _kernels.build_index(trits, plan.window.groups, self.block_channels)
-        ratios, scales = ratios_and_scales(plan)
-        self.register_buffer("codes", codes)
-        self.register_buffer("starts", starts)
-        self.register_buffer("ratios", ratios)
-        self.register_buffer("scales", scales)
-        self.register_buffer("biases", _buffer_of(plan.bias))
-        window = plan.window
         # A padding that is not of zeros is done by torch, before the kernel.
         top, bottom, left, right = window.padding if window.padding_mode == "zeros" else (0, 0, 0, 0)
         (ky, kx), (sy, sx), (dy, dx) = window.kernel, window.stride, window.dilation
-        self._window = (ky, sy, dy, top, kx, sx, dx, left, bottom, right, window.groups)
-        self._index_shape = (self.rows, window.groups, channels, taps, self.block_channels)
+        self.native_window = (ky, sy, dy, top, kx, sx, dx, left, bottom, right, window.groups)
+        self.index_shape = (self.rows, window.groups, channels, taps, self.block_channels)
+        for name in ("codes", "starts", "ratios", "weights"):
+            self.register_buffer(name, None)
+        self.register_buffer("biases", buffer_of(plan.bias))
 
     def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
         dimensions = self.window.dimensions
@@ -237,27 +252,68 @@ class SparseLayer(RuntimeLayer):
             own["codes"],
             own["starts"],
             own["ratios"],
+            own["weights"],
             own["scales"],
             own["biases"],
             residual,
             own["residual_scales"],
-            self._window,
+            self.native_window,
             self.block_channels,
             lowest,
             highest,
         )
         return y
 
+
+class DirectLayer(WindowLayer):
+    """A convolution with dense weights, float32, that a kernel of ours runs: the same bits on every processor.
+
+    For small layers, where calls of torch cost more than the products, and for those that have no ternary weights.
+    """
+
+    description = "direct"
+    weights: Tensor
+
+    def __init__(self, plan: LayerPlan) -> None:
+        super().__init__(plan)
+        # Without dimensions that torch could lay out in another order.
+        weights = plan.weight.dense().clone().view(self.rows, self.columns, -1)
+        self.register_buffer("weights", weights.contiguous())
+        self.register_buffer("scales", buffer_of(plan.scale))
+
+
+class SparseLayer(WindowLayer):
+    """A convolution, or a linear layer for many vectors, from lists of the weights that are not zero.
+
+    Memory: two bytes a weight that is not zero, and eight for each output channel and channel block.
+    """
+
+    description = "sparse"
+    codes: Tensor
+    starts: Tensor
+    ratios: Tensor
+
+    def __init__(self, plan: LayerPlan) -> None:
+        super().__init__(plan)
+        assert isinstance(plan.weight, TernaryWeight)
+        trits = plan.weight.trits.flatten(2) if plan.window.dimensions else plan.weight.trits.unsqueeze(2)
+        codes, starts = _kernels.build_index(trits, plan.window.groups, self.block_channels)
+        ratios, scales = ratios_and_scales(plan)
+        self.register_buffer("codes", codes)
+        self.register_buffer("starts", starts)
+        self.register_buffer("ratios", ratios)
+        self.register_buffer("scales", scales)
+
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, *rest: Any
     ) -> None:
         """As torch's, but lists that the kernel could not run are an error and change nothing."""
-        codes, starts = (state_dict.get(prefix + name) for name in ("codes", "starts"))
-        fits = all(
-            isinstance(found, Tensor) and found.shape == own.shape and found.dtype == own.dtype
-            for found, own in ((codes, self.codes), (starts, self.starts))
+        codes, starts = (
+            state_dict.get(prefix + name, own)
+            for name, own in (("codes", self.codes), ("starts", self.starts))
         )
-        if fits and not _kernels.is_valid_index(codes, starts, self._index_shape):  # type: ignore[arg-type]
+        fits = codes.shape == self.codes.shape and starts.shape == self.starts.shape  # if not, torch says so
+        if fits and not _kernels.is_valid_index(codes, starts, self.index_shape):
             error_messages = rest[-1]
             error_messages.append(f"{prefix}codes: expected lists of weights of this layer")
             return
@@ -267,17 +323,18 @@ class SparseLayer(RuntimeLayer):
 def ratios_and_scales(plan: LayerPlan) -> tuple[Tensor, Tensor]:
     """Each row's levels, times its scale, as (positive / -negative, -negative times the scale), float32.
 
-    For a weight of one group a row.
+    For a ternary weight of one group a row.
 
     A row without one of the levels takes 1 for its ratio.
     """
+    assert isinstance(plan.weight, TernaryWeight)
     positives, negatives = (v[:, 0].double() for v in (plan.weight.positives, plan.weight.negatives))
     magnitudes = torch.where(negatives != 0, -negatives, positives)
     ratios = torch.where((negatives != 0) & (positives != 0), positives / magnitudes.clamp(min=1e-300), 1.0)
     return ratios.float(), (magnitudes * plan.scale).float()
 
 
-class LookupLayer(RuntimeLayer):
+class LookupLayer(NativeLayer):
     """A linear layer that looks up sums of two inputs: a quarter of a byte a weight, whatever the share of zeros.
 
     Levels may differ within a row, from group to group of its columns.
@@ -291,6 +348,7 @@ class LookupLayer(RuntimeLayer):
 
     def __init__(self, plan: LayerPlan) -> None:
         super().__init__(plan)
+        assert isinstance(plan.weight, TernaryWeight)
         self.group_width = plan.weight.group_width
         self.register_buffer("codes", _kernels.build_codes(plan.weight.trits, self.group_width))
         negatives, positives = plan.weight.negatives, plan.weight.positives
@@ -299,7 +357,7 @@ class LookupLayer(RuntimeLayer):
             positives = torch.where(positives != 0, positives, -negatives)
         self.register_buffer("positives", self._scaled(positives, plan.scale))
         self.register_buffer("negatives", None if opposite else self._scaled(negatives, plan.scale))
-        self.register_buffer("biases", _buffer_of(plan.bias))
+        self.register_buffer("biases", buffer_of(plan.bias))
 
     def _scaled(self, levels: Tensor, scale: Tensor) -> Tensor:
         """(groups, rows of whole tiles) of levels (rows, groups)."""
@@ -334,72 +392,6 @@ class LookupLayer(RuntimeLayer):
         )
         y = F.linear(x.float(), weight, self.biases)
         return finished(y, residual, self.residual_scales, lowest, highest).to(x.dtype)
-
-
-class DenseLayer(RuntimeLayer):
-    """The dense layer, float32, with what follows it folded into its weights."""
-
-    description = "dense"
-    memory_format = torch.contiguous_format
-    weight: Tensor
-    biases: Tensor
-
-    def __init__(self, plan: LayerPlan) -> None:
-        super().__init__(plan)
-        shape = (-1, *[1] * (plan.weight.trits.dim() - 1))
-        weight = plan.weight.dense() * plan.scale.float().view(shape)
-        self.register_buffer("weight", weight.contiguous(memory_format=self.memory_format))
-        self.register_buffer("biases", _buffer_of(plan.bias))
-        self._adds_as_it_is = self._are_ones(self.residual_scales)
-
-    @staticmethod
-    def _are_ones(scales: Tensor) -> bool:
-        return bool((scales == 1).all())
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-        self._adds_as_it_is = self._are_ones(self.residual_scales)
-
-    def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
-        wide = x.float()
-        window = self.window
-        scales = None if self._adds_as_it_is else self.residual_scales
-        if not window.dimensions:
-            y = F.linear(wide, self.weight, self.biases)
-            return finished(y, residual, scales, lowest, highest).to(x.dtype)
-        top, bottom, left, right = window.padding
-        first = 2 - window.dimensions
-        padding = (top, left)[first:]
-        if window.padding_mode != "zeros" or (top, left) != (bottom, right):
-            mode = "constant" if window.padding_mode == "zeros" else window.padding_mode
-            batched = x.dim() == window.dimensions + 2
-            pads = (left, right, top, bottom)[: 2 * window.dimensions]
-            wide = F.pad(wide if batched else wide.unsqueeze(0), pads, mode=mode)
-            wide = wide if batched else wide.squeeze(0)
-            padding = (0, 0)[first:]
-        convolve = F.conv1d if window.dimensions == 1 else F.conv2d
-        y = convolve(
-            wide,
-            self.weight,
-            self.biases,
-            window.stride[first:],
-            padding,
-            window.dilation[first:],
-            window.groups,
-        )
-        scales = None if scales is None else self._over_pixels(scales)
-        return finished(y, residual, scales, lowest, highest).to(x.dtype)
-
-
-class ChannelsLastLayer(DenseLayer):
-    """The dense layer of two dimensions, with its weights in torch's layout channels_last; it takes inputs in any."""
-
-    description = "channels_last"
-    memory_format = torch.channels_last
-
-    def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
-        y = super()._run(x, residual, lowest, highest)
-        return y if self.keeps_layout else y.contiguous()
 
 
 def finished(

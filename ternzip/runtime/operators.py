@@ -18,9 +18,10 @@ runtime_convolve = torch.library.custom_op("ternzip::runtime_convolve", _kernels
 @runtime_convolve.register_fake
 def _(
     x: Tensor,
-    codes: Tensor,
-    starts: Tensor,
-    ratios: Tensor,
+    codes: Tensor | None,
+    starts: Tensor | None,
+    ratios: Tensor | None,
+    weights: Tensor | None,
     scales: Tensor,
     biases: Tensor,
     residual: Tensor | None,

@@ -17,13 +17,16 @@ from ternzip.io.models import check_fit
 from ternzip.io.tensors import from_raw, torch_dtype
 from ternzip.quantization import quantize_inputs, ternary_layers
 from ternzip.quantization.activations import stored_quantizers
-from ternzip.runtime.choice import MeasuringLayer, by_rule, measured
+from ternzip.runtime.choice import FEW_WEIGHTS, MeasuringLayer, Times, by_rule, measured, native_kinds_of
+from ternzip.runtime.dense_layers import ChannelsLastLayer, DenseLayer
 from ternzip.runtime.folding import fold, has_hooks, traced
-from ternzip.runtime.layers import ChannelsLastLayer, DenseLayer, RuntimeLayer
+from ternzip.runtime.layers import RuntimeLayer
+from ternzip.runtime.network import NativeNetwork
 from ternzip.runtime.plan import LAYER_TYPES, LayerPlan, plan_of
-from ternzip.runtime.trits import TernaryWeight, stored_weight, ternary_weight
+from ternzip.runtime.trits import FloatWeight, TernaryWeight, stored_weight, ternary_weight
 
 Inputs = Tensor | Sequence[Tensor]
+_LAYOUTS = (DenseLayer, ChannelsLastLayer)
 
 
 def optimize(model: nn.Module, example_inputs: Inputs | None = None) -> nn.Module:
@@ -149,55 +152,89 @@ def _optimized(
     """
     plans = {name: plan_of(name, model.get_submodule(name), weight) for name, weight in weights.items()}
     graph = None if type(model) in LAYER_TYPES else traced(model)
+    times: Times = {}
+    make = by_rule if inputs is None else functools.partial(MeasuringLayer, times=times)
     if graph is None:
-        return _settled(_replaced(model, plans, _maker(inputs)), inputs)
-    fast = _settled(_folded(graph, plans, _maker(inputs)), inputs)
+        return _settled(_replaced(model, plans, make), inputs)
+    all_plans = plans | _float_plans(model, plans)
+    fast = _settled(_folded(graph, all_plans, make), inputs)
     if inputs is None:
-        return fast
-    fast = _quickest(model, plans, fast, inputs)
+        return NativeNetwork.of(fast) or fast
+    fast = _quickest(model, all_plans, fast, times, inputs)
     if reference is None:
         reference = _replaced(_copy(model), plans, by_rule)
     with torch.inference_mode():
         same = _same(reference(*inputs), fast(*inputs))
     # Tracing may have taken a turn that the model itself does not take.
-    return fast if same else _settled(_replaced(model, plans, _maker(inputs)), inputs)
+    return fast if same else _settled(_replaced(model, plans, make), inputs)
+
+
+def _float_plans(model: nn.Module, ternary: Mapping[str, LayerPlan]) -> dict[str, LayerPlan]:
+    """The small float32 convolutions that are not ternary, which a graph lets us fold."""
+    return {
+        name: plan_of(name, module, FloatWeight(module.weight.detach()))
+        for name, module in model.named_modules()
+        if name not in ternary
+        and isinstance(module, nn.Conv1d | nn.Conv2d)
+        and is_candidate(module)
+        and module.weight.dtype == torch.float32
+        and module.weight.is_cpu
+        and module.weight.numel() <= FEW_WEIGHTS
+    }
 
 
 def _folded(
     graph: fx.GraphModule, plans: Mapping[str, LayerPlan], make: Callable[[LayerPlan], nn.Module]
-) -> nn.Module:
+) -> fx.GraphModule:
+    """The graph with each planned layer and what follows it replaced; ternary layers wherever they stand."""
     done = fold(graph, plans, make)
-    return _replaced(graph, {name: plan for name, plan in plans.items() if name not in done}, make)
+    left = {name: plan for name, plan in plans.items() if name not in done and plan.is_ternary}
+    replaced = _replaced(graph, left, make)
+    assert isinstance(replaced, fx.GraphModule)
+    return replaced
 
 
-def _made(
+def _dense_kind(
     kinds: Mapping[str, type[RuntimeLayer]], dense: type[RuntimeLayer], plan: LayerPlan
-) -> RuntimeLayer:
-    return (dense if plan.window.dimensions == 2 else kinds[plan.name])(plan)
+) -> type[RuntimeLayer]:
+    return dense if plan.window.dimensions == 2 else kinds[plan.name]
 
 
 def _quickest(
-    model: nn.Module, plans: Mapping[str, LayerPlan], fast: nn.Module, inputs: tuple[Tensor, ...]
+    model: nn.Module,
+    plans: Mapping[str, LayerPlan],
+    fast: nn.Module,
+    times: Times,
+    inputs: tuple[Tensor, ...],
 ) -> nn.Module:
-    """`fast`, whose layers were chosen one by one, or all of its convolutions dense, in one layout.
+    """`fast`, whose layers were chosen one by one, or another choice for all of them that is quicker in the whole.
 
-    Where one layer alone changes the layout it pays for that, and where all do only the first.
+    All convolutions dense, in one layout: where one layer alone changes the layout it pays for that, and where all do
+    only the first. Or those that a native program runs, in one call.
     """
     kinds = {layer.plan_name: type(layer) for layer in fast.modules() if isinstance(layer, RuntimeLayer)}
-    if not any(issubclass(kind, DenseLayer) and plans[n].window.dimensions == 2 for n, kind in kinds.items()):
-        return fast
-    networks = [fast]
-    for dense in (DenseLayer, ChannelsLastLayer):
+
+    def network(kind_of: Callable[[LayerPlan], type[RuntimeLayer]]) -> fx.GraphModule:
         graph = traced(model)
         assert graph is not None  # as before
-        networks.append(_folded(graph, plans, functools.partial(_made, kinds, dense)))
+        return _folded(graph, plans, lambda plan: kind_of(plan)(plan))
+
+    def native(plan: LayerPlan) -> type[RuntimeLayer]:
+        candidates = native_kinds_of(plan)
+        known = times.get(plan.name, {})
+        return min(candidates or [kinds[plan.name]], key=lambda kind: known.get(kind, 0.0))
+
+    networks: list[nn.Module] = [fast]
+    if any(issubclass(kind, DenseLayer) and plans[n].window.dimensions == 2 for n, kind in kinds.items()):
+        networks += [network(functools.partial(_dense_kind, kinds, dense)) for dense in _LAYOUTS]
+    whole = NativeNetwork.of(network(native))
+    if whole is not None:
+        networks.append(whole)
+    if len(networks) == 1:
+        return fast
     with torch.inference_mode():
-        times = measured([functools.partial(network, *inputs) for network in networks])
-    return networks[times.index(min(times))]
-
-
-def _maker(inputs: tuple[Tensor, ...] | None) -> Callable[[LayerPlan], nn.Module]:
-    return by_rule if inputs is None else MeasuringLayer
+        seconds = measured([functools.partial(candidate, *inputs) for candidate in networks])
+    return networks[seconds.index(min(seconds))]
 
 
 def _replaced(

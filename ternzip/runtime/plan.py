@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ternzip.runtime.trits import TernaryWeight
+from ternzip.runtime.trits import FloatWeight, TernaryWeight
 
 LAYER_TYPES = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
@@ -77,7 +77,7 @@ class LayerPlan:
 
     Attributes:
         name: of the layer in its model.
-        weight: ternary.
+        weight: ternary, or of any float32 numbers.
         window: how it is applied.
         scale, bias, residual_scale: float64, one an output channel. What is folded in is computed in float64 and
             rounded once.
@@ -87,7 +87,7 @@ class LayerPlan:
     """
 
     name: str
-    weight: TernaryWeight
+    weight: TernaryWeight | FloatWeight
     window: Window
     scale: Tensor
     bias: Tensor
@@ -101,7 +101,12 @@ class LayerPlan:
     @property
     def rows(self) -> int:
         """Output channels."""
-        return int(self.weight.trits.shape[0])
+        return int(self.weight.shape[0])
+
+    @property
+    def is_ternary(self) -> bool:
+        """Whether lists and tables can hold the weight."""
+        return isinstance(self.weight, TernaryWeight)
 
     @property
     def has_activation(self) -> bool:
@@ -137,10 +142,10 @@ class LayerPlan:
         return replace(self, lowest=lowest, highest=highest)
 
 
-def plan_of(name: str, module: nn.Module, weight: TernaryWeight) -> LayerPlan:
+def plan_of(name: str, module: nn.Module, weight: TernaryWeight | FloatWeight) -> LayerPlan:
     """The plan of a layer alone."""
     assert isinstance(module, LAYER_TYPES)
-    rows = int(weight.trits.shape[0])
+    rows = int(weight.shape[0])
     ones = torch.ones(rows, dtype=torch.float64)
     bias = torch.zeros_like(ones) if module.bias is None else module.bias.detach().double()
     return LayerPlan(name, weight, window_of(module), ones, bias, ones, density=weight.density)

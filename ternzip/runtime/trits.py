@@ -35,6 +35,11 @@ class TernaryWeight:
     dtype: torch.dtype
 
     @property
+    def shape(self) -> torch.Size:
+        """Of the weight."""
+        return self.trits.shape
+
+    @property
     def groups(self) -> int:
         """Groups of a row."""
         return int(self.positives.shape[1])
@@ -52,6 +57,31 @@ class TernaryWeight:
             for levels in (self.negatives, self.positives)
         )
         return torch.where(trits > 0, positives, torch.where(trits < 0, negatives, 0.0)).view_as(self.trits)
+
+
+@dataclass(frozen=True)
+class FloatWeight:
+    """A weight of any numbers.
+
+    Attributes:
+        values: float32.
+    """
+
+    values: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the weight."""
+        return self.values.shape
+
+    @property
+    def density(self) -> float:
+        """As of a ternary weight: none counts as zero."""
+        return 1.0
+
+    def dense(self) -> Tensor:
+        """The weight as float32."""
+        return self.values
 
 
 def ternary_weight(name: str, weight: Tensor) -> TernaryWeight | None:

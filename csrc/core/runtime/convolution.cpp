@@ -17,9 +17,6 @@ constexpr std::size_t kBandFloats = std::size_t{96} << 10;
 // Output channels whose sums wait in the second cache for the next block of input channels.
 constexpr std::size_t kRowsAtOnce = 256;
 
-// Additions for which a second thread is worth its start.
-constexpr std::size_t kAdditionsPerThread = std::size_t{1} << 21;
-
 // The copies of the input that a band of output rows reads.
 //
 // Of every channel there is one copy for each column tap, shifted so that output column 0 reads column 0,
@@ -171,11 +168,20 @@ class BandWorker {
     const IndexShape& shape = conv_.index;
     for (std::size_t block = 0; block < shape.blocks(); ++block) {
       const std::size_t channel = group * shape.channels + block * shape.block_channels;
+      const float* const base = packed_.get() + channel * band.channel_size() + pixel;
+      const std::size_t pixels = std::min(kernels_.block, band.pixels() - pixel);
+      if (conv_.weights != nullptr) {
+        const std::size_t before = block * shape.block_channels;
+        const RowWeights weights{conv_.weights + (row * shape.channels + before) * shape.taps,
+                                 shape.channels * shape.taps,
+                                 std::min(shape.block_channels, shape.channels - before) * shape.taps, count};
+        kernels_.accumulate_products(base, offsets_.data(), weights, pixels, block == 0, sums_.get());
+        continue;
+      }
       const std::size_t first = (group * shape.blocks() + block) * shape.group_rows();
       const std::size_t list = 2 * (first + row - group * shape.group_rows());
       const RowLists lists{conv_.codes, conv_.starts + list, conv_.ratios + row, count};
-      kernels_.accumulate(packed_.get() + channel * band.channel_size() + pixel, offsets_.data(), lists,
-                          std::min(kernels_.block, band.pixels() - pixel), block == 0, sums_.get());
+      kernels_.accumulate(base, offsets_.data(), lists, pixels, block == 0, sums_.get());
     }
   }
 
@@ -226,13 +232,20 @@ std::size_t rows_of_band(const Convolution& conv, unsigned threads) {
 }
 
 unsigned worthwhile_threads(const Convolution& conv, unsigned threads) {
-  const double additions = static_cast<double>(conv.starts[conv.index.lists()]) *
-                           static_cast<double>(conv.batch * conv.rows.output * conv.columns.output);
-  const double worth = additions / static_cast<double>(kAdditionsPerThread);
+  const double worth =
+      additions_of_sample(conv) * static_cast<double>(conv.batch) / static_cast<double>(kAdditionsPerThread);
   return worth >= threads ? threads : std::max(1u, static_cast<unsigned>(worth));
 }
 
 }  // namespace
+
+double additions_of_sample(const Convolution& conv) noexcept {
+  const IndexShape& shape = conv.index;
+  const double weights = conv.weights == nullptr ? static_cast<double>(conv.starts[shape.lists()])
+                                                 : static_cast<double>(shape.rows) *
+                                                       static_cast<double>(shape.channels * shape.taps);
+  return weights * static_cast<double>(conv.rows.output) * static_cast<double>(conv.columns.output);
+}
 
 bool is_valid_convolution(const Convolution& conv) noexcept {
   if (!is_valid_shape(conv.index) || conv.rows.taps * conv.columns.taps != conv.index.taps) return false;

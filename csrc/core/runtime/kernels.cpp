@@ -121,6 +121,69 @@ void accumulate(const float* base, const std::int32_t* offsets, const RowLists& 
   }
 }
 
+// --- dense weights -----------------------------------------------------------------------------------------
+
+// Rows that share what is loaded, and vectors of pixels that share a weight: as many sums as fit registers.
+#if defined(__AVX512F__)
+constexpr std::size_t kRowsTogether = 4;
+constexpr std::size_t kVectorsTogether = 4;
+#else
+constexpr std::size_t kRowsTogether = 4;
+constexpr std::size_t kVectorsTogether = 2;
+#endif
+
+template <std::size_t kRows, std::size_t N>
+void accumulate_tile(const float* base, const std::int32_t* offsets, const RowWeights& rows, bool first,
+                     float* acc) {
+  Vector sum[kRows][N] = {};
+  for (std::size_t n = 0; n < rows.count; ++n) {
+    const float* const p = base + offsets[n];
+    Vector x[N];
+    for (std::size_t i = 0; i < N; ++i) x[i] = load(p + i * kWidth);
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const float weight = rows.weights[r * rows.stride + n];
+      for (std::size_t i = 0; i < N; ++i) {
+        Vector product = x[i];
+        product *= weight;
+        sum[r][i] += product;
+      }
+    }
+  }
+  for (std::size_t r = 0; r < kRows; ++r) {
+    float* const to = acc + r * kVectors * kWidth;
+    for (std::size_t i = 0; i < N; ++i) {
+      if (!first) sum[r][i] += load(to + i * kWidth);
+      store(to + i * kWidth, sum[r][i]);
+    }
+  }
+}
+
+template <std::size_t kRows>
+void accumulate_rows(const float* base, const std::int32_t* offsets, const RowWeights& rows,
+                     std::size_t vectors, bool first, float* acc) {
+  while (vectors > 0) {
+    const std::size_t n = vectors < kVectorsTogether ? 1 : kVectorsTogether;
+    (n == 1 ? accumulate_tile<kRows, 1> : accumulate_tile<kRows, kVectorsTogether>)(base, offsets, rows,
+                                                                                    first, acc);
+    base += n * kWidth;
+    acc += n * kWidth;
+    vectors -= n;
+  }
+}
+
+void accumulate_products(const float* base, const std::int32_t* offsets, const RowWeights& weights,
+                         std::size_t pixels, bool first, float* acc) {
+  const std::size_t vectors = (pixels + kWidth - 1) / kWidth;
+  RowWeights rows = weights;
+  while (rows.rows > 0) {
+    const std::size_t n = rows.rows < kRowsTogether ? 1 : kRowsTogether;
+    (n == 1 ? accumulate_rows<1> : accumulate_rows<kRowsTogether>)(base, offsets, rows, vectors, first, acc);
+    rows.weights += n * rows.stride;
+    rows.rows -= n;
+    acc += n * kVectors * kWidth;
+  }
+}
+
 // --- epilogue ----------------------------------------------------------------------------------------------
 
 TERNZIP_INLINE float clamped(float y, const Epilogue& e) {
@@ -245,7 +308,7 @@ void look_up(const float* tables, const Lookups& lookups, std::size_t tiles, flo
 }  // namespace
 
 extern const RuntimeKernels TERNZIP_TABLE(kRuntime) = {
-    kVectors * kWidth, accumulate, finish, finish_bfloat16, look_up,
+    kVectors * kWidth, accumulate, accumulate_products, finish, finish_bfloat16, look_up,
 };
 
 }  // namespace ternzip

@@ -1,4 +1,4 @@
-// The inner loops of ternary layers on floating-point activations. One table per instruction set, filled by
+// The inner loops of layers on floating-point activations. One table per instruction set, filled by
 // kernels.cpp.
 //
 // Every sum is made in an order that depends on the layer alone, never on the width of a vector: all
@@ -10,7 +10,7 @@
 
 namespace ternzip {
 
-// Floats that accumulate() may read beyond the last pixel it was asked for.
+// Floats that accumulate() and accumulate_products() may read beyond the last pixel it was asked for.
 inline constexpr std::size_t kPixelSlack = 16;
 
 // Rows whose codes lie together: a lane each, whatever the width of a vector.
@@ -28,6 +28,14 @@ struct RowLists {
   const std::uint16_t* codes;
   const std::uint32_t* starts;
   const float* ratios;  // positive level / -negative level
+  std::size_t rows;
+};
+
+// The weights of rows, one after the other: row r's n-th stands at weights[r stride + n].
+struct RowWeights {
+  const float* weights;
+  std::size_t stride;
+  std::size_t count;  // of a row's weights
   std::size_t rows;
 };
 
@@ -53,13 +61,19 @@ struct Lookups {
 };
 
 struct RuntimeKernels {
-  // The most pixels one call of accumulate() takes: they stay in registers while a row is summed up.
+  // The most pixels one call of accumulate() or accumulate_products() takes: they stay in registers while a
+  // row is summed up.
   std::size_t block;
 
   // For each row r: acc[r block + p] = (first ? 0 : acc[r block + p]) + ratio * sum of base[offsets[plus] +
   // p] - sum of base[offsets[minus] + p], for `pixels` pixels, rounded up to the width of a vector.
   void (*accumulate)(const float* base, const std::int32_t* offsets, const RowLists& lists,
                      std::size_t pixels, bool first, float* acc);
+
+  // The same for dense weights: acc[r block + p] = (first ? 0 : acc[r block + p]) + sum of weight n times
+  // base[offsets[n] + p]. Products are rounded before they are added.
+  void (*accumulate_products)(const float* base, const std::int32_t* offsets, const RowWeights& weights,
+                              std::size_t pixels, bool first, float* acc);
 
   // n sums through an epilogue. `residual` may be null; it and `out` have the same type, bfloat16 in the
   // second.
