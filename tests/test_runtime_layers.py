@@ -188,7 +188,7 @@ def large_layer() -> tuple[nn.Module, Tensor]:
 def test_a_layer_of_many_blocks() -> None:
     module, x = large_layer()
     check(SparseLayer(plan(module)), module, x)
-    check(DirectLayer(plan(module)), module, x)
+    check(DirectLayer(plan(module)), module, x[:1, :, :20])
 
 
 @pytest.mark.parametrize(
@@ -200,6 +200,7 @@ def test_the_same_bits_on_every_instruction_set_and_number_of_threads(
 ) -> None:
     if kind is not LookupLayer:
         module, x = large_layer()
+        x = x if kind is SparseLayer else x[:2, :, :8]
     else:
         generator = torch.Generator().manual_seed(6)
         module = with_levels(nn.Linear(2100, 2101), 0.5, levels, generator)

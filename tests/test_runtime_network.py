@@ -339,6 +339,25 @@ def test_what_is_changed_in_the_layers_counts() -> None:
         assert program_of(fast, X) is None
 
 
+def test_a_float_layer_at_the_end_can_be_trained() -> None:
+    model = network_of(viewed)
+    with torch.no_grad():
+        model.linear.weight.normal_()
+    fast = runtime.optimize(model)
+    fast(X)
+    assert program_of(fast, X) is not None
+    fast.layers.linear.weight.requires_grad_()
+    fast(X).sum().backward()
+    assert fast.layers.linear.weight.grad.abs().sum() > 0
+    seen: list[type[nn.Module]] = []
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.append(type(module)))
+    try:
+        fast(X)
+    finally:
+        handle.remove()
+    assert nn.Linear in seen
+
+
 def test_other_dtypes_and_ways_to_run() -> None:
     model = network_of(residual)
     fast = runtime.optimize(model)

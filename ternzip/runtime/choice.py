@@ -24,6 +24,8 @@ from ternzip.runtime.trits import TernaryWeight
 
 SPARSE_DENSITY = 0.5
 """The rule: lists up to this share of weights that are not zero. They break even with oneDNN between 0.5 and 0.8."""
+FEW_SPARSE_DENSITY = 0.7
+"""The rule for layers of at most FEW_WEIGHTS. They break even with our dense kernel at about 0.8."""
 SPARSE_WEIGHTS = 4.0
 """The rule: lists where an output has this many weights at least on average (depthwise ones do not)."""
 FEW_WEIGHTS = 1 << 16
@@ -71,11 +73,13 @@ def weight_bytes(model: nn.Module) -> int:
 def kinds_of(plan: LayerPlan) -> list[type[RuntimeLayer]]:
     """What can run a layer, the likely quickest first by the rule."""
     kinds: list[type[RuntimeLayer]] = [DenseLayer, DirectLayer]
-    if math.prod(plan.weight.shape) <= FEW_WEIGHTS:
+    few = math.prod(plan.weight.shape) <= FEW_WEIGHTS
+    if few:
         kinds.reverse()
     if plan.is_ternary and _has_lists(plan):
         weights = plan.density * math.prod(plan.weight.shape[1:])
-        suits = plan.density <= SPARSE_DENSITY and weights >= SPARSE_WEIGHTS
+        most = FEW_SPARSE_DENSITY if few else SPARSE_DENSITY
+        suits = plan.density <= most and weights >= SPARSE_WEIGHTS
         kinds.insert(0 if suits else len(kinds), SparseLayer)
     if plan.window.dimensions == 2:
         kinds.append(ChannelsLastLayer)

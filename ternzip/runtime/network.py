@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from ternzip._core.native import core
 from ternzip.runtime.lowering import lower, may_lower
@@ -23,8 +24,8 @@ class NativeNetwork(nn.Module):
     A program is made for each shape of a sample, by the first call with it, which runs the layers too; up to eight are
     kept. It computes what the layers compute, with the same kernels; means over pixels and float linear layers, which
     are torch's among the layers, are added up in another order. Layer by layer run: inputs that are not float32 tensors
-    on the CPU, calls under torch.compile, autocast or with hooks on a layer, and shapes for which some layer has no
-    native step. Calls may come from several threads.
+    on the CPU, calls under torch.compile, autocast, with hooks on a layer or for the gradient of one, and shapes for
+    which some layer has no native step. Calls may come from several threads.
 
     Attributes:
         layers: the graph. What is changed in it, weights or modules, changes what the network computes.
@@ -49,7 +50,7 @@ class NativeNetwork(nn.Module):
         key = x.shape[1:]
         program = self._programs.get(key)
         if program is not None and program.is_current(self.layers):
-            return program.run(x) if not program.has_hooks() else self.layers(x)
+            return program.run(x) if not program.is_watched() else self.layers(x)
         if program is None and key in self._programs:
             return self.layers(x)
         recorder = _Recorder(self.layers)
@@ -57,7 +58,7 @@ class NativeNetwork(nn.Module):
         program = _Program.of(self.layers, recorder.shapes)
         programs = self._programs if len(self._programs) < _MOST_PROGRAMS else {}
         self._programs = {**programs, key: program}
-        return y if program is None else program.run(x)  # as the calls to come
+        return y if program is None or program.is_watched() else program.run(x)  # as the calls to come
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles make programs of their own."""
@@ -135,9 +136,13 @@ class _Program:
             and not any(norm.training for norm in self._norms)
         )
 
-    def has_hooks(self) -> bool:
-        """Whether somebody wants to know of the calls of a layer."""
-        return any(self._hooks)
+    def is_watched(self) -> bool:
+        """Whether somebody wants to know of the calls of a layer, or the gradient of a layer that has one."""
+        return (
+            any(self._hooks)
+            or _has_any_global_hook()  # type: ignore[no-untyped-call]
+            or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in self._tensors))
+        )
 
     def run(self, x: Tensor) -> Tensor:
         """The result for a batch."""
