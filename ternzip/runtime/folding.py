@@ -19,6 +19,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from ternzip.quantization.activations import TernaryActivation, quantize_input
 from ternzip.runtime.plan import LayerPlan
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -110,15 +111,18 @@ class _Tracer(fx.Tracer):
     asked = False
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return has_hooks(module) or super().is_leaf_module(module, name)
+        return (
+            has_hooks(module) or isinstance(module, TernaryActivation) or super().is_leaf_module(module, name)
+        )
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody wants to know of the module's calls."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Whether somebody wants to know of the module's calls, the quantizer of its own input aside."""
+    before = [hook for hook in module._forward_pre_hooks.values() if hook is not quantize_input]
+    return bool(module._forward_hooks or before)
 
 
 def fold(
