@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import ternzip
 from ternzip import TernzipError
 from ternzip._core.native import core
-from ternzip.quantization import quantize_inputs
+from ternzip.quantization import TernaryActivation, quantize_inputs
 from ternzip.quantization.activations import input_quantizer
 from ternzip.runtime import _kernels, operators
 from ternzip.runtime.bitwise import BitwiseLayer, has_planes
@@ -239,6 +239,37 @@ def test_the_operator_is_a_good_one() -> None:
     torch.library.opcheck(
         operators.runtime_convolve_bitwise, (x, *arguments, layer.input_scale, -math.inf, math.inf)
     )
+
+
+class Reused(nn.Module):
+    """Ternary activations as modules of their own: one that a layer alone reads, and two that may not move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(20, 20, 1) for _ in range(3))
+        self.own, self.shared, self.early = TernaryActivation(), TernaryActivation(), TernaryActivation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.own(x))
+        steps = self.shared(x)
+        x = self.second(steps) + steps
+        steps = self.early(x)
+        x += 1
+        return self.third(steps) * x
+
+
+def test_ternary_activations_as_modules_join_the_layer_where_they_may() -> None:
+    model = make_ternary(Reused(), 0.4)
+    x = torch.randn(2, 20, 4, 4)
+    with torch.inference_mode():
+        model(x)
+        expected = model(x)
+        fast = ternzip.runtime.optimize(model)
+        torch.testing.assert_close(fast(x), expected)
+    kinds = {choice.name: choice.kind for choice in ternzip.runtime.describe(fast)}
+    assert {name for name, kind in kinds.items() if kind == "bitwise"} == {"first"}
+    left = [name for name, module in fast.named_modules() if isinstance(module, TernaryActivation)]
+    assert left == ["shared", "early"]
 
 
 def test_a_network_that_has_seen_no_input_is_refused() -> None:

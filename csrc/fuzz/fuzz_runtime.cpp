@@ -1,6 +1,6 @@
 // Layers that run from index lists, tables, bit planes or dense weights: what they compute is what their
-// definition says, alike on every instruction set, for any shape, activations of any bits, and lists and planes
-// that nobody has built.
+// definition says, alike on every instruction set, for any shape, activations of any bits, and lists and
+// planes that nobody has built.
 #include <algorithm>
 #include <cmath>
 #include <cstring>

@@ -2,7 +2,8 @@
 
 A chain is a layer, then in any order at most one addition of another tensor and any batch norms, then at most one
 activation that clamps; every link but the last has one reader. A link moves down to the chain's end, so what
-stands between must not write into tensors that already exist.
+stands between must not write into tensors that already exist. A ternary activation that the layer alone reads moves
+with it.
 """
 
 from __future__ import annotations
@@ -158,14 +159,31 @@ def _replace(
 ) -> None:
     chain, residual, plan = _chain(model, node, plan)
     last = chain[-1]
+    source = node.args[0]
+    quantizer = _own_quantizer(model, node, chain) if plan.input_scale is None else None
+    if quantizer is not None:
+        source = quantizer.args[0]
+        plan = plan.with_input(model.get_submodule(str(quantizer.target)))
     model.add_submodule(str(node.target), make(plan))
     with model.graph.inserting_after(last):
-        fused = model.graph.call_module(str(node.target), (node.args[0],))
+        fused = model.graph.call_module(str(node.target), (source,))
     if residual is not None:
-        fused.args = (node.args[0], residual)
+        fused.args = (source, residual)
     last.replace_all_uses_with(fused)
     for link in reversed(chain):
         model.graph.erase_node(link)
+    if quantizer is not None:
+        model.graph.erase_node(quantizer)
+
+
+def _own_quantizer(model: fx.GraphModule, node: fx.Node, chain: list[fx.Node]) -> fx.Node | None:
+    """The ternary activation that a layer alone reads, if it may be computed where the layer will be."""
+    source = node.args[0]
+    if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.args) != 1:
+        return None
+    module = model.get_submodule(str(source.target))
+    alone = type(module) is TernaryActivation and not has_hooks(module) and len(source.users) == 1
+    return source if alone and _may_move(model, source, chain[-1], chain) else None
 
 
 def _chain(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ternzip.quantization.activations import input_quantizer
+from ternzip.quantization.activations import TernaryActivation, input_quantizer
 from ternzip.runtime.trits import FloatWeight, TernaryWeight
 
 LAYER_TYPES = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -136,6 +136,11 @@ class LayerPlan:
             has_norm=True,
         )
 
+    def with_input(self, quantizer: nn.Module) -> LayerPlan:
+        """Behind a ternary activation."""
+        assert isinstance(quantizer, TernaryActivation)
+        return replace(self, input_scale=float(quantizer.scale.detach().float()))
+
     def with_residual(self) -> LayerPlan:
         """Followed by the addition of another tensor."""
         return replace(self, has_residual=True, residual_scale=torch.ones_like(self.scale))
@@ -152,7 +157,5 @@ def plan_of(name: str, module: nn.Module, weight: TernaryWeight | FloatWeight) -
     ones = torch.ones(rows, dtype=torch.float64)
     bias = torch.zeros_like(ones) if module.bias is None else module.bias.detach().double()
     quantizer = input_quantizer(module)
-    scale = None if quantizer is None else float(quantizer.scale.detach().float())
-    return LayerPlan(
-        name, weight, window_of(module), ones, bias, ones, density=weight.density, input_scale=scale
-    )
+    plan = LayerPlan(name, weight, window_of(module), ones, bias, ones, density=weight.density)
+    return plan if quantizer is None else plan.with_input(quantizer)
