@@ -23,6 +23,7 @@ from ternzip.runtime.bitwise import BitwiseLayer, has_planes
 from ternzip.runtime.choice import kinds_of
 from ternzip.runtime.dense_layers import DenseLayer
 from ternzip.runtime.layers import DirectLayer, LookupLayer, RuntimeLayer, SparseLayer
+from ternzip.runtime.network import NativeNetwork
 from ternzip.runtime.plan import LayerPlan, plan_of
 from ternzip.runtime.trits import ternary_weight
 
@@ -270,6 +271,24 @@ def test_ternary_activations_as_modules_join_the_layer_where_they_may() -> None:
     assert {name for name, kind in kinds.items() if kind == "bitwise"} == {"first"}
     left = [name for name, module in fast.named_modules() if isinstance(module, TernaryActivation)]
     assert left == ["shared", "early"]
+
+
+@pytest.mark.parametrize("zeros", [0.2, 0.9])
+def test_a_native_program_never_leaves_ternary_activations_out(zeros: float) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(5, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 3)).eval()
+    with torch.no_grad():
+        trits = random_trits((6, 5, 3, 3), zeros, torch.Generator().manual_seed(3))
+        model[0].weight.copy_(torch.where(trits > 0, 0.5, trits))  # levels that bit planes do not take
+        quantize_inputs(model, ["0", "3"])
+        x = torch.randn(2, 5, 4, 4)
+        model(x)
+    with torch.inference_mode():
+        expected = model(x)
+        for fast in (ternzip.runtime.optimize(model), ternzip.runtime.optimize(model, x)):
+            assert not isinstance(fast, NativeNetwork)
+            for _ in range(2):  # a program is made by the first call, and runs the second
+                torch.testing.assert_close(fast(x), expected)
 
 
 def test_a_network_that_has_seen_no_input_is_refused() -> None:
