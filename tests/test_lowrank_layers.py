@@ -18,6 +18,7 @@ from ternzip.lowrank import (
     matrix_of,
     triangular,
 )
+from ternzip.quantization import quantize_inputs
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -164,6 +165,7 @@ def test_triangular_factors_multiply_to_the_same() -> None:
     ("layer", "message"),
     [
         (nn.Conv2d(4, 4, 3, groups=2), "expected a convolution of one group, found 2 groups"),
+        (quantize_inputs(nn.Linear(4, 4), [""]), "expected a layer that reads floats"),
         (nn.Conv1d(4, 4, 3), r"expected nn.Linear or nn.Conv2d, found Conv1d"),
         (nn.ReLU(), "found ReLU"),
     ],

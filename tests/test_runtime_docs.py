@@ -16,7 +16,7 @@ def test_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = blocks("docs/runtime.md")
     python = [code for language, code in found if language == "python"]
     shell = [code for language, code in found if language == "sh"]
-    assert (len(python), len(shell)) == (2, 1)
+    assert (len(python), len(shell)) == (3, 1)
     threads = torch.get_num_threads()
     try:
         run("\n".join(python), "python")

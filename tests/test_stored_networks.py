@@ -54,6 +54,20 @@ def test_half_precision_takes_the_dtype_of_the_network(tmp_path: Path) -> None:
     assert torch.equal(found(X), model.float()(X))
 
 
+def test_ternary_activations_come_with_the_file(tmp_path: Path) -> None:
+    model = trained(ternzip.prepare(he_resnet20(), activations="ternary"))
+    ternzip.save_model(model, tmp_path / "model.tnz")
+    found = StoredNetwork.read(tmp_path / "model.tnz").build(NetworkSpec("he-resnet20"))
+    assert torch.equal(found(X), model(X))
+    assert not torch.equal(found(X), ternzip.models.load_weights(he_resnet20(), _floats(model)).eval()(X))
+
+
+def _floats(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The ternary state without the scales of activations."""
+    state = ternzip.ternary_state(model)
+    return {name: tensor for name, tensor in state.items() if "input_quantizer" not in name}
+
+
 def test_old_files_have_no_counters(tmp_path: Path) -> None:
     model = trained(he_resnet20())
     state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}

@@ -125,6 +125,24 @@ def test_autocast_compile_and_keyword_inputs() -> None:
         assert torch.equal(layer(input=x), layer(x))
 
 
+def test_a_compiled_quantizer_trains_alike() -> None:
+    made, x = quantizer(1.0), torch.randn(4, 5)
+    made(x).square().sum().backward()
+    expected = made.log_scale.grad
+    made.zero_grad()
+    torch.compile(made, backend="aot_eager", fullgraph=True)(x).square().sum().backward()
+    assert expected is not None
+    torch.testing.assert_close(made.log_scale.grad, expected)
+
+
+def test_processes_must_not_start_from_scales_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(TernzipError, match="run one batch through the model before distributed training"):
+        TernaryActivation()(torch.ones(2, 2))
+    assert quantizer(1.0)(torch.ones(2, 2)).sum() == 4
+
+
 def test_a_file_restores_the_scales(tmp_path: Path) -> None:
     model = prepared().eval()
     path = tmp_path / "m.tnz"

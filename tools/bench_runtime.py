@@ -29,8 +29,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ternzip.models import he_resnet20, load_weights, resnet20
+from ternzip.quantization import quantize_inputs
 from ternzip.runtime import describe, optimize
 from ternzip.runtime.benchmark import compare, in_turns
+from ternzip.runtime.bitwise import BitwiseLayer
 from ternzip.runtime.choice import weight_bytes
 from ternzip.runtime.export import onnx_bytes
 from ternzip.runtime.layers import LookupLayer, SparseLayer
@@ -43,6 +45,7 @@ CONVOLUTIONS = ((80, 32), (160, 16), (320, 8))
 """(channels, height and width) of the 3x3 convolutions of ResNet-20*."""
 CONVOLUTION_ZEROS = (0.45, 0.84, 0.90, 0.95)
 LINEAR_ZEROS = (0.42, 0.90)
+BITWISE_ZEROS = (0.45, 0.90)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -135,6 +138,53 @@ def linear(features: int, zeros: float, rounds: int) -> dict[str, Any]:
     }
 
 
+def bitwise(module: nn.Module, x: Tensor, zeros: float, rounds: int) -> dict[str, Any]:
+    """A layer of ternary activations from bit planes, making them included, beside layers that read floats."""
+    with_random_weights(nn.Sequential(module), zeros)
+    assert isinstance(module.weight, Tensor)
+    weight = module.weight.detach()
+    quantize_inputs(module, [""])
+    with torch.no_grad():
+        module(x)  # sets the scale
+    ternary = ternary_weight("weight", weight)
+    assert ternary is not None
+    plan = plan_of("layer", module, ternary)
+    planes = BitwiseLayer(plan)
+    floats = dataclasses.replace(plan, input_scale=None)
+    other = SparseLayer(floats) if isinstance(module, nn.Conv2d) else LookupLayer(floats)
+    dense: Callable[..., Tensor] = F.linear
+    if isinstance(module, nn.Conv2d):
+        dense = functools.partial(F.conv2d, padding=1)
+    half, half_weight = x.bfloat16(), weight.bfloat16()
+    times = medians(
+        {
+            "torch": lambda: dense(x, weight),
+            "bfloat16": lambda: dense(half, half_weight),
+            other.description: lambda: other(x),
+            "ternzip": lambda: planes(x),
+        },
+        rounds,
+    )
+    return {
+        "input": list(x.shape),
+        "zeros": zeros,
+        "milliseconds": times,
+        "speed": times["torch"] / times["ternzip"],
+        "weight_bytes": {"float32": weight.nbytes, "ternzip": weight_bytes(planes)},
+    }
+
+
+def bitwise_convolution(channels: int, size: int, zeros: float, rounds: int) -> dict[str, Any]:
+    """The 3x3 convolution of `convolution`, batch 1."""
+    module = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    return bitwise(module, torch.randn(1, channels, size, size), zeros, rounds)
+
+
+def bitwise_linear(features: int, zeros: float, rounds: int) -> dict[str, Any]:
+    """The linear layer of `linear`, one vector."""
+    return bitwise(nn.Linear(features, features, bias=False), torch.randn(1, features), zeros, rounds)
+
+
 def onnx_int8(model: nn.Module, x: Tensor) -> Callable[[], object]:
     """The network by ONNX Runtime with 8-bit weights and activations, calibrated on random images."""
     import onnxruntime
@@ -217,6 +267,12 @@ def measurements(
             for zeros in CONVOLUTION_ZEROS
         ]
     made += [("linear", functools.partial(linear, 2560, zeros, rounds)) for zeros in LINEAR_ZEROS]
+    made += [
+        ("bitwise", functools.partial(bitwise_convolution, channels, size, zeros, rounds))
+        for channels, size in CONVOLUTIONS
+        for zeros in BITWISE_ZEROS
+    ]
+    made.append(("bitwise", functools.partial(bitwise_linear, 2560, LINEAR_ZEROS[0], rounds)))
     made += [
         ("resnet20-star", functools.partial(network, star, batch, rounds if batch == 1 else few))
         for batch in (1, 32)

@@ -34,6 +34,16 @@ def _layer(what: str, entry: dict[str, Any], dense: tuple[str, ...]) -> list[str
     ]
 
 
+def _bitwise_name(entry: dict[str, Any]) -> str:
+    if "input" not in entry:
+        return "ternary activations"
+    channels, *size = entry["input"][1:]
+    zeros = f"{entry['zeros']:.0%}".replace("%", " %")
+    if not size:
+        return f"linear, ternary activations, {channels} x {channels}, {zeros} zeros"
+    return f"3x3 convolution, ternary activations, {channels} channels, {size[0]} x {size[1]}, {zeros} zeros"
+
+
 def layers_table(result: dict[str, Any]) -> str:
     """Layers alone: milliseconds, and how many times as fast as the quickest dense way in float32."""
     sections = result["sections"]
@@ -59,6 +69,7 @@ def layers_table(result: dict[str, Any]) -> str:
         )
         for e in sections["linear"]
     ]
+    rows += [_layer(_bitwise_name(e), e, ("torch",)) for e in sections.get("bitwise", [])]
     head = [
         "batch 1, one core",
         "float32, ms",

@@ -318,3 +318,28 @@ def cuda_fast_decode(
     device: int,
     stream: int,
 ) -> None: ...
+
+# (rows, groups, channels of a group, taps), all positive.
+_PlaneShape = tuple[int, int, int, int]
+
+# int32 planes[groups][ceil(rows of a group / 16)][taps][ceil(channels / 32)][2][16] of int8 trits (rows, channels,
+# taps), and back.
+def runtime_build_planes(trits: int, shape: _PlaneShape, planes: int) -> None: ...
+def runtime_read_planes(planes: int, shape: _PlaneShape, trits: int) -> None: ...
+
+# x and out of dtype 1 or 3. weights: planes, scales float32[rows]. epilogue: as for runtime_convolve.
+def runtime_convolve_bitwise(
+    x: int,
+    dtype: int,
+    batch: int,
+    rows: _Axis,
+    columns: _Axis,
+    shape: _PlaneShape,
+    weights: tuple[int, int],
+    threshold: float,
+    epilogue: tuple[int, int, int],
+    lowest: float,
+    highest: float,
+    out: int,
+    threads: int,
+) -> None: ...

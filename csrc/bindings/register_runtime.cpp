@@ -1,6 +1,8 @@
 #include "bindings/registry.hpp"
 #include "bindings/released_gil.hpp"
 #include "bindings/runtime_arguments.hpp"
+#include "core/runtime/bit_planes.hpp"
+#include "core/runtime/bitwise.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
@@ -51,11 +53,63 @@ void register_codes(py::module_& module) {
       py::arg("codes"), py::arg("shape"), py::arg("trits"));
 }
 
+// (rows, groups, channels, taps)
+PlaneShape plane_shape(const std::array<std::size_t, 4>& n) {
+  const PlaneShape shape{n[0], n[1], n[2], n[3]};
+  if (!is_valid_planes_shape(shape)) throw std::invalid_argument("bit planes: the shape is not valid");
+  return shape;
+}
+
+void register_bit_planes(py::module_& module) {
+  module.def(
+      "runtime_build_planes",
+      [](std::uintptr_t trits, const std::array<std::size_t, 4>& shape, std::uintptr_t planes) {
+        const PlaneShape checked = plane_shape(shape);
+        const ReleasedGil released;
+        build_planes(pointer<const std::int8_t>(trits), checked, pointer<std::uint32_t>(planes));
+      },
+      py::arg("trits"), py::arg("shape"), py::arg("planes"));
+  module.def(
+      "runtime_read_planes",
+      [](std::uintptr_t planes, const std::array<std::size_t, 4>& shape, std::uintptr_t trits) {
+        const PlaneShape checked = plane_shape(shape);
+        const ReleasedGil released;
+        read_planes(pointer<const std::uint32_t>(planes), checked, pointer<std::int8_t>(trits));
+      },
+      py::arg("planes"), py::arg("shape"), py::arg("trits"));
+  module.def(
+      "runtime_convolve_bitwise",
+      [](std::uintptr_t x, int dtype, std::size_t batch, const std::array<std::size_t, 6>& rows,
+         const std::array<std::size_t, 6>& columns, const std::array<std::size_t, 4>& shape,
+         const std::array<std::uintptr_t, 2>& weights, float threshold,
+         const std::array<std::uintptr_t, 3>& epilogue, float lowest, float highest, std::uintptr_t out,
+         unsigned threads) {
+        const BitwiseConvolution conv{batch,
+                                      axis_of(rows),
+                                      axis_of(columns),
+                                      plane_shape(shape),
+                                      pointer<const std::uint32_t>(weights[0]),
+                                      pointer<const float>(weights[1]),
+                                      threshold};
+        if (!is_valid_bitwise(conv)) {
+          throw std::invalid_argument("bitwise convolution: the shapes are not valid");
+        }
+        const Activations activations{pointer<const void>(x), activation_type(dtype)};
+        const LayerEpilogue after = epilogue_of(epilogue, lowest, highest);
+        const ReleasedGil released;
+        convolve_bitwise(conv, activations, after, pointer<void>(out), threads);
+      },
+      py::arg("x"), py::arg("dtype"), py::arg("batch"), py::arg("rows"), py::arg("columns"), py::arg("shape"),
+      py::arg("weights"), py::arg("threshold"), py::arg("epilogue"), py::arg("lowest"), py::arg("highest"),
+      py::arg("out"), py::arg("threads"));
+}
+
 }  // namespace
 
 void register_runtime(py::module_& module) {
   register_index(module);
   register_codes(module);
+  register_bit_planes(module);
   module.def(
       "runtime_convolve",
       [](std::uintptr_t x, int dtype, std::size_t batch, const std::array<std::size_t, 6>& rows,

@@ -1,10 +1,13 @@
-// Layers that run from index lists, tables or dense weights: what they compute is what their definition says,
-// alike on every instruction set, for any shape, activations of any bits and lists that nobody has built.
+// Layers that run from index lists, tables, bit planes or dense weights: what they compute is what their
+// definition says, alike on every instruction set, for any shape, activations of any bits, and lists and
+// planes that nobody has built.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "core/runtime/bitwise.hpp"
+#include "core/runtime/bitwise_kernels.hpp"
 #include "core/runtime/convolution.hpp"
 #include "core/runtime/matrix_vector.hpp"
 #include "core/simd/isa.hpp"
@@ -288,11 +291,101 @@ void check_product(Input& input, Numbers& numbers, ActivationType type) {
   }
 }
 
+// The sum of one output of a bitwise layer, by the trits of its planes; NaN where it reads one.
+double bitwise_sum_of(const BitwiseConvolution& conv, const std::vector<std::int8_t>& trits, const Bytes& x,
+                      ActivationType type, std::size_t at) {
+  const std::size_t column = at % conv.columns.output;
+  const std::size_t line = at / conv.columns.output % conv.rows.output;
+  const std::size_t channel = at / conv.columns.output / conv.rows.output;
+  const std::size_t row = channel % conv.shape.rows, sample = channel / conv.shape.rows;
+  const std::size_t group = sample * conv.shape.groups + row / conv.shape.group_rows();
+  double sum = 0;
+  for (std::size_t i = 0; i < conv.shape.channels * conv.shape.taps; ++i) {
+    const std::size_t tap = i % conv.shape.taps;
+    const std::size_t y = line * conv.rows.stride + tap / conv.columns.taps * conv.rows.dilation;
+    const std::size_t z = column * conv.columns.stride + tap % conv.columns.taps * conv.columns.dilation;
+    if (y < conv.rows.padding || y - conv.rows.padding >= conv.rows.input || z < conv.columns.padding ||
+        z - conv.columns.padding >= conv.columns.input) {
+      continue;
+    }
+    const std::size_t plane = (group * conv.shape.channels + i / conv.shape.taps) * conv.rows.input;
+    const float value =
+        load(x, type, (plane + y - conv.rows.padding) * conv.columns.input + z - conv.columns.padding);
+    if (std::isnan(value)) return std::numeric_limits<double>::quiet_NaN();
+    const int step = (value > conv.threshold ? 1 : 0) - (value < -conv.threshold ? 1 : 0);
+    sum += step * trits[row * conv.shape.channels * conv.shape.taps + i];
+  }
+  return sum;
+}
+
+void check_bitwise(Input& input, Numbers& numbers, ActivationType type) {
+  const unsigned way = input.byte();
+  const std::size_t groups = 1u + way % 3, group_rows = 1u + input.byte() % 36;
+  const std::size_t channels = 1u + input.byte() % 130;
+  const std::size_t taps_down = 1u + input.byte() % 3, taps_across = 1u + input.byte() % 3;
+  const PlaneShape shape{groups * group_rows, groups, channels, taps_down * taps_across};
+  const Axis rows = axis_of(input, taps_down, false), columns = axis_of(input, taps_across, way >= 240);
+  const std::size_t batch = input.byte() % 3;
+  require(is_valid_planes_shape(shape), "small planes are valid");
+  std::vector<std::int8_t> trits = numbers.trits(shape.rows * channels * shape.taps, input.byte());
+  std::vector<std::uint32_t> planes(shape.size(), 0xA5A5A5A5);
+  build_planes(trits.data(), shape, planes.data());
+  std::vector<std::int8_t> back(trits.size(), 2);
+  read_planes(planes.data(), shape, back.data());
+  require(back == trits, "the trits come back");
+  for (unsigned damages = input.byte() % 4; damages != 0; --damages) {  // any planes can be run
+    planes[input.below(1u << 16) % planes.size()] ^= numbers.bits() << 8;
+  }
+  read_planes(planes.data(), shape, trits.data());
+
+  const std::vector<float> scales = numbers.array(shape.rows);
+  const float threshold = static_cast<float>(input.byte() % 8) / 2;
+  const BitwiseConvolution conv{batch, rows, columns, shape, planes.data(), scales.data(), threshold};
+  require(is_valid_bitwise(conv), "small convolutions are valid");
+  const Bytes x = numbers.activations(batch * groups * channels * rows.input * columns.input, type);
+  const std::size_t outputs = batch * shape.rows * rows.output * columns.output;
+  const Ending ending(input, numbers, type, shape.rows, outputs);
+  const unsigned threads = input.byte() % 4;
+  const Bytes out = run_alike(outputs, type, [&](std::uint8_t* to) {
+    convolve_bitwise(conv, {x.data(), type}, ending.pointers(), to, threads);
+  });
+  for (std::size_t i = 0; i < outputs; i += 1 + outputs / 128) {
+    const double sum = bitwise_sum_of(conv, trits, x, type, i);
+    const std::size_t row = i / (rows.output * columns.output) % shape.rows;
+    if (std::isnan(sum)) {
+      require(std::isnan(load(out, type, i)), "a NaN stays one");
+    } else if (numbers.whole()) {
+      ending.check(sum * double{scales[row]}, row, out, i);
+    }
+  }
+}
+
+#if defined(TERNZIP_X86)
+// The table of processors without VPOPCNTDQ, on one that has it.
+void check_popcounts(Numbers& numbers) {
+  constexpr std::size_t kTaps = 2, kWords = 13;
+  std::vector<std::uint32_t> weights(kTaps * kWords * 2 * kSumRows), inputs(kTaps * kSumPixels * kWords * 2);
+  for (std::uint32_t& word : weights) word = numbers.bits() << 16 | numbers.bits();
+  for (std::uint32_t& word : inputs) word = numbers.bits() << 16 | numbers.bits();
+  std::vector<const std::uint32_t*> pointers;
+  for (std::size_t i = 0; i < kTaps * kSumPixels; ++i) pointers.push_back(inputs.data() + i * kWords * 2);
+  float expected[kSumRows * kSumPixels], found[kSumRows * kSumPixels];
+  kBitwiseBaseline.sum(weights.data(), pointers.data(), kTaps, kWords, kSumPixels, kSumPixels, expected);
+  kBitwiseAvx512.sum(weights.data(), pointers.data(), kTaps, kWords, kSumPixels, kSumPixels, found);
+  require(std::equal(found, found + kSumRows * kSumPixels, expected), "all tables count alike");
+}
+#endif
+
 void check(Input& input) {
   const unsigned way = input.byte();
   Numbers numbers(input, way % 2 == 0);
   const ActivationType type = way / 2 % 2 == 0 ? ActivationType::kFloat32 : ActivationType::kBFloat16;
-  if (way / 4 % 4 == 0) {
+  if (way >= 192) {
+    check_bitwise(input, numbers, type);
+#if defined(TERNZIP_X86)
+    if (way == 255 && has_vector_popcount()) check_popcounts(numbers);
+#endif
+  } else if (way / 4 % 4 == 0) {
     check_product(input, numbers, type);
   } else {
     check_convolution(input, numbers, type);

@@ -42,7 +42,7 @@ class LowRank:
 def matrix_of(layer: nn.Module) -> Tensor:
     """The weight as the matrix that is factored: (out, in), or (Co kw, Ci kh) for a convolution.
 
-    Raises TernzipError for other layers than nn.Linear and nn.Conv2d, and for groups.
+    Raises TernzipError for other layers than nn.Linear and nn.Conv2d, for groups, and for ternary activations.
     """
     return as_matrix(_checked(layer), _checked(layer).weight)
 
@@ -167,4 +167,6 @@ def _checked(layer: nn.Module) -> Layer:
         raise TernzipError(f"low rank: expected nn.Linear or nn.Conv2d, found {type(layer).__name__}")
     if isinstance(layer, nn.Conv2d) and layer.groups != 1:
         raise TernzipError(f"low rank: expected a convolution of one group, found {layer.groups} groups")
+    if "input_quantizer" in layer._modules:  # of ternzip.quantization; a pair would have none
+        raise TernzipError("low rank: expected a layer that reads floats, found one with ternary activations")
     return layer

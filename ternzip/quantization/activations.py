@@ -66,8 +66,7 @@ class TernaryActivation(nn.Module):
         scale = _scaled_gradient(self.scale, 1 / math.sqrt(max(1, math.prod(x.shape[1:]))))
         clipped = (x.float() / scale).clamp(-1, 1)
         with torch.no_grad():
-            wide, half = x.float(), scale / 2
-            steps = (wide > half).float() - (wide < -half).float() + torch.where(wide.isnan(), wide, 0.0)
+            steps = ternary_steps(x.float(), scale / 2)
         # Exactly the step: either `clipped` is at least half of it, and the difference exact, or the step is 0.
         return ((clipped + (steps - clipped).detach()) * scale).to(x.dtype)
 
@@ -94,6 +93,11 @@ class TernaryActivation(nn.Module):
 
     def extra_repr(self) -> str:
         return f"scale={float(self.scale.detach()):.4g}" if self.calibrated else "no scale yet"
+
+
+def ternary_steps(x: Tensor, threshold: Tensor | float) -> Tensor:
+    """-1, 0 or +1 for each element, in x's dtype, by comparison with the threshold; NaN stays NaN."""
+    return (x > threshold).to(x.dtype) - (x < -threshold).to(x.dtype) + torch.where(x.isnan(), x, 0.0)
 
 
 def _scaled_gradient(value: Tensor, factor: float) -> Tensor:

@@ -12,7 +12,7 @@ from ternzip._core.native import core
 
 DTYPE_CODES = {torch.float32: 1, torch.bfloat16: 3}
 TILE_ROWS = 16
-"""Rows of a matrix whose codes lie together: csrc/core/runtime/matrix_vector.hpp."""
+"""Rows of a matrix whose codes lie together: csrc/core/runtime/matrix_vector.hpp; as of bit planes, bit_planes.hpp."""
 
 
 def address(tensor: Tensor | None) -> int:
@@ -31,6 +31,17 @@ def output_shape(x: Tensor, rows: int, window: Sequence[int]) -> tuple[int, int,
     out_height = (height + top + bottom - dy * (ky - 1) - 1) // sy + 1
     out_width = (width + left + right - dx * (kx - 1) - 1) // sx + 1
     return batch, rows, out_height, out_width
+
+
+def _checked_output_shape(x: Tensor, rows: int, window: Sequence[int]) -> tuple[int, int, int, int]:
+    """output_shape; TernzipError for an output without pixels."""
+    shape = output_shape(x, rows, window)
+    if min(shape[2:]) < 1:
+        raise TernzipError(
+            f"expected an input of at least the kernel's size, found {x.shape[2]} x {x.shape[3]} "
+            f"for a kernel of {window[0]} x {window[4]}"
+        )
+    return shape
 
 
 def build_index(trits: Tensor, groups: int, block_channels: int) -> tuple[Tensor, Tensor]:
@@ -92,13 +103,9 @@ def convolve(
     the others are None. `residual` has the output's shape and dtype. Raises TernzipError for an output without pixels.
     """
     rows = len(scales)
-    shape = output_shape(x, rows, window)
+    shape = _checked_output_shape(x, rows, window)
     ky, sy, dy, top, kx, sx, dx, left, _, _, groups = window
     batch, channels, height, width = x.shape
-    if min(shape[2:]) < 1:
-        raise TernzipError(
-            f"expected an input of at least the kernel's size, found {height} x {width} for a kernel of {ky} x {kx}"
-        )
     x = x.resolve_neg().contiguous()
     if residual is not None:
         residual = residual.resolve_neg().contiguous()
@@ -149,6 +156,62 @@ def multiply(
         (rows, columns, group_width),
         (codes.data_ptr(), positives.data_ptr(), address(negatives)),
         (biases.data_ptr(), address(residual), residual_scales.data_ptr()),
+        lowest,
+        highest,
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def build_planes(trits: Tensor, groups: int) -> Tensor:
+    """The bit planes of int8 trits (rows, channels of a group, taps), int32; csrc/core/runtime/bit_planes.hpp."""
+    rows, channels, taps = trits.shape
+    tiles = groups * -(-(rows // groups) // TILE_ROWS)
+    planes = torch.empty(tiles * taps * -(-channels // 32) * 2 * TILE_ROWS, dtype=torch.int32)
+    trits = trits.contiguous()
+    core.runtime_build_planes(trits.data_ptr(), (rows, groups, channels, taps), planes.data_ptr())
+    return planes
+
+
+def read_planes(planes: Tensor, rows: int, groups: int, channels: int, taps: int) -> Tensor:
+    """The inverse of build_planes."""
+    trits = torch.empty((rows, channels, taps), dtype=torch.int8)
+    core.runtime_read_planes(planes.data_ptr(), (rows, groups, channels, taps), trits.data_ptr())
+    return trits
+
+
+def convolve_bitwise(
+    x: Tensor,
+    planes: Tensor,
+    scales: Tensor,
+    biases: Tensor,
+    residual: Tensor | None,
+    residual_scales: Tensor,
+    window: Sequence[int],
+    input_scale: Tensor,
+    lowest: float,
+    highest: float,
+) -> Tensor:
+    """The convolution of the ternary steps of x, as convolve's else; x counts as +-1 beyond half of input_scale."""
+    rows = len(scales)
+    shape = _checked_output_shape(x, rows, window)
+    ky, sy, dy, top, kx, sx, dx, left, _, _, groups = window
+    batch, channels, height, width = x.shape
+    x = x.resolve_neg().contiguous()
+    if residual is not None:
+        residual = residual.resolve_neg().contiguous()
+    out = torch.empty(shape, dtype=x.dtype)
+    core.runtime_convolve_bitwise(
+        x.data_ptr(),
+        DTYPE_CODES[x.dtype],
+        batch,
+        (height, shape[2], ky, sy, dy, top),
+        (width, shape[3], kx, sx, dx, left),
+        (rows, groups, channels // groups, ky * kx),
+        (planes.data_ptr(), scales.data_ptr()),
+        float(input_scale) / 2,
+        (biases.data_ptr(), 0 if residual is None else residual.data_ptr(), residual_scales.data_ptr()),
         lowest,
         highest,
         out.data_ptr(),

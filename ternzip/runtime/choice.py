@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ternzip.runtime._kernels import DTYPE_CODES
+from ternzip.runtime.bitwise import BitwiseLayer, has_planes
 from ternzip.runtime.dense_layers import ChannelsLastLayer, DenseLayer
 from ternzip.runtime.layers import (
     DirectLayer,
@@ -31,6 +32,8 @@ SPARSE_WEIGHTS = 4.0
 FEW_WEIGHTS = 1 << 16
 """The rule: a kernel of ours runs dense layers of at most so many weights, as calls of torch take longer."""
 Times = dict[str, dict[type[RuntimeLayer], float]]
+BITWISE_CHANNELS = 16
+"""The rule: bit planes for this many channels of a group at least; a word holds 32."""
 _ROUNDS = 5
 _MOST_ROUNDS = 40
 _SECONDS = 0.05
@@ -43,8 +46,8 @@ class LayerChoice:
 
     Attributes:
         name: of the layer in the model it was made from.
-        kind: "sparse" (lists), "lookup" (tables of sums), "direct" (dense weights, a kernel of ours), "dense" (torch's)
-            or "channels_last" (torch's, in that layout).
+        kind: "sparse" (lists), "lookup" (tables of sums), "bitwise" (bit planes, of ternary activations), "direct"
+            (dense weights, a kernel of ours), "dense" (torch's) or "channels_last" (torch's, in that layout).
         density: share of its weights that are not zero.
         weight_bytes: what its weights take in memory.
     """
@@ -85,11 +88,15 @@ def kinds_of(plan: LayerPlan) -> list[type[RuntimeLayer]]:
         kinds.append(ChannelsLastLayer)
     if plan.is_ternary and not plan.window.dimensions:
         kinds.insert(0, LookupLayer)
+    if has_planes(plan):
+        kinds.insert(0 if plan.weight.shape[1] >= BITWISE_CHANNELS else 1, BitwiseLayer)
     return kinds
 
 
 def native_kinds_of(plan: LayerPlan) -> list[type[RuntimeLayer]]:
     """Those of them that a native program has steps for."""
+    if plan.input_scale is not None:
+        return []
     kinds = (SparseLayer, DirectLayer) if plan.window.dimensions else (LookupLayer, DirectLayer)
     return [kind for kind in kinds_of(plan) if kind in kinds]
 

@@ -2,7 +2,8 @@
 
 A chain is a layer, then in any order at most one addition of another tensor and any batch norms, then at most one
 activation that clamps; every link but the last has one reader. A link moves down to the chain's end, so what
-stands between must not write into tensors that already exist.
+stands between must not write into tensors that already exist. A ternary activation that the layer alone reads moves
+with it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from ternzip.quantization.activations import TernaryActivation, quantize_input
 from ternzip.runtime.plan import LayerPlan
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -110,15 +112,18 @@ class _Tracer(fx.Tracer):
     asked = False
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return has_hooks(module) or super().is_leaf_module(module, name)
+        return (
+            has_hooks(module) or isinstance(module, TernaryActivation) or super().is_leaf_module(module, name)
+        )
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody wants to know of the module's calls."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Whether somebody wants to know of the module's calls, the quantizer of its own input aside."""
+    before = [hook for hook in module._forward_pre_hooks.values() if hook is not quantize_input]
+    return bool(module._forward_hooks or before)
 
 
 def fold(
@@ -154,14 +159,31 @@ def _replace(
 ) -> None:
     chain, residual, plan = _chain(model, node, plan)
     last = chain[-1]
+    source = node.args[0]
+    quantizer = _own_quantizer(model, node, chain) if plan.input_scale is None else None
+    if quantizer is not None:
+        source = quantizer.args[0]
+        plan = plan.with_input(model.get_submodule(str(quantizer.target)))
     model.add_submodule(str(node.target), make(plan))
     with model.graph.inserting_after(last):
-        fused = model.graph.call_module(str(node.target), (node.args[0],))
+        fused = model.graph.call_module(str(node.target), (source,))
     if residual is not None:
-        fused.args = (node.args[0], residual)
+        fused.args = (source, residual)
     last.replace_all_uses_with(fused)
     for link in reversed(chain):
         model.graph.erase_node(link)
+    if quantizer is not None:
+        model.graph.erase_node(quantizer)
+
+
+def _own_quantizer(model: fx.GraphModule, node: fx.Node, chain: list[fx.Node]) -> fx.Node | None:
+    """The ternary activation that a layer alone reads, if it may be computed where the layer will be."""
+    source = node.args[0]
+    if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.args) != 1:
+        return None
+    module = model.get_submodule(str(source.target))
+    alone = type(module) is TernaryActivation and not has_hooks(module) and len(source.users) == 1
+    return source if alone and _may_move(model, source, chain[-1], chain) else None
 
 
 def _chain(

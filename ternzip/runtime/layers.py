@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ternzip._core.errors import TernzipError
+from ternzip.quantization.activations import ternary_steps
 from ternzip.runtime import _kernels, operators
 from ternzip.runtime.plan import LayerPlan
 from ternzip.runtime.trits import TernaryWeight
@@ -40,7 +41,8 @@ class RuntimeLayer(nn.Module):
 
     Attributes:
         plan_name: the layer's name in the model it comes from.
-        description: "sparse", "lookup", "direct", "dense" or "channels_last".
+        description: "sparse", "lookup", "bitwise", "direct", "dense" or "channels_last".
+        input_scale: the scale of the ternary activations that it makes of its input, None where it reads floats.
         is_ternary: whether its weights were; False for one that was folded because of what follows it.
         keeps_layout: whether outputs may lie in memory as the layer likes it best: only layers like this one read
             them. Others may ask for a view, which not every layout has.
@@ -48,6 +50,7 @@ class RuntimeLayer(nn.Module):
 
     description = ""
     residual_scales: Tensor
+    input_scale: Tensor | None
 
     def __init__(self, plan: LayerPlan) -> None:
         super().__init__()
@@ -60,6 +63,8 @@ class RuntimeLayer(nn.Module):
         self.density = plan.density
         self.is_ternary = plan.is_ternary
         self.lowest, self.highest = plan.lowest, plan.highest
+        scale = None if plan.input_scale is None else torch.tensor(plan.input_scale)
+        self.register_buffer("input_scale", scale)
         self.register_buffer("residual_scales", plan.residual_scale.float())
         self.keeps_layout = False
         self.training = False
@@ -72,6 +77,9 @@ class RuntimeLayer(nn.Module):
         """
         x = input
         self._check(x, residual)
+        scale = self._buffers["input_scale"]
+        if scale is not None:
+            x = self._quantized(x, scale)
         if residual is None:
             return self._run(x, None, self.lowest, self.highest)
         shape, unfold = self._canonical(x)
@@ -89,6 +97,10 @@ class RuntimeLayer(nn.Module):
 
     def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
         raise NotImplementedError
+
+    def _quantized(self, x: Tensor, scale: Tensor) -> Tensor:
+        """The ternary activations of x, as `ternzip.quantization.TernaryActivation` makes them."""
+        return (ternary_steps(x.float(), scale / 2) * scale).to(x.dtype)
 
     # --- shared ---
 
@@ -282,6 +294,12 @@ class DirectLayer(WindowLayer):
         self.register_buffer("scales", buffer_of(plan.scale))
 
 
+def trits_by_tap(plan: LayerPlan) -> Tensor:
+    """The trits of a ternary weight as (rows, channels of a group, taps)."""
+    assert isinstance(plan.weight, TernaryWeight)
+    return plan.weight.trits.flatten(2) if plan.window.dimensions else plan.weight.trits.unsqueeze(2)
+
+
 class SparseLayer(WindowLayer):
     """A convolution, or a linear layer for many vectors, from lists of the weights that are not zero.
 
@@ -296,8 +314,7 @@ class SparseLayer(WindowLayer):
     def __init__(self, plan: LayerPlan) -> None:
         super().__init__(plan)
         assert isinstance(plan.weight, TernaryWeight)
-        trits = plan.weight.trits.flatten(2) if plan.window.dimensions else plan.weight.trits.unsqueeze(2)
-        codes, starts = _kernels.build_index(trits, plan.window.groups, self.block_channels)
+        codes, starts = _kernels.build_index(trits_by_tap(plan), plan.window.groups, self.block_channels)
         ratios, scales = ratios_and_scales(plan)
         self.register_buffer("codes", codes)
         self.register_buffer("starts", starts)

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ternzip._core.native import core
+from ternzip.quantization.activations import input_quantizer
 from ternzip.runtime._kernels import address
 from ternzip.runtime.choice import FEW_WEIGHTS
 from ternzip.runtime.folding import bounds_of, has_hooks
@@ -53,7 +54,11 @@ def may_lower(graph: fx.GraphModule) -> bool:
 def _rule_of(graph: fx.GraphModule, node: fx.Node) -> Callable[[_Lowering, fx.Node], int | None] | None:
     if node.op == "call_module":
         module = graph.get_submodule(str(node.target))
-        return None if has_hooks(module) or module.training else _MODULES.get(type(module))
+        if has_hooks(module) or module.training or input_quantizer(module) is not None:
+            return None
+        if isinstance(module, RuntimeLayer) and module.input_scale is not None:
+            return None  # a program has no step that makes inputs ternary
+        return _MODULES.get(type(module))
     if node.op == "call_function":
         return _FUNCTIONS.get(node.target)
     if node.op == "call_method":

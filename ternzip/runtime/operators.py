@@ -73,6 +73,27 @@ def _(
     return positives.new_empty((rows, columns))
 
 
+runtime_convolve_bitwise = torch.library.custom_op(
+    "ternzip::runtime_convolve_bitwise", _kernels.convolve_bitwise, mutates_args=()
+)
+
+
+@runtime_convolve_bitwise.register_fake
+def _(
+    x: Tensor,
+    planes: Tensor,
+    scales: Tensor,
+    biases: Tensor,
+    residual: Tensor | None,
+    residual_scales: Tensor,
+    window: Sequence[int],
+    input_scale: Tensor,
+    lowest: float,
+    highest: float,
+) -> Tensor:
+    return x.new_empty(_kernels.output_shape(x, scales.shape[0], window))
+
+
 def is_plain(x: Tensor) -> bool:
     """Whether nothing would come between an operator and its kernel, so that the kernel may be called at once."""
     return (

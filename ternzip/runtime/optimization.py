@@ -16,7 +16,7 @@ from ternzip.container.reader import Reader
 from ternzip.io.models import check_fit
 from ternzip.io.tensors import from_raw, torch_dtype
 from ternzip.quantization import quantize_inputs, ternary_layers
-from ternzip.quantization.activations import stored_quantizers
+from ternzip.quantization.activations import check_calibrated, stored_quantizers
 from ternzip.runtime.choice import FEW_WEIGHTS, MeasuringLayer, Times, by_rule, measured, native_kinds_of
 from ternzip.runtime.dense_layers import ChannelsLastLayer, DenseLayer
 from ternzip.runtime.folding import fold, has_hooks, traced
@@ -34,10 +34,10 @@ def optimize(model: nn.Module, example_inputs: Inputs | None = None) -> nn.Modul
 
     Every convolution (1-d, 2-d) and linear layer with ternary weights, of one pair of levels or one for each output (in
     linear layers also for groups of its inputs), runs from lists of the weights that are not zero, from tables of sums
-    of two inputs, or from dense weights. Batch norms, an
-    addition and an activation that clamps (ReLU, ReLU6, Hardtanh) are folded into it where torch.fx can trace the
-    model; the result is then a GraphModule. Everything else stays torch's own. Outputs equal the model's up to rounding
-    (`ternzip.runtime.layers` states the bound).
+    of two inputs, from bit planes where it reads ternary activations (`activations` of `ternzip.prepare`), or from
+    dense weights. Batch norms, an addition and an activation that clamps (ReLU, ReLU6, Hardtanh) are folded into it
+    where torch.fx can trace the model; the result is then a GraphModule. Everything else stays torch's own. Outputs
+    equal the model's up to rounding (`ternzip.runtime.layers` states the bound).
 
     The result runs under torch.inference_mode and torch.compile, can be copied and pickled, and has a state_dict of its
     own; it takes float32 or bfloat16, and refuses to be trained. `model` stays as it is; the two share the tensors
@@ -150,6 +150,7 @@ def _optimized(
 
     `reference` computes what the model shall; None: the model with its layers replaced one by one.
     """
+    check_calibrated(model)
     plans = {name: plan_of(name, model.get_submodule(name), weight) for name, weight in weights.items()}
     graph = None if type(model) in LAYER_TYPES else traced(model)
     times: Times = {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from ternzip.quantization.activations import TernaryActivation, input_quantizer
 from ternzip.runtime.trits import FloatWeight, TernaryWeight
 
 LAYER_TYPES = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -84,6 +85,7 @@ class LayerPlan:
         has_residual: whether another tensor of the output's shape is added.
         has_norm: whether a batch norm was folded in, which fixes what the dimensions of the input mean.
         lowest, highest: the activation, infinite where there is none.
+        input_scale: the scale of the ternary activations that the layer reads, None where it reads floats.
     """
 
     name: str
@@ -97,6 +99,7 @@ class LayerPlan:
     lowest: float = -math.inf
     highest: float = math.inf
     density: float = field(default=0.0)
+    input_scale: float | None = None
 
     @property
     def rows(self) -> int:
@@ -133,6 +136,11 @@ class LayerPlan:
             has_norm=True,
         )
 
+    def with_input(self, quantizer: nn.Module) -> LayerPlan:
+        """Behind a ternary activation."""
+        assert isinstance(quantizer, TernaryActivation)
+        return replace(self, input_scale=float(quantizer.scale.detach().float()))
+
     def with_residual(self) -> LayerPlan:
         """Followed by the addition of another tensor."""
         return replace(self, has_residual=True, residual_scale=torch.ones_like(self.scale))
@@ -148,4 +156,6 @@ def plan_of(name: str, module: nn.Module, weight: TernaryWeight | FloatWeight) -
     rows = int(weight.shape[0])
     ones = torch.ones(rows, dtype=torch.float64)
     bias = torch.zeros_like(ones) if module.bias is None else module.bias.detach().double()
-    return LayerPlan(name, weight, window_of(module), ones, bias, ones, density=weight.density)
+    quantizer = input_quantizer(module)
+    plan = LayerPlan(name, weight, window_of(module), ones, bias, ones, density=weight.density)
+    return plan if quantizer is None else plan.with_input(quantizer)

@@ -247,14 +247,18 @@ double additions_of_sample(const Convolution& conv) noexcept {
   return weights * static_cast<double>(conv.rows.output) * static_cast<double>(conv.columns.output);
 }
 
-bool is_valid_convolution(const Convolution& conv) noexcept {
-  if (!is_valid_shape(conv.index) || conv.rows.taps * conv.columns.taps != conv.index.taps) return false;
+bool is_valid_axis(const Axis& axis) noexcept {
   constexpr std::size_t kMost = std::size_t{1} << 30;
-  for (const Axis& axis : {conv.rows, conv.columns}) {
-    for (const std::size_t n : {axis.input, axis.output, axis.taps, axis.stride, axis.dilation}) {
-      if (n == 0 || n > kMost) return false;
-    }
-    if (axis.padding > kMost) return false;
+  for (const std::size_t n : {axis.input, axis.output, axis.taps, axis.stride, axis.dilation}) {
+    if (n == 0 || n > kMost) return false;
+  }
+  return axis.padding <= kMost;
+}
+
+bool is_valid_convolution(const Convolution& conv) noexcept {
+  if (!is_valid_shape(conv.index) || conv.rows.taps * conv.columns.taps != conv.index.taps ||
+      !is_valid_axis(conv.rows) || !is_valid_axis(conv.columns)) {
+    return false;
   }
   // A block's offsets are 32 bits wide, and a band has one row at least.
   const double row = static_cast<double>(Band(conv, 0, 1).class_rows) *

@@ -20,6 +20,9 @@ struct Axis {
   std::size_t padding;  // before the first element; what is read beyond the last is zero too
 };
 
+// Whether every extent is positive and small enough that nothing overflows.
+bool is_valid_axis(const Axis& axis) noexcept;
+
 struct Convolution {
   std::size_t batch;
   Axis rows;     // height; 1 long for a convolution in one dimension

@@ -19,8 +19,8 @@ namespace {
 #if defined(__clang__)
 __attribute__((target("xsave")))  // for _xgetbv; called only where the processor has it
 #endif
-// Leaf 7's EBX where the operating system saves the wide registers, else 0.
-unsigned leaf7(unsigned long long xcr0_mask) noexcept {
+// Leaf 7's EBX, or ECX, where the operating system saves the wide registers, else 0.
+unsigned leaf7(unsigned long long xcr0_mask, int number = 1) noexcept {
   int info[4];
   __cpuid(info, 0);
   if (info[0] < 7) return 0;
@@ -28,7 +28,7 @@ unsigned leaf7(unsigned long long xcr0_mask) noexcept {
   const bool osxsave = (static_cast<unsigned>(info[2]) >> 27 & 1u) != 0;
   if (!osxsave || (_xgetbv(0) & xcr0_mask) != xcr0_mask) return 0;
   __cpuidex(info, 7, 0);
-  return static_cast<unsigned>(info[1]);
+  return static_cast<unsigned>(info[number]);
 }
 bool has_avx2() noexcept {
   constexpr unsigned kNeeded = 1u << 3 | 1u << 5 | 1u << 8;  // BMI1, AVX2, BMI2
@@ -38,6 +38,7 @@ bool has_avx512() noexcept {
   constexpr unsigned kNeeded = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;  // F, DQ, BW, VL
   return (leaf7(0xe6) & kNeeded) == kNeeded;
 }
+bool has_vpopcntdq() noexcept { return (leaf7(0xe6, 2) >> 14 & 1u) != 0; }
 #else
 bool has_avx2() noexcept {
   return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("bmi") != 0 &&
@@ -47,6 +48,7 @@ bool has_avx512() noexcept {
   return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
          __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0;
 }
+bool has_vpopcntdq() noexcept { return __builtin_cpu_supports("avx512vpopcntdq") != 0; }
 #endif
 #endif
 
@@ -103,6 +105,15 @@ std::vector<std::string> available_isas() {
 }
 
 Isa active_isa() noexcept { return active().load(std::memory_order_relaxed); }
+
+bool has_vector_popcount() noexcept {
+#if defined(TERNZIP_X86)
+  static const bool found = has_avx2() && has_avx512() && has_vpopcntdq();
+  return found;
+#else
+  return false;
+#endif
+}
 
 bool set_isa(std::string_view name) noexcept {
   for (const Isa isa : kLevels) {

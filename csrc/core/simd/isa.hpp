@@ -20,6 +20,9 @@ std::vector<std::string> available_isas();
 
 Isa active_isa() noexcept;
 
+// Whether this processor counts the ones of 32-bit lanes beside `avx512` (VPOPCNTDQ).
+bool has_vector_popcount() noexcept;
+
 // Switches every kernel for the whole process; false, and no change, if the name is not available. For
 // tests and benchmarks. The environment variable TERNZIP_ISA does the same at start, and is ignored
 // where it names what is not available.
