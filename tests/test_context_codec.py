@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_context_numbers import log2_q16
 
 from ternzip._core.native import core
 
@@ -207,20 +208,21 @@ def test_every_recipe_is_read_alike(geometry: Geometry) -> None:
     """A recipe byte changed: the payload is damaged, but the model is one that the document describes."""
     trits = structured(geometry, 1)
     payload = bytearray(encode(trits, geometry, 3))
-    for recipe in [*range(0, 256, 11), 243, 244, 255]:
+    for recipe in [*range(0, 256, 11), 243, *range(244, 251), 255]:
         payload[0] = recipe
         ok, back = decoders_agree(bytes(payload), geometry, counts_of(trits))
-        assert ok or recipe < 244 or (back == 0).all()
+        assert ok or recipe < 250 or (back == 0).all()
 
 
 def test_priors_are_fitted_to_the_tensor() -> None:
     """Rows of very unequal density: the widest prior of rows is the cheapest, and found."""
     rng = np.random.default_rng(7)
+    shape = (64, 7, 9)  # too small for bands
     dense = rng.choice([0.02, 0.9], (64, 1, 1))
-    trits = (rng.choice([-1, 1], (64, 32, 9)) * (rng.random((64, 32, 9)) < dense)).astype(np.int8).ravel()
-    digits = (encode(trits, (64, 32, 9), 3)[0] - 1) // 3
+    trits = (rng.choice([-1, 1], shape) * (rng.random(shape) < dense)).astype(np.int8).ravel()
+    digits = (encode(trits, shape, 3)[0] - 1) // 3
     assert digits % 3 == 2
-    assert len(encode(trits, (64, 32, 9), 3)) < len(encode(trits, (64, 32, 9), 1))
+    assert len(encode(trits, shape, 3)) < len(encode(trits, shape, 1))
 
 
 def test_tables_are_what_they_claim() -> None:
@@ -228,7 +230,7 @@ def test_tables_are_what_they_claim() -> None:
         exact = 65536 / (1 + np.exp(-(j - 1536) / 128))
         assert abs(p - exact) <= 1 or p in (1, 65535)
     for x in [1, 2, 3, 7, 1000, 2**31, 2**40 + 12345, 2**63 - 1]:
-        assert abs(reference.log2_q16(x) / 65536 - np.log2(float(x))) < 2e-5
+        assert abs(log2_q16(x) / 65536 - np.log2(float(x))) < 2e-5
 
 
 def test_several_at_once() -> None:

@@ -170,6 +170,12 @@ LIMITS = {
         )
         for effort in (1, 2, 3)
     },
+    "symbols of a row of a chunk in bands of `context`": Limit(
+        [],  # the native core's
+        f"{1 << 17}",
+        ["context-bands-wide"],
+        kept=["test_context_bands.py::test_rows_too_wide_for_bands_are_coded_otherwise"],
+    ),
 }
 
 

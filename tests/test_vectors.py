@@ -22,6 +22,11 @@ LABELS = [f"{v['name']}-{v['effort']}-{v['rows']}x{v['cols']}x{v['kernel']}" for
 def test_every_codec_has_vectors() -> None:
     assert {(v["codec"], v["name"]) for v in VECTORS} == {(c.code, c.name) for c in codecs.BY_CODE.values()}
     assert len(VECTORS) == len(SHAPES) * (len(codecs.BY_CODE) + 2)
+    assert any(
+        v["name"] == "context" and 244 <= bytes.fromhex(v["payload"])[0] < 250
+        for v in VECTORS
+        if v["payload"]
+    )
     alphabets = {tuple(count > 0 for count in v["counts"]) for v in VECTORS}
     assert len(alphabets) == 4  # all symbols, and each pair of them
 

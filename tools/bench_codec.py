@@ -1,12 +1,13 @@
 """Ternary codecs side by side: bits per weight and speed of ternzip's and everybody else's, in one run.
 
-    python tools/bench_codec.py [--checkpoints DIR] [--networks DIR] [--sections checkpoints,networks,independent,small]
+    python tools/bench_codec.py [--checkpoints DIR] [--networks DIR] [--sections NAME,NAME]
                                 [--only TEXT] [--seconds 0.4] [--output docs/benchmarks/codec.json]
                                 [--chart docs/benchmarks/codec.svg]
 
 Inputs are the ternary tensors of every checkpoint in the two folders, and synthetic ones with independent weights,
-large and small. The folders may hold runs of `ternzip train`, done or in progress: of each the best.ckpt is taken, its
-latent weights made ternary, under the name of the run's folder.
+large and small, and large matrices of rows and columns that differ: the sections checkpoints, networks, independent,
+small and matrices. The folders may hold runs of `ternzip train`, done or in progress: of each the best.ckpt is taken,
+its latent weights made ternary, under the name of the run's folder.
 Speeds are one thread's, weights per second, the best of several runs, in rounds in which each coder has its turn, so
 that a slow spell of the machine meets them all; every decoder's result is compared. Sections that are not run again
 stay in the JSON as they were, each with its own date; --only keeps the inputs whose name holds the text, and replaces
@@ -57,6 +58,8 @@ SMALL = (
     ("100 tensors of 504 weights, 50 % zeros", [504] * 100, 0.5),
     ("100 tensors of 504 weights, 90 % zeros", [504] * 100, 0.9),
 )
+# Shares of zeros of matrices of 2048 x 2048 weights.
+MATRICES = (0.5, 0.8, 0.95)
 # Each coder is timed so often, with all others between.
 ROUNDS = 3
 SLOW_LIMIT = 5_000_000  # weights up to which slow coders take part: they need minutes for ten times as many
@@ -166,6 +169,15 @@ def iid_trits(size: int, zeros: float) -> Trits:
     trits = (uniform >= zeros).astype(np.int8)
     trits[uniform >= zeros + (1 - zeros) / 2] = -1
     return trits
+
+
+def uneven_trits(side: int, zeros: float) -> Trits:
+    """A square matrix of rows and columns of differing scales, as trained layers have, ternarized by one threshold."""
+    rng = np.random.default_rng(2024)
+    rows, columns = (np.exp(0.3 * rng.standard_normal(shape)) for shape in ((side, 1), (1, side)))
+    weights = rng.standard_normal((side, side)) * rows * columns
+    threshold = np.quantile(np.abs(weights), zeros)
+    return (np.sign(weights) * (np.abs(weights) > threshold)).astype(np.int8)
 
 
 def best_time(action: Callable[[], object], seconds: float, repeats: int = 3) -> float:
@@ -292,6 +304,13 @@ def synthetic(only: str) -> Iterator[Input]:
                 yield Input(name, [iid_trits(size, zeros)])
 
 
+def matrices(only: str) -> Iterator[Input]:
+    for zeros in MATRICES:
+        name = f"2048 x 2048, rows and columns differ, {100 * zeros:.4g} % zeros"
+        if only in name:
+            yield Input(name, [uneven_trits(2048, zeros)])
+
+
 def small(only: str) -> Iterator[Input]:
     """Networks of small tensors, where what a tensor costs beside its weights shows."""
     for name, sizes, zeros in SMALL:
@@ -315,7 +334,7 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, default=Path("docs/benchmarks/codec.svg"))
     arguments = parser.parse_args()
     folders = {"checkpoints": arguments.checkpoints, "networks": arguments.networks}
-    made = {"independent": synthetic, "small": small}
+    made = {"independent": synthetic, "matrices": matrices, "small": small}
     wanted = [name for name in folders if folders[name] is not None] + list(made)
     if arguments.sections is not None:
         wanted = [name for name in arguments.sections.split(",") if name]

@@ -2,6 +2,7 @@
 // of any geometry.
 #include <algorithm>
 
+#include "core/codecs/context/band_encode.hpp"
 #include "core/codecs/context/context.hpp"
 #include "core/simd/isa.hpp"
 #include "fuzz/input.hpp"
@@ -72,11 +73,21 @@ void round_trip(Input& input) {
   for (const std::int8_t trit : trits) {
     ++(trit < 0 ? counts.negative : trit > 0 ? counts.positive : counts.zero);
   }
-  const std::vector<std::uint8_t> payload = context::encode(trits.data(), shape, counts, chosen);
-  std::vector<std::int8_t> decoded(trits.size(), 2);
-  const DecodeJob job{payload.data(), payload.size(), shape, counts, decoded.data()};
-  require(context::decode(job), "what is encoded can be decoded");
-  require(decoded == trits, "what is decoded is what was encoded");
+  const auto check = [&](const std::vector<std::uint8_t>& payload) {
+    std::vector<std::int8_t> decoded(trits.size(), 2);
+    const DecodeJob job{payload.data(), payload.size(), shape, counts, decoded.data()};
+    require(context::decode(job), "what is encoded can be decoded");
+    require(decoded == trits, "what is decoded is what was encoded");
+  };
+  check(context::encode(trits.data(), shape, counts, chosen));
+  // Encoders choose bands for larger chunks only.
+  if (!context::has_bands(shape, counts) || trits.empty()) return;
+  static const std::vector<std::string> isas = available_isas();
+  const unsigned way = input.byte();
+  set_isa(isas[way / 6 % isas.size()]);
+  const auto code = static_cast<std::uint8_t>(context::BandRecipe::kBegin + way % 6);
+  check(context::encode_banded(trits.data(), context::Living(shape), counts, context::BandRecipe::of_code(code)));
+  set_isa("baseline");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from golden.valid import F32, Expected, Golden, elements, level, noise, saved, symbols
+from golden.vectors import echoing
 from ternzip._core.dtypes import BY_NAME
 from ternzip.container.layout import Storage
 from ternzip.container.writer import Options
@@ -150,9 +151,24 @@ def structure(effort: int) -> Callable[[], Golden]:
     return make
 
 
+def bands() -> Golden:
+    """A matrix that the highest effort codes in bands, and one of them with dead rows and columns."""
+    shape = (60, 90)
+    whole = echoing(symbols("bands", 60 * 90, zeros=128, negatives=64))
+    some = [0 if i // 90 % 5 == 2 or i % 90 < 4 else value for i, value in enumerate(whole)]
+    tensors = [
+        Expected("whole", "float32", shape, elements(whole, F32)),
+        Expected("pruned", "float32", shape, elements(some, F32)),
+    ]
+    storage = {tensor.name: Storage.TERNARY for tensor in tensors}
+    options = Options(codec="context", effort=3, threads=1)
+    return saved("matrices that context codes in bands", tensors, None, options, storage)
+
+
 CASES: dict[str, Callable[[], Golden]] = {
     "chunks": chunks,
     "rows-over-chunks": rows_over_chunks,
     **{f"codec-{name}": of_codec(name, options) for name, options in CODECS.items()},
+    "context-bands": bands,
     **{f"context-structure-{effort}": structure(effort) for effort in (1, 2, 3)},
 }

@@ -40,6 +40,7 @@ SHAPES = {
     "no positives": (7, 3, 9, 200, 56),
     "no negatives": (9, 4, 4, 60, 0),
     "sparse": (16, 8, 9, 250, 3),
+    "bands": (43, 97, 1, 128, 64),
 }
 
 
@@ -62,7 +63,17 @@ def _tensors() -> Iterator[tuple[Geometry, np.ndarray]]:
         values = symbols(f"vector {label}", geometry.symbols, zeros=zeros, negatives=negatives)
         if label == "one symbol of each":
             values = [1, 0, -1]
+        if label == "bands":
+            values = echoing(values)
         yield geometry, np.array(values, np.int8)
+
+
+def echoing(values: list[int]) -> list[int]:
+    """Four values of five are what the one three before them is: that is what the banded recipes of `context` see."""
+    result = values[:3]
+    for i in range(3, len(values)):
+        result.append(values[i] if i % 5 == 0 else result[i - 3])
+    return result
 
 
 def _vector(

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "core/codecs/context/band_decode.hpp"
+#include "core/codecs/context/bands.hpp"
 #include "core/codecs/context/chunk.hpp"
 #include "core/codecs/context/living.hpp"
 #include "core/codecs/context/recipe.hpp"
@@ -21,9 +23,11 @@ bool begin(const DecodeJob& job, bool& accepted) {
     accepted = job.payload_size == 0;
     return false;
   }
-  if (job.payload_size == 0 || job.payload[0] >= Recipe::kEnd) return false;
-  return job.payload[0] == Recipe::kStatic ||
-         enough_bytes(job.payload_size, size, Recipe::of_code(job.payload[0]).effort);
+  if (job.payload_size == 0) return false;
+  const std::uint8_t code = job.payload[0];
+  if (BandRecipe::is_code(code)) return has_bands(job.geometry, counts);
+  if (code >= Recipe::kEnd) return false;
+  return code == Recipe::kStatic || enough_bytes(job.payload_size, size, Recipe::of_code(code).effort);
 }
 
 // A chunk that is being decoded; coder and model stay where they are, for they point at each other.
@@ -86,6 +90,7 @@ bool decode_static(const DecodeJob& job) {
 
 bool decode_one(const DecodeJob& job) {
   if (job.payload[0] == Recipe::kStatic) return decode_static(job);
+  if (BandRecipe::is_code(job.payload[0])) return decode_banded(job);
   bool accepted = false;
   with_model<BinaryRansDecoder>(
       plane(job.geometry).kernel, Recipe::of_code(job.payload[0]).effort,
@@ -106,7 +111,8 @@ void decode_two(const DecodeJob& one, const DecodeJob& two, bool& one_accepted, 
 
 // Whether it can run side by side with another of its kind.
 bool pairs(const DecodeJob& job) {
-  return job.payload[0] != Recipe::kStatic && Recipe::of_code(job.payload[0]).effort != Effort::kMax;
+  const std::uint8_t code = job.payload[0];
+  return code != Recipe::kStatic && code < Recipe::kEnd && Recipe::of_code(code).effort != Effort::kMax;
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
+#include "core/codecs/context/band_encode.hpp"
 #include "core/codecs/context/chunk.hpp"
 #include "core/codecs/context/living.hpp"
 #include "core/codecs/context/recipe.hpp"
@@ -167,6 +169,43 @@ Recipe fit(const Chunk& chunk, Effort effort) {
   return usual;
 }
 
+// Chunks of so many weights are coded in bands, which are decoded several times as fast, where that takes but
+// one byte in 200 more. The highest effort codes smaller ones in bands, too, but only where that takes fewer.
+// What bands know of columns they learn sixteen rows later: their trial is longer, in rows and in weights.
+constexpr std::size_t kLargeChunk = std::size_t{1} << 20, kLeastBanded = std::size_t{1} << 12;
+constexpr std::size_t kBandedTrial = std::size_t{1} << 19, kBandedTrialRows = 128;
+constexpr std::uint64_t kBandedExcess = 200;
+
+// Whether a chunk is better coded in bands than by a recipe, and how.
+std::optional<BandRecipe> fit_banded(const Chunk& chunk, const Recipe& recipe) {
+  const Geometry& geometry = chunk.geometry();
+  const bool thorough = recipe.effort == Effort::kMax;
+  if (!has_bands(geometry, chunk.counts) || geometry.size() < (thorough ? kLeastBanded : kLargeChunk)) {
+    return std::nullopt;
+  }
+  const std::size_t rows = std::max(kBandedTrial / (geometry.cols * geometry.kernel), kBandedTrialRows);
+  const std::size_t weights = rows * geometry.cols * geometry.kernel - 1;
+  const Geometry head = chunk.head(weights);
+  BandTrial banded = try_banded(chunk.trits, head, chunk.counts);
+  // The head's share of what bands cost at the start.
+  banded.cost += static_cast<std::uint64_t>(kBandStartBytes) * 8 * 65536 * head.size() / geometry.size();
+  const std::uint64_t cost = Trials(chunk, weights).costs(recipe).sum();
+  if (banded.cost > cost + (thorough ? 0 : cost / kBandedExcess)) return std::nullopt;
+  return banded.recipe;
+}
+
+std::vector<std::uint8_t> encode_by_best(const Chunk& chunk, Effort effort) {
+  const Recipe recipe = fit(chunk, effort);
+  const auto banded = fit_banded(chunk, recipe);
+  if (!banded) return encode_adaptive(chunk, recipe);
+  std::vector<std::uint8_t> payload = encode_banded(chunk.trits, chunk.living, chunk.counts, *banded);
+  if (effort == Effort::kMax) {  // the trial is of the first rows
+    std::vector<std::uint8_t> adaptive = encode_adaptive(chunk, recipe);
+    if (adaptive.size() < payload.size()) return adaptive;
+  }
+  return payload;
+}
+
 // Whether what the dead rows and columns would cost the model is more than naming them. A model finds out
 // by itself that a row is nearly empty: its zeros are worth half of what the rate of zeros says.
 bool pays_to_name(const Living& living, const TritCounts& counts, const TritCounts& chunk) {
@@ -214,15 +253,14 @@ std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& tenso
     living.gather(trits, left.data());
     chunk = {left.data(), living, living.counts(counts)};
   }
-  std::vector<std::uint8_t> adaptive = encode_adaptive(chunk, fit(chunk, effort));
-  if (!enough_bytes(adaptive.size(), size, effort)) {  // all but empty: not worth the time of this effort
-    effort = Effort::kQuick;
-    adaptive = encode_adaptive(chunk, fit(chunk, effort));
+  std::vector<std::uint8_t> adaptive = encode_by_best(chunk, effort);
+  if (!BandRecipe::is_code(adaptive[0]) && !enough_bytes(adaptive.size(), size, effort)) {  // all but empty: not worth the time of this effort
+    adaptive = encode_adaptive(chunk, fit(chunk, Effort::kQuick));
+    if (!enough_bytes(adaptive.size(), size, Effort::kQuick)) adaptive.clear();
   }
-  const bool enough = enough_bytes(adaptive.size(), size, effort);
-  if (enough && static_bytes(counts, chunk_counts) >= adaptive.size()) return adaptive;
+  if (!adaptive.empty() && static_bytes(counts, chunk_counts) >= adaptive.size()) return adaptive;
   std::vector<std::uint8_t> payload = encode_static({trits, Living(plane(tensor)), counts});
-  return !enough || payload.size() < adaptive.size() ? payload : adaptive;
+  return adaptive.empty() || payload.size() < adaptive.size() ? payload : adaptive;
 }
 
 }  // namespace ternzip::context
