@@ -177,7 +177,8 @@ def uneven_trits(side: int, zeros: float) -> Trits:
     rows, columns = (np.exp(0.3 * rng.standard_normal(shape)) for shape in ((side, 1), (1, side)))
     weights = rng.standard_normal((side, side)) * rows * columns
     threshold = np.quantile(np.abs(weights), zeros)
-    return (np.sign(weights) * (np.abs(weights) > threshold)).astype(np.int8)
+    trits: Trits = (np.sign(weights) * (np.abs(weights) > threshold)).astype(np.int8)
+    return trits
 
 
 def best_time(action: Callable[[], object], seconds: float, repeats: int = 3) -> float:

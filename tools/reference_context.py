@@ -23,6 +23,8 @@ from reference_context_numbers import (
     wrap16,
 )
 
+__all__ = ["DamagedError", "decode"]
+
 Lanes = list[tuple[int, int]]  # the number of a mean, what it is multiplied by
 
 

@@ -86,7 +86,8 @@ void round_trip(Input& input) {
   const unsigned way = input.byte();
   set_isa(isas[way / 6 % isas.size()]);
   const auto code = static_cast<std::uint8_t>(context::BandRecipe::kBegin + way % 6);
-  check(context::encode_banded(trits.data(), context::Living(shape), counts, context::BandRecipe::of_code(code)));
+  check(context::encode_banded(trits.data(), context::Living(shape), counts,
+                               context::BandRecipe::of_code(code)));
   set_isa("baseline");
 }
 

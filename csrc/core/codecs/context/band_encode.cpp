@@ -80,8 +80,8 @@ BandTrial try_banded(const std::int8_t* trits, const Geometry& first_rows, const
   return best;
 }
 
-std::vector<std::uint8_t> encode_banded(const std::int8_t* trits, const Living& living, const TritCounts& counts,
-                                        const BandRecipe& recipe) {
+std::vector<std::uint8_t> encode_banded(const std::int8_t* trits, const Living& living,
+                                        const TritCounts& counts, const BandRecipe& recipe) {
   const std::vector<Record> records = record(trits, living.left(), counts, recipe);
   std::uint32_t states[kBands];
   std::fill(std::begin(states), std::end(states), kBandState);

@@ -19,7 +19,7 @@ struct BandTrial {
 BandTrial try_banded(const std::int8_t* trits, const Geometry& first_rows, const TritCounts& counts);
 
 // The payload of a chunk, given the trits of what lives of it.
-std::vector<std::uint8_t> encode_banded(const std::int8_t* trits, const Living& living, const TritCounts& counts,
-                                        const BandRecipe& recipe);
+std::vector<std::uint8_t> encode_banded(const std::int8_t* trits, const Living& living,
+                                        const TritCounts& counts, const BandRecipe& recipe);
 
 }  // namespace ternzip::context

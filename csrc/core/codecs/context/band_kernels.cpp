@@ -20,7 +20,9 @@ struct Decoder {
       const std::uint32_t state = states.of[l], slot = state % kOne;
       const std::uint32_t is_nonzero = slot >= kOne - nonzero ? ~0u : 0u;
       const std::uint32_t is_negative = slot >= kOne - negative ? is_nonzero : 0u;
-      const std::uint32_t frequency = is_negative ? negative : is_nonzero ? nonzero - negative : kOne - nonzero;
+      const std::uint32_t frequency = is_negative  ? negative
+                                      : is_nonzero ? nonzero - negative
+                                                   : kOne - nonzero;
       const std::uint32_t start = is_negative ? kOne - negative : is_nonzero ? kOne - nonzero : 0u;
       states.of[l] = frequency * (state >> kBandPrecision) + slot - start;
       symbols.trits.of[l] = static_cast<std::int32_t>((is_negative | 1u) & is_nonzero);

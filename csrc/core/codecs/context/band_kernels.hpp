@@ -1,5 +1,5 @@
-// The inner loop of the banded recipes (core/codecs/context/bands.hpp): one function per instruction set, from
-// band_kernels.cpp. Only the pointers at the end leave such an object (core/simd/isa_source.hpp).
+// The inner loop of the banded recipes (core/codecs/context/bands.hpp): one function per instruction set,
+// from band_kernels.cpp. Only the pointers at the end leave such an object (core/simd/isa_source.hpp).
 #pragma once
 
 #include <cstddef>
@@ -29,10 +29,10 @@ using BandWords = OfBands<std::uint32_t>;
 
 // What of the model is the bands' own.
 struct BandVectors {
-  BandInts idle;                                          // all ones for a band that has no row left, or 0
-  BandInts bias, kernel_bias, rate;                       // Q16
-  BandWords variance;                                     // Q16, summed up over the tile
-  BandInts flag_gradients[kBandNeighbours];               // Q16, summed up since the windows learned
+  BandInts idle;                             // all ones for a band that has no row left, or 0
+  BandInts bias, kernel_bias, rate;          // Q16
+  BandWords variance;                        // Q16, summed up over the tile
+  BandInts flag_gradients[kBandNeighbours];  // Q16, summed up since the windows learned
   BandInts sign_gradients[kBandNeighbours];
 };
 
@@ -42,18 +42,18 @@ struct BandState {
   std::int32_t flag_window[kBandNeighbours], sign_window[kBandNeighbours];  // Q12
   std::int32_t sign_base;                                                   // a logit
   std::int32_t kernel_rate;                                                 // Q16
-  std::size_t kernel, place;         // weights of a kernel; how many of one are behind the tile's first column
+  std::size_t kernel, place;  // weights of a kernel; how many of one are behind the tile's first column
   std::uint32_t refinement[kBandBins];
-  std::uint32_t rates[kBandGuesses];    // guess << 16 | probability of a nonzero (kBandPrecision)
-  std::int32_t guesses[kBandGuesses];   // Q16
+  std::uint32_t rates[kBandGuesses];   // guess << 16 | probability of a nonzero (kBandPrecision)
+  std::int32_t guesses[kBandGuesses];  // Q16
 };
 
 struct BandTile {
-  std::size_t columns;           // at most kTileColumns
-  const std::int32_t* logits;    // of the columns, with the base
-  std::int32_t* gradients;       // of the columns: sums over the bands
-  std::int8_t* trits;            // [columns][kBands]; what is before them can be read, too
-  const std::int8_t* above;      // likewise, one row before
+  std::size_t columns;         // at most kTileColumns
+  const std::int32_t* logits;  // of the columns, with the base
+  std::int32_t* gradients;     // of the columns: sums over the bands
+  std::int8_t* trits;          // [columns][kBands]; what is before them can be read, too
+  const std::int8_t* above;    // likewise, one row before
 };
 
 // Decodes a tile; `states` are those of the bands' coders. Reads up to 2 * kBands bytes beyond the

@@ -1,6 +1,6 @@
-// How a tile of the banded recipes is coded: the same source for the decoders of every instruction set and for
-// the encoder. Loops over the bands are what compilers make vectors of; all functions are each object's own
-// (core/simd/isa_source.hpp).
+// How a tile of the banded recipes is coded: the same source for the decoders of every instruction set and
+// for the encoder. Loops over the bands are what compilers make vectors of; all functions are each object's
+// own (core/simd/isa_source.hpp).
 #pragma once
 
 #include "core/base/compiler.hpp"
@@ -41,8 +41,8 @@ TERNZIP_INLINE void refine(BandState& state, std::size_t bin, bool flag) {
   for (std::size_t j = 0; j < 8; ++j) state.rates[8 * bin + j] = rates[j];
 }
 
-// `coder.code(symbols, idle, column)` codes the trits of a column by their probabilities, where a band that is
-// idle has a 0, and takes no bits.
+// `coder.code(symbols, idle, column)` codes the trits of a column by their probabilities, where a band that
+// is idle has a 0, and takes no bits.
 template <bool kPredicted, class Coder>
 TERNZIP_INLINE void code_tile(BandState& state, const BandTile& tile, Coder& coder) {
   BandVectors bands = state.bands;

@@ -1,5 +1,5 @@
-// The few things that bands do side by side and compilers make poor instructions of: each object's own, for the
-// instruction set that it is compiled for (core/simd/isa_source.hpp).
+// The few things that bands do side by side and compilers make poor instructions of: each object's own, for
+// the instruction set that it is compiled for (core/simd/isa_source.hpp).
 #pragma once
 
 #if defined(__AVX2__)
@@ -51,8 +51,7 @@ TERNZIP_INLINE void set_half(void* numbers, std::size_t l, __m256i half) {
 
 TERNZIP_INLINE void load(BandInts& to, const std::int8_t* from) {
   for (std::size_t l = 0; l < kBands; l += 8) {
-    set_half(to.of, l,
-             _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + l))));
+    set_half(to.of, l, _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + l))));
   }
 }
 template <class Number>

@@ -1,5 +1,5 @@
-// The banded recipes: for large matrices, whose rows are divided into sixteen bands. The rows of a step, one of
-// each band, are coded side by side, column by column, with coders and biases of their own and all else in
+// The banded recipes: for large matrices, whose rows are divided into sixteen bands. The rows of a step, one
+// of each band, are coded side by side, column by column, with coders and biases of their own and all else in
 // common: what processors do to sixteen numbers at once. A trit is one symbol of three.
 #pragma once
 
@@ -23,8 +23,8 @@ inline constexpr std::size_t kMaxBandRow = std::size_t{1} << 17;
 // Whether a chunk can be coded in bands: every band has a row, and all symbols occur in the tensor.
 inline bool has_bands(const Geometry& geometry, const TritCounts& counts) {
   const std::size_t row = geometry.cols * geometry.kernel;
-  return geometry.rows >= kBands && row >= 1 && row <= kMaxBandRow && counts.negative != 0 && counts.zero != 0 &&
-         counts.positive != 0;
+  return geometry.rows >= kBands && row >= 1 && row <= kMaxBandRow && counts.negative != 0 &&
+         counts.zero != 0 && counts.positive != 0;
 }
 
 // The codes after those of Recipe: the width of the priors of rows and columns, and three more if signs are
@@ -43,9 +43,7 @@ struct BandRecipe {
     return static_cast<std::uint8_t>(kBegin + static_cast<unsigned>(width) + (predicts_signs ? 3 : 0));
   }
   // Of rows and columns alike.
-  constexpr std::uint32_t prior() const noexcept {
-    return Recipe{Effort::kQuick, width, width}.priors().row;
-  }
+  constexpr std::uint32_t prior() const noexcept { return Recipe{Effort::kQuick, width, width}.priors().row; }
 };
 
 // Which row is which. Bands of unequal rows have one more or less; in the last step some have none.
@@ -82,15 +80,16 @@ class BandModel {
     }
     for (std::size_t i = 0; i < kBandGuesses; ++i) {
       const auto guess = static_cast<std::uint32_t>(state_.guesses[i]);
-      const std::uint32_t rate = Refinement::average(guess, state_.refinement[i / 8]) >> (16 - kBandPrecision);
+      const std::uint32_t rate =
+          Refinement::average(guess, state_.refinement[i / 8]) >> (16 - kBandPrecision);
       state_.rates[i] = guess << 16 | std::max<std::uint32_t>(rate, 2);
     }
   }
   BandModel(const BandModel&) = delete;
   BandModel& operator=(const BandModel&) = delete;
 
-  // Codes all steps, tile by tile, for as long as code(state, tile, step, column) returns true; `column` is the
-  // tile's first.
+  // Codes all steps, tile by tile, for as long as code(state, tile, step, column) returns true; `column` is
+  // the tile's first.
   template <class Code>
   bool run(const Code& code) {
     for (std::size_t step = 0; step < rows_.steps(); ++step) {
@@ -106,8 +105,8 @@ class BandModel {
   }
 
  private:
-  static constexpr std::int32_t kKernelRate = 24000;        // Q16
-  static constexpr std::size_t kLearnColumns = 64;       // between two times that the windows learn
+  static constexpr std::int32_t kKernelRate = 24000;  // Q16
+  static constexpr std::size_t kLearnColumns = 64;    // between two times that the windows learn
 
   // One coefficient for each neighbour, with one precision in common.
   struct NeighbourWindow {

@@ -254,7 +254,8 @@ std::vector<std::uint8_t> encode(const std::int8_t* trits, const Geometry& tenso
     chunk = {left.data(), living, living.counts(counts)};
   }
   std::vector<std::uint8_t> adaptive = encode_by_best(chunk, effort);
-  if (!BandRecipe::is_code(adaptive[0]) && !enough_bytes(adaptive.size(), size, effort)) {  // all but empty: not worth the time of this effort
+  if (!BandRecipe::is_code(adaptive[0]) &&
+      !enough_bytes(adaptive.size(), size, effort)) {  // all but empty: not worth the time of this effort
     adaptive = encode_adaptive(chunk, fit(chunk, Effort::kQuick));
     if (!enough_bytes(adaptive.size(), size, Effort::kQuick)) adaptive.clear();
   }
