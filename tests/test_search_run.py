@@ -19,10 +19,10 @@ from ternzip.lowrank import load_compressed
 from ternzip.search import search, write_report
 from ternzip.search.choices import METHODS
 from ternzip.search.compressors import Frontier, RankCompressor, TernaryCompressor, method
-from ternzip.search.finetune import finetune
+from ternzip.search.finetune import _badness, finetune
 from ternzip.search.network import Network
 from ternzip.search.problem import Problem
-from ternzip.search.samples import gather, samples_of
+from ternzip.search.samples import Samples, gather, samples_of
 from ternzip.search.target import TOLERANCE, TargetSize
 
 SMALL = {"smallest": 100, "evaluations": 3}
@@ -442,6 +442,18 @@ def test_a_small_last_layer_can_stay_whole_beside_layers_of_few_components() -> 
     found = problem(target=1200).compress([0.5, 1.0]).network.layers
     assert found["5"].rank is None
     assert found["3"].rank == 3
+
+
+def test_right_answers_count_before_the_loss() -> None:
+    """Cross entropy falls where a network grows surer of itself, also with one answer fewer right."""
+    data = Samples(torch.zeros(4, 1), torch.zeros(4, dtype=torch.int64), torch.zeros(4, 2))
+    unsure = torch.tensor([[0.1, 0.0]] * 4)
+    sure = torch.tensor([[9.0, 0.0]] * 3 + [[0.0, 0.1]])
+    assert _badness(unsure, data) == (0.0, pytest.approx(0.6444, abs=1e-4))
+    assert _badness(sure, data)[0] == 0.25
+    assert _badness(sure, data)[1] < 0.2
+    unlabelled = Samples(data.inputs, None, data.outputs)
+    assert _badness(sure, unlabelled)[0] == 0.0 < _badness(sure, unlabelled)[1]
 
 
 def test_finetuning_that_makes_things_worse_is_dropped() -> None:

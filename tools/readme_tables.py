@@ -65,6 +65,29 @@ def codecs_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{note} {_measured(section)}"])
 
 
+def matrices_table(result: dict[str, Any]) -> str:
+    """Large matrices by the default and by NNCodec: bits a weight, and decoding in millions of weights a second."""
+    section = result["sections"]["matrices"]
+    head = [
+        "matrix",
+        "entropy",
+        "**context 2**: bits/weight",
+        "decode",
+        "NNCodec, best: bits/weight",
+        "decode",
+    ]
+    head += ["NNCodec, quick: bits/weight", "decode"]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    for one in section["results"]:
+        cells = [one["input"], f"{one['entropy_bits_per_weight']:.4f}"]
+        for name in ("ternzip context 2", "NNCodec, best", "NNCodec, quick"):
+            coder = one["coders"][name]
+            cells += [f"{coder['bits_per_weight']:.4f}", f"{coder['decode_per_second'] / 1e6:,.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    note = "Made matrices, whose rows and columns have different shares of zeros; decoding as above."
+    return "\n".join([*lines, "", f"{note} {_measured(section)}"])
+
+
 def quantizers_table(result: dict[str, Any]) -> str:
     """One network trained alike with every quantizer, and what the paper reports of its full training."""
     rows, paper, recipe = result["results"], result["paper"], result["recipe"]
@@ -152,6 +175,7 @@ def measured_too(table: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, 
 TABLES: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     "files": ("README.md", "files.json", files_table),
     "codecs": ("README.md", "codec.json", codecs_table),
+    "matrices": ("README.md", "codec.json", matrices_table),
     "hf": ("docs/huggingface.md", "hf.json", hf_table),
     "prepare": ("docs/guide.md", "prepare.json", prepare_table),
     "quantizers": ("docs/guide.md", "quantizers.json", quantizers_table),

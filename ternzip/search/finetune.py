@@ -14,7 +14,7 @@ from ternzip.lowrank.batch_norm import trainable_batch_norm
 from ternzip.search.compressors.base import sparser_layer
 from ternzip.search.compressors.encodings import Encoding
 from ternzip.search.network import CompressedNetwork, Network
-from ternzip.search.objective import centred
+from ternzip.search.objective import accuracy, centred
 from ternzip.search.samples import Samples, outputs_of
 
 _HALVINGS = 14
@@ -103,7 +103,7 @@ def finetune(
         # Held thresholds do not hold a size: what has outgrown its target can lose more by the zeros than it has won.
         first = samples.take(torch.arange(min(len(samples), _COMPARED)))
         before, after = (
-            float(_loss(outputs_of(one.model, first.inputs), first)) for one in (compressed, candidate)
+            _badness(outputs_of(one.model, first.inputs), first) for one in (compressed, candidate)
         )
         return candidate if after <= before else compressed
 
@@ -145,6 +145,15 @@ def _train(
                 optimizer.step()
                 schedule.step()
     model.eval()
+
+
+def _badness(outputs: Tensor, samples: Samples) -> tuple[float, float]:
+    """What is compared: the share of wrong answers, 0 without labels, then the loss.
+
+    Not the loss alone: cross entropy falls as well where a network only becomes surer of itself.
+    """
+    wrong = 0.0 if samples.labels is None else 1 - accuracy(outputs, samples.labels)
+    return wrong, float(_loss(outputs, samples))
 
 
 def _loss(outputs: Tensor, samples: Samples) -> Tensor:

@@ -170,13 +170,13 @@ Recipe fit(const Chunk& chunk, Effort effort) {
 }
 
 // Chunks of so many weights are coded in bands, which are decoded several times as fast, where that takes but
-// one byte in 200 more. The highest effort codes smaller ones in bands, too, but only where that takes fewer.
+// one byte in 200 more. The highest effort codes smaller ones in bands, too, and then keeps what is smaller.
 // What bands know of columns they learn sixteen rows later: their trial is longer, in rows and in weights.
 constexpr std::size_t kLargeChunk = std::size_t{1} << 20, kLeastBanded = std::size_t{1} << 12;
 constexpr std::size_t kBandedTrial = std::size_t{1} << 19, kBandedTrialRows = 128;
 constexpr std::uint64_t kBandedExcess = 200;
 
-// Whether a chunk is better coded in bands than by a recipe, and how.
+// Whether a chunk may be better coded in bands than by a recipe, and how.
 std::optional<BandRecipe> fit_banded(const Chunk& chunk, const Recipe& recipe) {
   const Geometry& geometry = chunk.geometry();
   const bool thorough = recipe.effort == Effort::kMax;
@@ -187,10 +187,11 @@ std::optional<BandRecipe> fit_banded(const Chunk& chunk, const Recipe& recipe) {
   const std::size_t weights = rows * geometry.cols * geometry.kernel - 1;
   const Geometry head = chunk.head(weights);
   BandTrial banded = try_banded(chunk.trits, head, chunk.counts);
+  if (thorough) return banded.recipe;
   // The head's share of what bands cost at the start.
   banded.cost += static_cast<std::uint64_t>(kBandStartBytes) * 8 * 65536 * head.size() / geometry.size();
   const std::uint64_t cost = Trials(chunk, weights).costs(recipe).sum();
-  if (banded.cost > cost + (thorough ? 0 : cost / kBandedExcess)) return std::nullopt;
+  if (banded.cost > cost + cost / kBandedExcess) return std::nullopt;
   return banded.recipe;
 }
 
@@ -199,7 +200,7 @@ std::vector<std::uint8_t> encode_by_best(const Chunk& chunk, Effort effort) {
   const auto banded = fit_banded(chunk, recipe);
   if (!banded) return encode_adaptive(chunk, recipe);
   std::vector<std::uint8_t> payload = encode_banded(chunk.trits, chunk.living, chunk.counts, *banded);
-  if (effort == Effort::kMax) {  // the trial is of the first rows
+  if (effort == Effort::kMax) {
     std::vector<std::uint8_t> adaptive = encode_adaptive(chunk, recipe);
     if (adaptive.size() < payload.size()) return adaptive;
   }
