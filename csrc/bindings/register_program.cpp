@@ -39,9 +39,7 @@ void register_layers(py::class_<Program>& program) {
       [](Program& self, std::size_t x, std::ptrdiff_t residual, const std::array<std::size_t, 3>& shape,
          const std::array<std::uintptr_t, 3>& weights, const std::array<std::uintptr_t, 2>& epilogue,
          float lowest, float highest) {
-        const Matrix matrix{matrix_shape(shape), pointer<const std::uint32_t>(weights[0]),
-                            pointer<const float>(weights[1]), pointer<const float>(weights[2])};
-        return self.multiply(x, optional_value(residual), matrix,
+        return self.multiply(x, optional_value(residual), matrix_of(shape, weights),
                              epilogue_of({epilogue[0], 0, epilogue[1]}, lowest, highest));
       },
       py::arg("x"), py::arg("residual"), py::arg("shape"), py::arg("weights"), py::arg("epilogue"),

@@ -130,8 +130,7 @@ void register_runtime(py::module_& module) {
       [](std::uintptr_t x, int dtype, std::size_t batch, const std::array<std::size_t, 3>& shape,
          const std::array<std::uintptr_t, 3>& weights, const std::array<std::uintptr_t, 3>& epilogue,
          float lowest, float highest, std::uintptr_t out, unsigned threads) {
-        const Matrix matrix{matrix_shape(shape), pointer<const std::uint32_t>(weights[0]),
-                            pointer<const float>(weights[1]), pointer<const float>(weights[2])};
+        const Matrix matrix = matrix_of(shape, weights);
         const Activations activations{pointer<const void>(x), activation_type(dtype)};
         const LayerEpilogue after = epilogue_of(epilogue, lowest, highest);
         const ReleasedGil released;

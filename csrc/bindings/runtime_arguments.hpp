@@ -45,6 +45,13 @@ inline MatrixShape matrix_shape(const std::array<std::size_t, 3>& n) {
   return shape;
 }
 
+// weights: codes, positives, negatives or 0
+inline Matrix matrix_of(const std::array<std::size_t, 3>& shape,
+                        const std::array<std::uintptr_t, 3>& weights) {
+  return {matrix_shape(shape), pointer<const std::uint32_t>(weights[0]), pointer<const float>(weights[1]),
+          pointer<const float>(weights[2])};
+}
+
 // rows, columns: the axes. weights: codes, starts, ratios, scales and dense weights; lists or the last are 0.
 inline Convolution convolution_of(std::size_t batch, const std::array<std::size_t, 6>& rows,
                                   const std::array<std::size_t, 6>& columns,

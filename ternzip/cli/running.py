@@ -190,7 +190,7 @@ def _training_images(
     found = open_dataset(dataset, data, like=spec)
     for note in found.notes:
         say(note)
-    return normalize(found.train.images[:images], *statistics_for(spec, found.info, statistics))
+    return normalize(found.train.first(images).images, *statistics_for(spec, found.info, statistics))
 
 
 def _image_shape(text: str | None) -> tuple[int, int, int] | None:

@@ -209,10 +209,10 @@ def search(
     pool, held = (
         (normalize(part.images, mean, std), part.labels) for part in (found.train.first(images), found.test)
     )
-    metadata = dataclasses.replace(spec, mean=tuple(mean), std=tuple(std)).to_metadata()
+    metadata = dataclasses.replace(spec, mean=mean, std=std).to_metadata()
     if fold_batch_norm:
         network = fold(network, pool[0][:1])
-    if fold_batch_norm or stored.metadata.get(BATCH_NORM_KEY) == FOLDED:
+    if fold_batch_norm or stored.is_folded:
         metadata[BATCH_NORM_KEY] = FOLDED
     where = study or f"sqlite:///{out.with_suffix('.study.db')}"
     with _progress(evaluations) as on_trial:

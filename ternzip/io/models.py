@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ternzip._core.errors import TernzipError
 from ternzip.io.files import load_file, save_file
 from ternzip.quantization import quantize_inputs, ternary_layers, ternary_state
-from ternzip.quantization.activations import CHILD, stored_quantizers, takes_quantizer
+from ternzip.quantization.activations import stored_quantizers, takes_quantizer
 
 
 def save_model(model: nn.Module, path: str | os.PathLike[str], **options: Any) -> None:
@@ -69,9 +69,8 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], where: str, *, dt
     """
     expected = model.state_dict()
     layers = dict(model.named_modules(remove_duplicate=False))
-    for layer in stored_quantizers(tensors):
+    for layer, name in stored_quantizers(tensors).items():
         if takes_quantizer(layers.get(layer)):
-            name = f"{layer}.{CHILD}.log_scale".removeprefix(".")
             expected.setdefault(name, tensors[name].new_empty(()))
     missing = [name for name in expected if name not in tensors]
     unknown = [name for name in tensors if name not in expected]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ternzip.checkpoint.load import open_checkpoint
-from ternzip.io.tensors import to_tensors
 from ternzip.lowrank import METADATA_KEY, Description, decode, fold_batch_norm, rebuild
 from ternzip.models.own import is_own
 from ternzip.models.spec import NetworkSpec
-from ternzip.models.weights import fill, unwrap
+from ternzip.models.weights import fill, read_checkpoint
 
 BATCH_NORM_KEY, FOLDED = "batch_norm", "folded"
 """Metadata of a file whose batch norms are part of the layers before them (`ternzip.lowrank.fold_batch_norm`)."""
@@ -40,13 +38,16 @@ class StoredNetwork:
     @classmethod
     def read(cls, path: str | Path) -> StoredNetwork:
         """Any checkpoint ternzip reads. Runs no code from it; TernzipError for a missing, damaged or foreign file."""
-        with closing(open_checkpoint(str(path))) as checkpoint:
-            metadata = dict(checkpoint.metadata)
-            tensors = unwrap(to_tensors(checkpoint.tensors(), "cpu"))
+        metadata, tensors = read_checkpoint(path)
         if METADATA_KEY not in metadata:
             return cls(str(path), metadata, tensors, None)
         description = Description.from_json(metadata[METADATA_KEY])
         return cls(str(path), metadata, decode(tensors, description), description)
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether its batch norms are part of the layers before them."""
+        return self.metadata.get(BATCH_NORM_KEY) == FOLDED
 
     def build(self, spec: NetworkSpec) -> nn.Module:
         """The network with the file's weights, in evaluation mode, on the CPU; torch's generator stays as it was.
@@ -59,7 +60,7 @@ class StoredNetwork:
         own = is_own(spec.arch)
         with torch.random.fork_rng(devices=[]), nullcontext() if own else torch.device("meta"):
             network = spec.build()
-            if self.metadata.get(BATCH_NORM_KEY) == FOLDED:
+            if self.is_folded:
                 network = fold_batch_norm(network, torch.zeros(1, *spec.image_shape))
             if self.description is not None:
                 rebuild(network, self.description)

@@ -21,9 +21,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
     Runs no code from the file. Raises TernzipError for a missing, damaged or foreign file.
     """
-    checkpoint = open_checkpoint(str(path))
-    with closing(checkpoint):
-        return unwrap(to_tensors(checkpoint.tensors(), "cpu"))
+    return read_checkpoint(path)[1]
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata beside the tensors; as read_weights."""
+    with closing(open_checkpoint(str(path))) as checkpoint:
+        return dict(checkpoint.metadata), unwrap(to_tensors(checkpoint.tensors(), "cpu"))
 
 
 def unwrap(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

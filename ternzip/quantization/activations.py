@@ -14,19 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
+from ternzip.quantization.selection import TERNARIZED_TYPES
 
 ACTIVATIONS = ("ternary",)
 CHILD = "input_quantizer"
-LAYERS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.Linear,
-)
-"""Layers whose input may be quantized: those that `prepare` ternarizes by itself."""
 
 
 class TernaryActivation(nn.Module):
@@ -156,7 +147,7 @@ def takes_quantizer(module: nn.Module | None) -> bool:
     Not the output projection of nn.MultiheadAttention: its weight is read without the layer's being called.
     """
     by_weight_only = nn.modules.linear.NonDynamicallyQuantizableLinear
-    return isinstance(module, LAYERS) and not isinstance(module, by_weight_only)
+    return isinstance(module, TERNARIZED_TYPES) and not isinstance(module, by_weight_only)
 
 
 def layers_to_quantize(model: nn.Module, ternary: Iterable[nn.Module]) -> list[str]:
@@ -169,11 +160,11 @@ def layers_to_quantize(model: nn.Module, ternary: Iterable[nn.Module]) -> list[s
     return [name for name, module in layers[1:] if id(module) in wanted]
 
 
-def stored_quantizers(names: Iterable[str]) -> list[str]:
-    """The layers that have an input quantizer, by the names of a state's tensors."""
+def stored_quantizers(names: Iterable[str]) -> dict[str, str]:
+    """The layers that have an input quantizer, and the names of their scales, among the names of a state's tensors."""
     ending = f"{CHILD}.log_scale"
     own = [name for name in names if name == ending or name.endswith(f".{ending}")]
-    return [name.removesuffix(ending).removesuffix(".") for name in own]
+    return {name.removesuffix(ending).removesuffix("."): name for name in own}
 
 
 def check_calibrated(model: nn.Module) -> None:

@@ -15,6 +15,9 @@ TILE_ROWS = 16
 """Rows of a matrix whose codes lie together: csrc/core/runtime/matrix_vector.hpp; as of bit planes, bit_planes.hpp."""
 
 
+Axis = tuple[int, int, int, int, int, int]
+
+
 def address(tensor: Tensor | None) -> int:
     """Where a tensor's elements lie; 0 for none."""
     return 0 if tensor is None else tensor.data_ptr()
@@ -42,6 +45,17 @@ def _checked_output_shape(x: Tensor, rows: int, window: Sequence[int]) -> tuple[
             f"for a kernel of {window[0]} x {window[4]}"
         )
     return shape
+
+
+def _axes(x: Tensor, shape: Sequence[int], window: Sequence[int]) -> tuple[Axis, Axis]:
+    """(input, output, taps, stride, dilation, padding before) of the height and of the width."""
+    ky, sy, dy, top, kx, sx, dx, left, *_ = window
+    return (x.shape[2], shape[2], ky, sy, dy, top), (x.shape[3], shape[3], kx, sx, dx, left)
+
+
+def _readable(x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The inputs as kernels read them, element after element."""
+    return x.resolve_neg().contiguous(), None if residual is None else residual.resolve_neg().contiguous()
 
 
 def build_index(trits: Tensor, groups: int, block_channels: int) -> tuple[Tensor, Tensor]:
@@ -104,19 +118,15 @@ def convolve(
     """
     rows = len(scales)
     shape = _checked_output_shape(x, rows, window)
-    ky, sy, dy, top, kx, sx, dx, left, _, _, groups = window
-    batch, channels, height, width = x.shape
-    x = x.resolve_neg().contiguous()
-    if residual is not None:
-        residual = residual.resolve_neg().contiguous()
+    ky, kx, groups = window[0], window[4], window[10]
+    x, residual = _readable(x, residual)
     out = x.new_empty(shape)
     core.runtime_convolve(
         x.data_ptr(),
         DTYPE_CODES[x.dtype],
-        batch,
-        (height, shape[2], ky, sy, dy, top),
-        (width, shape[3], kx, sx, dx, left),
-        (rows, groups, channels // groups, ky * kx, block_channels),
+        shape[0],
+        *_axes(x, shape, window),
+        (rows, groups, x.shape[1] // groups, ky * kx, block_channels),
         (address(codes), address(starts), address(ratios), scales.data_ptr(), address(weights)),
         (biases.data_ptr(), address(residual), residual_scales.data_ptr()),
         lowest,
@@ -145,9 +155,7 @@ def multiply(
     """
     batch, columns = x.shape
     rows = len(biases)
-    x = x.resolve_neg().contiguous()
-    if residual is not None:
-        residual = residual.resolve_neg().contiguous()
+    x, residual = _readable(x, residual)
     out = x.new_empty((batch, rows))
     core.runtime_multiply(
         x.data_ptr(),
@@ -196,22 +204,18 @@ def convolve_bitwise(
     """The convolution of the ternary steps of x, as convolve's else; x counts as +-1 beyond half of input_scale."""
     rows = len(scales)
     shape = _checked_output_shape(x, rows, window)
-    ky, sy, dy, top, kx, sx, dx, left, _, _, groups = window
-    batch, channels, height, width = x.shape
-    x = x.resolve_neg().contiguous()
-    if residual is not None:
-        residual = residual.resolve_neg().contiguous()
-    out = torch.empty(shape, dtype=x.dtype)
+    ky, kx, groups = window[0], window[4], window[10]
+    x, residual = _readable(x, residual)
+    out = x.new_empty(shape)
     core.runtime_convolve_bitwise(
         x.data_ptr(),
         DTYPE_CODES[x.dtype],
-        batch,
-        (height, shape[2], ky, sy, dy, top),
-        (width, shape[3], kx, sx, dx, left),
-        (rows, groups, channels // groups, ky * kx),
+        shape[0],
+        *_axes(x, shape, window),
+        (rows, groups, x.shape[1] // groups, ky * kx),
         (planes.data_ptr(), scales.data_ptr()),
         float(input_scale) / 2,
-        (biases.data_ptr(), 0 if residual is None else residual.data_ptr(), residual_scales.data_ptr()),
+        (biases.data_ptr(), address(residual), residual_scales.data_ptr()),
         lowest,
         highest,
         out.data_ptr(),

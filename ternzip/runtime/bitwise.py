@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ternzip.runtime import _kernels, operators
@@ -29,17 +28,14 @@ def has_planes(plan: LayerPlan) -> bool:
         return False
     if weight.groups > 1 or weight.trits[0].numel() >= 1 << 30:
         return False
-    opposite = (weight.positives == -weight.negatives) | (weight.positives == 0) | (weight.negatives == 0)
-    return bool(opposite.all()) and bool(_scales(plan).isfinite().all())
+    return weight.is_opposite and bool(_scales(plan).isfinite().all())
 
 
 def _scales(plan: LayerPlan) -> Tensor:
     """What a row's sum of trits is multiplied by, float32."""
     assert isinstance(plan.weight, TernaryWeight)
-    positives, negatives = plan.weight.positives[:, 0].double(), plan.weight.negatives[:, 0].double()
-    levels = torch.where(positives != 0, positives, -negatives)  # what does not occur may have any level
     assert plan.input_scale is not None
-    return (levels * plan.scale * plan.input_scale).float()
+    return (plan.weight.magnitudes[:, 0].double() * plan.scale * plan.input_scale).float()
 
 
 class BitwiseLayer(WindowLayer):

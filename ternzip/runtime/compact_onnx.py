@@ -45,7 +45,7 @@ def compact(model: ModelProto, bits: int) -> None:
         if weight is None:
             continue
         products = transposed or all(_is_gemm(node, tensor.name) for node in readers)
-        if bits == 2 and products and _opposite(weight) and _block_of(weight):
+        if bits == 2 and products and weight.is_opposite and _block_of(weight):
             for node in readers:
                 _replace(graph, node, made.product(tensor.name, weight, node))
         elif weight.groups == 1:
@@ -77,11 +77,6 @@ def _is_gemm(node: NodeProto, name: str) -> bool:
     )
 
 
-def _opposite(weight: TernaryWeight) -> bool:
-    both = (weight.positives != 0) & (weight.negatives != 0)
-    return bool((~both | (weight.positives == -weight.negatives)).all())
-
-
 def _block_of(weight: TernaryWeight) -> int:
     """The inputs of a block of MatMulNBits that have one level; 0 where it has none that fits."""
     if weight.groups > 1:
@@ -91,8 +86,7 @@ def _block_of(weight: TernaryWeight) -> int:
 
 def _magnitudes(weight: TernaryWeight) -> NDArray[np.float32]:
     """(rows, groups) of opposite levels; 1 where a group has none."""
-    levels = torch.where(weight.positives != 0, weight.positives, -weight.negatives)
-    found: NDArray[np.float32] = torch.where(levels != 0, levels, 1.0).numpy()
+    found: NDArray[np.float32] = torch.where(weight.magnitudes != 0, weight.magnitudes, 1.0).numpy()
     return found
 
 
@@ -125,7 +119,7 @@ class _Additions:
 
         trits = weight.trits.numpy()
         codes = self._constant(f"{name}.trits", trits.T if transposed else trits)
-        if _opposite(weight):
+        if weight.is_opposite:
             scales = _magnitudes(weight)[:, 0]
             same = bool((scales == scales[0]).all())
             scale = self._constant(f"{name}.scale", np.asarray(scales[0] if same else scales))

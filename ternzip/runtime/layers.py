@@ -368,12 +368,11 @@ class LookupLayer(NativeLayer):
         assert isinstance(plan.weight, TernaryWeight)
         self.group_width = plan.weight.group_width
         self.register_buffer("codes", _kernels.build_codes(plan.weight.trits, self.group_width))
-        negatives, positives = plan.weight.negatives, plan.weight.positives
-        opposite = bool(((positives == -negatives) | (positives == 0) | (negatives == 0)).all())
-        if opposite:  # what does not occur may have any level
-            positives = torch.where(positives != 0, positives, -negatives)
+        opposite = plan.weight.is_opposite  # what does not occur may have any level
+        positives = plan.weight.magnitudes if opposite else plan.weight.positives
+        negatives = None if opposite else self._scaled(plan.weight.negatives, plan.scale)
         self.register_buffer("positives", self._scaled(positives, plan.scale))
-        self.register_buffer("negatives", None if opposite else self._scaled(negatives, plan.scale))
+        self.register_buffer("negatives", negatives)
         self.register_buffer("biases", buffer_of(plan.bias))
 
     def _scaled(self, levels: Tensor, scale: Tensor) -> Tensor:

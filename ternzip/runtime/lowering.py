@@ -20,7 +20,14 @@ from ternzip.quantization.activations import input_quantizer
 from ternzip.runtime._kernels import address
 from ternzip.runtime.choice import FEW_WEIGHTS
 from ternzip.runtime.folding import bounds_of, has_hooks
-from ternzip.runtime.layers import DirectLayer, LookupLayer, RuntimeLayer, SparseLayer, WindowLayer
+from ternzip.runtime.layers import (
+    BLOCK_CODES,
+    DirectLayer,
+    LookupLayer,
+    RuntimeLayer,
+    SparseLayer,
+    WindowLayer,
+)
 
 Shapes = Mapping[fx.Node, Sequence[int]]
 
@@ -213,7 +220,7 @@ class _Lowering:
             -1,
             one,
             one,
-            (rows, 1, columns, 1, min(columns, 180)),
+            (rows, 1, columns, 1, min(columns, BLOCK_CODES)),
             0,
             (0, 0, 0, ones.data_ptr(), layer.weight.data_ptr()),
             (biases.data_ptr(), ones.data_ptr()),

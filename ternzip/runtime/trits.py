@@ -45,6 +45,17 @@ class TernaryWeight:
         return int(self.positives.shape[1])
 
     @property
+    def is_opposite(self) -> bool:
+        """Whether both levels are opposite wherever both occur, so that one magnitude serves."""
+        alone = (self.positives == 0) | (self.negatives == 0)
+        return bool((alone | (self.positives == -self.negatives)).all())
+
+    @property
+    def magnitudes(self) -> Tensor:
+        """float32 (rows, groups), of opposite levels; 0 where neither occurs."""
+        return torch.where(self.positives != 0, self.positives, -self.negatives)
+
+    @property
     def density(self) -> float:
         """Share of the weights that are not zero."""
         return int(self.trits.count_nonzero()) / max(1, self.trits.numel())

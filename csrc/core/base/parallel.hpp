@@ -27,4 +27,11 @@ void parallel_for(std::size_t count, std::size_t grain, unsigned threads, const 
             &run, parts);
 }
 
+// As many of `threads` as there is work for, of which each should have `each` to be worth its start; 1 at
+// least.
+inline unsigned worthwhile_threads(double work, std::size_t each, unsigned threads) noexcept {
+  const double worth = work / static_cast<double>(each);
+  return std::max(1u, worth >= threads ? threads : static_cast<unsigned>(worth));
+}
+
 }  // namespace ternzip

@@ -8,7 +8,7 @@
 
 #include "core/base/parallel.hpp"
 #include "core/runtime/bitwise_kernels.hpp"
-#include "core/runtime/kernels.hpp"
+#include "core/runtime/epilogue.hpp"
 
 namespace ternzip {
 namespace {
@@ -160,22 +160,9 @@ class BlockWorker {
         sums_[r * kBlockPixels + p] = std::numeric_limits<float>::quiet_NaN();
       }
     }
-    const RuntimeKernels& kernels = runtime_kernels();
-    const bool has_residual = epilogue_.residual != nullptr;
     for (std::size_t r = 0; r < rows; ++r) {
       const std::size_t k = row + r, at = (sample * conv_.shape.rows + k) * pixels_ + first;
-      const Epilogue e{conv_.scales[k], epilogue_.biases[k],
-                       has_residual ? epilogue_.residual_scales[k] : 0.0f, epilogue_.lowest,
-                       epilogue_.highest};
-      const float* const sums = sums_ + r * kBlockPixels;
-      if (type_ == ActivationType::kFloat32) {
-        const auto* const residual = static_cast<const float*>(epilogue_.residual);
-        kernels.finish(sums, n, e, has_residual ? residual + at : nullptr, static_cast<float*>(out_) + at);
-      } else {
-        const auto* const residual = static_cast<const std::uint16_t*>(epilogue_.residual);
-        kernels.finish_bfloat16(sums, n, e, has_residual ? residual + at : nullptr,
-                                static_cast<std::uint16_t*>(out_) + at);
-      }
+      finish_row(sums_ + r * kBlockPixels, n, conv_.scales[k], k, at, type_, epilogue_, out_);
     }
   }
 
@@ -190,14 +177,13 @@ class BlockWorker {
   bool reads_nan_[kBlockPixels];
 };
 
-unsigned worthwhile_threads(const BitwiseConvolution& conv, unsigned threads) {
+// What a call does, in products of words.
+double work_of(const BitwiseConvolution& conv) {
   const double products = static_cast<double>(conv.shape.size()) / 2 *
                           static_cast<double>(conv.rows.output * conv.columns.output);
   const double packed = static_cast<double>(conv.shape.groups * conv.shape.channels) *
                         static_cast<double>(conv.rows.input * conv.columns.input);
-  const double worth = static_cast<double>(conv.batch) * (products + packed / kPackedPerWord) /
-                       static_cast<double>(kWordsPerThread);
-  return worth >= threads ? threads : std::max(1u, static_cast<unsigned>(worth));
+  return static_cast<double>(conv.batch) * (products + packed / kPackedPerWord);
 }
 
 }  // namespace
@@ -210,7 +196,7 @@ bool is_valid_bitwise(const BitwiseConvolution& conv) noexcept {
 void convolve_bitwise(const BitwiseConvolution& conv, const Activations& x, const LayerEpilogue& epilogue,
                       void* out, unsigned threads) {
   if (conv.batch == 0) return;
-  threads = worthwhile_threads(conv, std::max(1u, threads));
+  threads = worthwhile_threads(work_of(conv), kWordsPerThread, threads);
   const PackedInputs inputs(conv, x, threads);
   const std::size_t pixels = conv.rows.output * conv.columns.output;
   const std::size_t blocks = (pixels + kBlockPixels - 1) / kBlockPixels;

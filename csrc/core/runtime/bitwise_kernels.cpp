@@ -88,26 +88,24 @@ TERNZIP_INLINE void flush(Sums& sums) {
 constexpr std::size_t kMostWords = 10;
 constexpr std::uint32_t kBias = 4 * 16;
 
+#if defined(__GNUC__) && defined(__AVX2__)
+// table[low half of the byte] for each byte.
+TERNZIP_INLINE Words look_up(const __m128i& table, const Words& v) {
+  const Words low = v & 0x0f0f0f0fu;
+#if defined(__AVX512BW__)
+  return (Words)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), (__m512i)low);
+#else
+  return (Words)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), (__m256i)low);
+#endif
+}
+#endif
+
 TERNZIP_INLINE Words count(const Words& products, const Words& negative) {
-#if defined(__GNUC__) && defined(__AVX512BW__)
-  const __m512i ones = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
-  const __m512i twice_less =
-      _mm512_broadcast_i32x4(_mm_setr_epi8(8, 6, 6, 4, 6, 4, 4, 2, 6, 4, 4, 2, 4, 2, 2, 0));
-  const auto of = [](const __m512i& table, const Words& v) {
-    return (Words)_mm512_shuffle_epi8(table, (__m512i)(v & 0x0f0f0f0fu));
-  };
-  return of(ones, products) + of(ones, products >> 4) + of(twice_less, negative) +
-         of(twice_less, negative >> 4);
-#elif defined(__GNUC__) && defined(__AVX2__)
-  const __m256i ones =
-      _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
-  const __m256i twice_less =
-      _mm256_broadcastsi128_si256(_mm_setr_epi8(8, 6, 6, 4, 6, 4, 4, 2, 6, 4, 4, 2, 4, 2, 2, 0));
-  const auto of = [](const __m256i& table, const Words& v) {
-    return (Words)_mm256_shuffle_epi8(table, (__m256i)(v & 0x0f0f0f0fu));
-  };
-  return of(ones, products) + of(ones, products >> 4) + of(twice_less, negative) +
-         of(twice_less, negative >> 4);
+#if defined(__GNUC__) && defined(__AVX2__)
+  const __m128i ones = _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+  const __m128i twice_less = _mm_setr_epi8(8, 6, 6, 4, 6, 4, 4, 2, 6, 4, 4, 2, 4, 2, 2, 0);
+  return look_up(ones, products) + look_up(ones, products >> 4) + look_up(twice_less, negative) +
+         look_up(twice_less, negative >> 4);
 #elif defined(__GNUC__) && defined(TERNZIP_NEON)
   const uint8x16_t minus = vcntq_u8((uint8x16_t)negative);
   return (Words)vsubq_u8(vaddq_u8(vcntq_u8((uint8x16_t)products), vdupq_n_u8(16)), vaddq_u8(minus, minus));

@@ -6,7 +6,7 @@
 
 #include "core/base/parallel.hpp"
 #include "core/runtime/aligned_floats.hpp"
-#include "core/runtime/kernels.hpp"
+#include "core/runtime/epilogue.hpp"
 
 namespace ternzip {
 namespace {
@@ -188,23 +188,12 @@ class BandWorker {
   void finish(const Band& band, std::size_t sample, std::size_t row, std::size_t count,
               std::size_t pixel) const {
     const std::size_t n = std::min(kernels_.block, band.pixels() - pixel);
-    const bool has_residual = epilogue_.residual != nullptr;
     for (std::size_t k = row; k < row + count; ++k) {
       const std::size_t at =
           ((sample * conv_.index.rows + k) * conv_.rows.output + band.first_row) * conv_.columns.output +
           pixel;
-      const Epilogue e{conv_.scales[k], epilogue_.biases[k],
-                       has_residual ? epilogue_.residual_scales[k] : 0.0f, epilogue_.lowest,
-                       epilogue_.highest};
-      const float* const sums = sums_.get() + (k - row) * kernels_.block;
-      if (x_.type == ActivationType::kFloat32) {
-        const auto* const residual = static_cast<const float*>(epilogue_.residual);
-        kernels_.finish(sums, n, e, has_residual ? residual + at : nullptr, static_cast<float*>(out_) + at);
-      } else {
-        const auto* const residual = static_cast<const std::uint16_t*>(epilogue_.residual);
-        kernels_.finish_bfloat16(sums, n, e, has_residual ? residual + at : nullptr,
-                                 static_cast<std::uint16_t*>(out_) + at);
-      }
+      finish_row(sums_.get() + (k - row) * kernels_.block, n, conv_.scales[k], k, at, x_.type, epilogue_,
+                 out_);
     }
   }
 
@@ -229,12 +218,6 @@ std::size_t rows_of_band(const Convolution& conv, unsigned threads) {
   rows = std::min(rows, (conv.rows.output + wanted - 1) / wanted);
   const std::size_t bands = (conv.rows.output + rows - 1) / rows;
   return (conv.rows.output + bands - 1) / bands;
-}
-
-unsigned worthwhile_threads(const Convolution& conv, unsigned threads) {
-  const double worth =
-      additions_of_sample(conv) * static_cast<double>(conv.batch) / static_cast<double>(kAdditionsPerThread);
-  return worth >= threads ? threads : std::max(1u, static_cast<unsigned>(worth));
 }
 
 }  // namespace
@@ -271,7 +254,8 @@ bool is_valid_convolution(const Convolution& conv) noexcept {
 void convolve(const Convolution& conv, const Activations& x, const LayerEpilogue& epilogue, void* out,
               unsigned threads) {
   if (conv.batch == 0) return;
-  threads = worthwhile_threads(conv, std::max(1u, threads));
+  threads = worthwhile_threads(additions_of_sample(conv) * static_cast<double>(conv.batch),
+                               kAdditionsPerThread, threads);
   const std::size_t band_rows = rows_of_band(conv, threads);
   const std::size_t bands = (conv.rows.output + band_rows - 1) / band_rows;
   parallel_for(conv.batch * bands, 1, threads, [&](std::size_t first, std::size_t last, std::size_t) {

@@ -13,6 +13,7 @@ struct ValueShape {
   std::size_t width;
 
   std::size_t size() const noexcept { return channels * height * width; }
+  bool operator==(const ValueShape&) const = default;
 };
 
 // A sliding window without groups: output o reads input o * stride + 0 ... extent - 1 - padding.

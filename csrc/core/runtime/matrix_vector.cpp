@@ -5,7 +5,7 @@
 
 #include "core/base/parallel.hpp"
 #include "core/runtime/aligned_floats.hpp"
-#include "core/runtime/kernels.hpp"
+#include "core/runtime/epilogue.hpp"
 
 namespace ternzip {
 namespace {
@@ -73,22 +73,6 @@ void fill_tables(const MatrixShape& shape, const float* x, bool differences, flo
   }
 }
 
-void finish_row(float sum, std::size_t row, std::size_t at, const Activations& x,
-                const LayerEpilogue& epilogue, void* out) {
-  const RuntimeKernels& kernels = runtime_kernels();
-  const bool has_residual = epilogue.residual != nullptr;
-  const Epilogue e{1.0f, epilogue.biases[row], has_residual ? epilogue.residual_scales[row] : 0.0f,
-                   epilogue.lowest, epilogue.highest};
-  if (x.type == ActivationType::kFloat32) {
-    const auto* const residual = static_cast<const float*>(epilogue.residual);
-    kernels.finish(&sum, 1, e, has_residual ? residual + at : nullptr, static_cast<float*>(out) + at);
-  } else {
-    const auto* const residual = static_cast<const std::uint16_t*>(epilogue.residual);
-    kernels.finish_bfloat16(&sum, 1, e, has_residual ? residual + at : nullptr,
-                            static_cast<std::uint16_t*>(out) + at);
-  }
-}
-
 // At most kRowsAtOnce rows, from number `first` of whole tiles on, times vector number n, whose tables these
 // are.
 void multiply_rows(const Matrix& matrix, const float* tables, std::size_t first, std::size_t rows,
@@ -103,7 +87,7 @@ void multiply_rows(const Matrix& matrix, const float* tables, std::size_t first,
   float sums[kRowsAtOnce];
   runtime_kernels().look_up(tables, lookups, (rows + kTileRows - 1) / kTileRows, sums);
   for (std::size_t r = 0; r < rows; ++r) {
-    finish_row(sums[r], first + r, n * shape.rows + first + r, x, epilogue, out);
+    finish_row(sums + r, 1, 1.0f, first + r, n * shape.rows + first + r, x.type, epilogue, out);
   }
 }
 
@@ -149,8 +133,7 @@ void multiply(const Matrix& matrix, const Activations& x, std::size_t batch, con
   const AlignedFloats tables = aligned_floats(at_once * table_floats), wide = aligned_floats(shape.columns);
   const double work =
       static_cast<double>(shape.rows) * static_cast<double>(shape.columns) * static_cast<double>(at_once);
-  const double worth = work / static_cast<double>(kWeightsPerThread);
-  const unsigned used = worth >= threads ? threads : std::max(1u, static_cast<unsigned>(worth));
+  const unsigned used = worthwhile_threads(work, kWeightsPerThread, threads);
   for (std::size_t vector = 0; vector < batch; vector += at_once) {
     const std::size_t count = std::min(at_once, batch - vector);
     for (std::size_t n = 0; n < count; ++n) {

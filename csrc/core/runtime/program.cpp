@@ -30,10 +30,6 @@ bool is_valid(const ValueShape& shape) {
   return size < static_cast<double>(kMostFloats);
 }
 
-bool is_same(const ValueShape& a, const ValueShape& b) {
-  return a.channels == b.channels && a.height == b.height && a.width == b.width;
-}
-
 // Whether a slice reads only what is there, and something.
 bool is_valid(const SliceAxis& axis, std::size_t size) {
   return axis.count > 0 && axis.step > 0 && axis.first < size &&
@@ -86,7 +82,7 @@ std::size_t Program::convolve(std::size_t x, std::size_t residual, const Convolu
             conv.columns.input == from.width,
         "the convolution does not fit its input");
   const ValueShape to{conv.index.rows, conv.rows.output, conv.columns.output};
-  check(residual == kNone || is_same(shape(residual), to), "the residual does not fit the convolution");
+  check(residual == kNone || shape(residual) == to, "the residual does not fit the convolution");
   check(residual == kNone || epilogue.residual_scales != nullptr, "the residual has no scales");
   const std::size_t result =
       add_step(x, residual, to,
@@ -107,7 +103,7 @@ std::size_t Program::multiply(std::size_t x, std::size_t residual, const Matrix&
   check(is_valid_matrix(matrix.shape), "the matrix is not valid");
   check(matrix.shape.columns == shape(x).size(), "the matrix does not fit its input");
   const ValueShape to{matrix.shape.rows, 1, 1};
-  check(residual == kNone || is_same(shape(residual), to), "the residual does not fit the matrix");
+  check(residual == kNone || shape(residual) == to, "the residual does not fit the matrix");
   check(residual == kNone || epilogue.residual_scales != nullptr, "the residual has no scales");
   const std::size_t result =
       add_step(x, residual, to,
@@ -123,7 +119,7 @@ std::size_t Program::multiply(std::size_t x, std::size_t residual, const Matrix&
 
 std::size_t Program::add(std::size_t x, std::size_t y, const Bounds& bounds) {
   const ValueShape to = shape(x);
-  check(is_same(to, shape(y)), "adds values of different shapes");
+  check(to == shape(y), "adds values of different shapes");
   return add_step(x, y, to,
                   [n = to.size(), bounds](const float* a, const float* b, float* out, std::size_t samples,
                                           unsigned) { add_clamped(a, b, n * samples, bounds, out); });
@@ -232,9 +228,7 @@ void Program::run_samples(const float* x, std::size_t samples, float* arena, flo
 void Program::run(const float* x, std::size_t batch, float* out, unsigned threads) const {
   if (result_ == kNone) throw std::logic_error("program: run before it is finished");
   if (batch == 0) return;
-  const double worth = additions_ * static_cast<double>(batch) / static_cast<double>(kAdditionsPerThread);
-  if (worth < threads) threads = static_cast<unsigned>(worth);
-  threads = std::max(threads, 1u);
+  threads = worthwhile_threads(additions_ * static_cast<double>(batch), kAdditionsPerThread, threads);
   const std::size_t room = std::max<std::size_t>(1, kArenaFloats / std::max<std::size_t>(1, arena_floats_));
   const std::size_t at_once = std::min({room, kMostSamples, (batch + threads - 1) / threads});
   const std::size_t parts = (batch + at_once - 1) / at_once;

@@ -11,6 +11,9 @@
 
 #include "core/base/compiler.hpp"
 #include "core/codecs/context/band_kernels.hpp"
+#if defined(__AVX2__) && !defined(__AVX512VL__)
+#include "core/simd/refill.hpp"
+#endif
 
 namespace ternzip::context {
 namespace {
@@ -65,37 +68,9 @@ TERNZIP_INLINE std::int32_t sum(const BandInts& numbers) {
   return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xB1)));
 }
 
-// index[mask] sends the first popcount(mask) of eight elements to those whose bit is set: entry i is the
-// number of set bits below bit i.
-struct ExpandTable {
-  alignas(8) std::uint8_t index[256][8];
-};
-constexpr ExpandTable make_expand_table() {
-  ExpandTable table{};
-  for (unsigned mask = 0; mask < 256; ++mask) {
-    std::uint8_t taken = 0;
-    for (unsigned i = 0; i < 8; ++i) {
-      table.index[mask][i] = taken;
-      taken = static_cast<std::uint8_t>(taken + (mask >> i & 1u));
-    }
-  }
-  return table;
-}
-constexpr ExpandTable kExpand = make_expand_table();
-
 TERNZIP_INLINE const std::uint8_t* refill(BandWords& states, const std::uint8_t* words) {
   for (std::size_t l = 0; l < kBands; l += 8) {
-    const __m256i state = half_of(states.of, l);
-    // AVX2 compares signed only: below 2^16 means nothing in the upper half.
-    const __m256i low = _mm256_cmpeq_epi32(_mm256_srli_epi32(state, 16), _mm256_setzero_si256());
-    const auto mask = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(low)));
-    const __m256i next = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(words)));
-    const __m256i order =
-        _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kExpand.index[mask])));
-    const __m256i refilled =
-        _mm256_or_si256(_mm256_slli_epi32(state, 16), _mm256_permutevar8x32_epi32(next, order));
-    set_half(states.of, l, _mm256_blendv_epi8(state, refilled, low));
-    words += 2 * static_cast<unsigned>(_mm_popcnt_u32(mask));
+    set_half(states.of, l, ternzip::refill(half_of(states.of, l), words));
   }
   return words;
 }

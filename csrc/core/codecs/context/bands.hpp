@@ -74,11 +74,11 @@ class BandModel {
     state_.sign_base = BaseRates(counts).sign;
     state_.kernel = geometry.kernel;
     state_.kernel_rate = geometry.kernel > 1 ? kKernelRate : 0;
-    for (std::size_t i = 0; i < kBandGuesses; ++i) state_.guesses[i] = kSquash[4 * i + 2];
     for (std::size_t bin = 0; bin < kBandBins; ++bin) {
       state_.refinement[bin] = std::uint32_t{kSquash[32 * bin + 16]} << 16;
     }
     for (std::size_t i = 0; i < kBandGuesses; ++i) {
+      state_.guesses[i] = kSquash[4 * i + 2];
       const auto guess = static_cast<std::uint32_t>(state_.guesses[i]);
       const std::uint32_t rate =
           Refinement::average(guess, state_.refinement[i / 8]) >> (16 - kBandPrecision);
@@ -162,7 +162,7 @@ class BandModel {
 
   void end_step() noexcept {
     for (std::size_t x = 0; x < row_size_; ++x) {
-      const std::uint64_t guess = kSquash[(squash_index(logits_[x]) >> 7) * 4 + 2];
+      const auto guess = static_cast<std::uint64_t>(state_.guesses[squash_index(logits_[x]) >> 7]);
       columns_[x].step(gradients_[x], guess * (kProbOne - guess) >> 12);  // of sixteen flags
       logits_[x] = base_ + (columns_[x].mean >> (16 - kLogitBits));
     }

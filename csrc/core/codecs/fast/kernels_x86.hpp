@@ -1,10 +1,10 @@
-// Vectors of eight lanes on x86-64. What AVX2 and AVX-512 do differently is `refill`, to be defined before
-// this is included: it moves a word into every lane below 2^16 and returns the new states.
+// Vectors of eight lanes on x86-64. What AVX2 and AVX-512 do differently is `refill`.
 #pragma once
 
 #include <immintrin.h>
 
 #include "core/codecs/fast/kernels_vectors.hpp"
+#include "core/simd/refill.hpp"
 
 namespace ternzip::fast {
 namespace {
