@@ -21,8 +21,8 @@ _LEAST_VARIANCE = 1e-10
 """In variances of the observations; at the incumbent itself the difference has none."""
 _WORTHWHILE = 0.2
 """Probability of a gain that a point is tried for."""
-_LEAST_GAIN = 1 / 16
-"""Of delta."""
+_SMALLER_GAINS = (1 / 2, 1 / 4)
+"""In deltas."""
 _RESTARTS = 8
 _RAW_SAMPLES = 256
 
@@ -83,8 +83,9 @@ def propose(surrogate: Surrogate, delta: float, seed: int) -> Proposal:
     """Where A_PAC is largest over the unit cube, from several starts; delta in units of J.
 
     Where hardly anything is better by delta, A_PAC looks to the least known corners, whatever is known of the rest.
-    What is left to find there are smaller gains, so the next point is that of half the delta, of a quarter, until
-    something may well be better by so much. The score stays that of delta itself.
+    What is left to find there are smaller gains, so a point that may well be better by half of delta, or by a quarter,
+    comes first; when there is none, the corners do, which a certificate needs known. The score is that of delta in any
+    case.
 
     The score is a comparison of two points. Where the incumbent is the less known of them it is measured again instead:
     no number of measurements of the other would settle the matter.
@@ -96,10 +97,9 @@ def propose(surrogate: Surrogate, delta: float, seed: int) -> Proposal:
         return maximum(acquisition, surrogate.dimension, seed)
 
     theta, score = best(delta)
-    gain, found = delta, score
-    while Proposal(theta, found).risk < _WORTHWHILE and gain > delta * _LEAST_GAIN:
-        gain /= 2
-        theta, found = best(gain)
+    if Proposal(theta, score).risk < _WORTHWHILE:
+        smaller = (Proposal(*best(part * delta)) for part in _SMALLER_GAINS)
+        theta = next((p.theta for p in smaller if p.risk >= _WORTHWHILE), theta)
     pair = torch.stack([torch.tensor(theta, dtype=torch.float64), incumbent])
     variances = surrogate.posterior(pair)[1].diagonal()
     if float(variances[1]) > float(variances[0]):
