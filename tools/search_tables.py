@@ -151,5 +151,5 @@ def _about_resnet20(result: dict[str, Any]) -> str:
         f"{len(bound)} files of a size that binds the smallest is {min(bound):.2%} of it, the largest "
         f"{max(bound):.2%}. One number for each shape of layer, delta {result['delta']:g}, batch norm estimated on "
         f"{result['calibration']} images. After 2 epochs of fine-tuning on {result['samples']:,} images, from A_PAC's "
-        f"setting of seed 0: {'; '.join(tuned)}. "
+        f"setting of seed 0: {'; '.join(dict.fromkeys(tuned))}. "
     )
