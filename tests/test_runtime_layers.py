@@ -381,6 +381,17 @@ def test_lists_that_would_read_elsewhere_are_not_loaded() -> None:
         assert torch.equal(layer(x), wanted)
 
 
+def test_lists_with_a_weight_of_two_signs_are_not_loaded() -> None:
+    layer = layer_of(SparseLayer)
+    state = {key: tensor.clone() for key, tensor in layer.state_dict().items()}
+    assert state["starts"][0] < state["starts"][1] < state["starts"][2]
+    # The first row's plus list begins with a code; so does its minus list now.
+    first, second = state["starts"][:2].tolist()
+    state["codes"][second] = state["codes"][first] = min(state["codes"][first], state["codes"][second])
+    with pytest.raises(RuntimeError, match="expected lists of weights of this layer"):
+        layer.load_state_dict(state)
+
+
 @pytest.mark.parametrize("kind", [SparseLayer, LookupLayer, DirectLayer])
 def test_tensors_that_are_assigned_take_the_form_that_kernels_read(kind: type[RuntimeLayer]) -> None:
     layer = layer_of(kind)

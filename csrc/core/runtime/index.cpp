@@ -60,6 +60,12 @@ bool is_valid_index(const std::uint16_t* codes, std::size_t n_codes, const std::
         valid = valid && codes[i] < size && (i == starts[l] || codes[i - 1] < codes[i]);
       }
     }
+    // Both lists ascend, or the answer is no already.
+    std::uint32_t plus = starts[list], minus = starts[list + 1];
+    while (valid && plus < starts[list + 1] && minus < starts[list + 2]) {
+      valid = codes[plus] != codes[minus];
+      codes[plus] < codes[minus] ? ++plus : ++minus;
+    }
   });
   return valid;
 }

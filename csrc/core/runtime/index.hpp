@@ -37,7 +37,8 @@ bool is_valid_shape(const IndexShape& shape) noexcept;
 void build_index(const std::int8_t* trits, const IndexShape& shape, std::uint16_t* codes,
                  std::uint32_t* starts) noexcept;
 
-// Whether lists can be run: starts ascend from 0 to n_codes, and each list's codes ascend within its block.
+// Whether lists are those of some trits: starts ascend from 0 to n_codes, each list's codes ascend within its
+// block, and none is in the plus and the minus list of a row.
 bool is_valid_index(const std::uint16_t* codes, std::size_t n_codes, const std::uint32_t* starts,
                     const IndexShape& shape) noexcept;
 
