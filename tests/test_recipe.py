@@ -139,6 +139,14 @@ def test_intervals(interval: str, inside: list[float], outside: list[float]) -> 
     [
         ({"quantizer": "ttq", "delta": 0.2}, "--delta: not used with --quantizer ttq, only with delta"),
         ({"quantizer": "none", "skip": "conv1"}, "--skip: not used with --quantizer none"),
+        (
+            {"quantizer": "none", "ternary_activations": True},
+            "--ternary-activations: not used with --quantizer none",
+        ),
+        (
+            {"signed_activations": True, "ternary_activations": True},
+            "--ternary-activations: not used with --signed-activations",
+        ),
         ({"twn_ratio": 0.7}, "--twn-ratio: not used with --quantizer delta, only with twn"),
         (
             {"growth": "fixed", "multiplier": 1.0},

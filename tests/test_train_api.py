@@ -67,6 +67,19 @@ def test_a_model_is_trained_and_holds_what_its_file_holds(tmp_path: Path) -> Non
     assert F.cross_entropy(model(images), labels).item() == pytest.approx(result.last.loss, rel=1e-5)
 
 
+def test_a_model_is_trained_with_ternary_activations(tmp_path: Path) -> None:
+    model = network()
+    result = ternzip.train(
+        model, samples(64), samples(20, 1), out=tmp_path, ternary_activations=True, **SHORT
+    )
+    assert result is not None
+    images, labels = samples(20, 1)
+    assert (model.eval()(images).argmax(1) == labels).float().mean() == pytest.approx(result.last.accuracy)
+    again = ternzip.load_model(network(), result.path).eval()
+    assert torch.equal(again(images), model(images))
+    assert again[5].get_submodule("input_quantizer").scale > 0
+
+
 def test_datasets_and_tensors_give_the_same_numbers_and_loaders_their_own_batches(tmp_path: Path) -> None:
     train, test = samples(50), samples(20, 1)
     states = []

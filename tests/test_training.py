@@ -320,6 +320,35 @@ def test_a_training_step_does_not_wait_for_the_device(
         learner.training_step(next(batches), 9)
 
 
+def test_ternary_activations_are_in_the_file_and_in_what_reads_it(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(recipe, ternary_activations=True)
+    result = training.train(recipe, tmp_path)
+    assert result is not None
+    scales = [name for name in ternzip.load_file(result.path) if name.endswith("log_scale")]
+    assert [name.split(".")[0] for name in scales] == ["fc2", "fc3"]
+    for file in ("last.tnz", "last.ckpt"):
+        assert evaluate(tmp_path / file, recipe).accuracy == pytest.approx(result.last.accuracy)
+
+
+def test_scales_of_activations_come_from_the_first_batch_and_nothing_else_is_changed(recipe: Recipe) -> None:
+    recipe = dataclasses.replace(recipe, ternary_activations=True)
+    learner = image_learner(recipe, open_dataset(recipe.dataset, recipe.data))
+    before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
+    modes = [module.training for module in learner.modules()]
+    drawn = torch.get_rng_state()
+    learner.calibrate()
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert [module.training for module in learner.modules()] == modes
+    after = learner.state_dict()
+    scales = {name for name in after if name.endswith("log_scale")}
+    assert len(scales) == 2
+    assert all(before[name].isnan() and after[name].isfinite() for name in scales)
+    assert all(torch.equal(after[name], before[name]) for name in after.keys() - scales)
+    found = {name: after[name].clone() for name in scales}
+    learner.calibrate()
+    assert all(torch.equal(learner.state_dict()[name], found[name]) for name in scales)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over subprocesses")
 def test_two_processes_train_as_one(data: str, tmp_path: Path) -> None:
@@ -336,11 +365,12 @@ def test_two_processes_train_as_one(data: str, tmp_path: Path) -> None:
         "precision": "64",
         **options,
     }
-    training.train(Recipe(**both, frozen_norm=True), tmp_path / "one")
+    training.train(Recipe(**both, frozen_norm=True, ternary_activations=True), tmp_path / "one")
 
     # The command itself, as a launcher of processes must be able to run it again.
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in both.items()]
-    ddp = ("--frozen-norm", "--devices", "2", "--strategy", "ddp", "--out", str(tmp_path / "two"))
+    flags += ["--frozen-norm", "--ternary-activations"]
+    ddp = ("--devices", "2", "--strategy", "ddp", "--out", str(tmp_path / "two"))
     done = subprocess.run(
         [sys.executable, "-m", "ternzip", "train", *flags, *ddp],
         env={

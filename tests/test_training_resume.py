@@ -29,7 +29,8 @@ def test_resuming_gives_the_numbers_of_the_whole_run(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool
 ) -> None:
     options = {"epochs": 3, "lr_schedule": "plateau", "early_stopping": 9, "delta_updates": "iteration"}
-    recipe = recipe.with_options({**options, "fast": quick, "train_images": 90})  # the last batch is smaller
+    # The last batch is smaller.
+    recipe = recipe.with_options({**options, "fast": quick, "ternary_activations": quick, "train_images": 90})
     training.train(recipe, tmp_path / "whole")
 
     # Killed in the middle of the third epoch.

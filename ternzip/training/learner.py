@@ -12,7 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
-from ternzip.quantization import DeltaSchedule, Quantizer, expected_bits, parameter_groups
+from ternzip.quantization import (
+    DeltaSchedule,
+    Quantizer,
+    TernaryActivation,
+    expected_bits,
+    parameter_groups,
+)
 from ternzip.training.fast import CompiledForward
 from ternzip.training.feeds import Feed, ImageFeed
 from ternzip.training.images import Dataset
@@ -115,6 +121,28 @@ class Learner(lightning.LightningModule):
         until = self.recipe.unfreeze_epoch
         return bool(self.frozen) and (until is None or self.current_epoch + 1 < until)
 
+    def calibrate(self) -> None:
+        """Set the scales of ternary activations that have none by the first training batch, and change nothing else.
+
+        Before the processes of a run know of each other: each sets them by the same samples.
+        """
+        waiting = [m for m in self.model.modules() if isinstance(m, TernaryActivation) and not m.calibrated]
+        if not waiting:
+            return
+        inputs, _ = self._arguments(next(iter(self.feed.batches(True, 0, 0, 1))))
+        device = next(self.model.parameters()).device
+        inputs = tuple(part.to(device) if isinstance(part, Tensor) else part for part in inputs)
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]  # what batch norms have seen
+        training = [(module, module.training) for module in self.model.modules()]
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            self.model.train()
+            self._freeze()
+            self.model(*inputs)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        for module, mode in training:
+            module.training = mode
+
     def on_train_epoch_start(self) -> None:
         """Seed the epoch, freeze what is to be frozen in it."""
         self._epoch_start = time.monotonic()
@@ -128,6 +156,10 @@ class Learner(lightning.LightningModule):
         if self.recipe.rebuild_adam:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Hold what is frozen in this epoch of a model in training mode."""
         frozen = {id(module) for module in self.frozen} if self.is_frozen else set()
         for module in self.model.modules():
             if isinstance(module, NORMS):

@@ -61,7 +61,10 @@ def make_ternary(network: nn.Module, recipe: Recipe) -> nn.Module:
         pattern: Delta(recipe.delta, ste=recipe.ste, scale=factor)
         for pattern, factor in recipe.delta_scales.items()
     }
-    return prepare(network, quantizer_of(recipe), skip=recipe.skip, overrides=overrides)
+    activations = "ternary" if recipe.ternary_activations else None
+    return prepare(
+        network, quantizer_of(recipe), skip=recipe.skip, overrides=overrides, activations=activations
+    )
 
 
 def check_norms(network: nn.Module, recipe: Recipe) -> None:

@@ -12,7 +12,8 @@ from torch import nn
 
 from ternzip import models
 from ternzip._core.errors import TernzipError
-from ternzip.quantization import ternary_state
+from ternzip.quantization import quantize_inputs, ternary_state
+from ternzip.quantization.activations import stored_quantizers
 from ternzip.training.feeds import Feed
 from ternzip.training.learner import Learner
 from ternzip.training.network import check_norms, load_state, make_ternary
@@ -33,6 +34,8 @@ def train_model(
     force: bool = False,
 ) -> Result | None:
     """Train a model as `ternzip.training.trainer.run` does; it then has the ternary weights of the last epoch.
+
+    And its ternary activations, where the recipe has them.
 
     In processes other than the first it stays as it was.
     """
@@ -58,7 +61,9 @@ def train_model(
     result = run(make, recipe, out, restored=restored, resume=resume, force=force)
     if result is not None:
         last = Path(out) / "last.ckpt"
-        model.load_state_dict(ternary_state(restored(read_run_checkpoint(last), str(last))))
+        state = ternary_state(restored(read_run_checkpoint(last), str(last)))
+        quantize_inputs(model, stored_quantizers(state))
+        model.load_state_dict(state)
     return result
 
 

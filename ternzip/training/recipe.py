@@ -64,6 +64,12 @@ class Recipe:
     signed_activations: bool = option(
         False, "Model", "Feed all layers but the first with signs +-1.", only=BUILT_IN
     )
+    ternary_activations: bool = option(
+        False,
+        "Model",
+        "Feed all ternary layers but the first with activations of three values, of a learned scale each.",
+        only=TERNARY,
+    )
     skip: tuple[str, ...] = option(
         (),
         "Model",
@@ -327,6 +333,10 @@ class Recipe:
                     f"--delta-scale: {pattern}={factor:g}: expected a factor > 0 with which --max-delta "
                     f"{self.max_delta:g} stays below 1"
                 )
+        if self.ternary_activations and self.signed_activations:
+            raise TernzipError(
+                "--ternary-activations: not used with --signed-activations: layers read one or the other"
+            )
         parse_arguments(self.arch_arg)
         if self.image_size is not None:
             parse_image_size(self.image_size)

@@ -167,6 +167,8 @@ def run(
         learner = make()
         if before is not None:
             check_same_data(before.dataset, learner.feed.info, last)
+        else:
+            learner.calibrate()
         trainer = make_trainer(recipe, out, learner)
         if trainer.is_global_zero and not resume:
             for name in RUN_FILES:
