@@ -101,7 +101,7 @@ def fc3_table(arguments: argparse.Namespace) -> None:
                 target_size=target,
                 kappa=KAPPA,
                 seed=seed,
-                evaluations=30,
+                evaluations=90 if target is None else 30,  # no size narrows the space
                 finetune=0 if target is None else 2,
             )
             if target is not None and result.bytes > parse_size(target):
