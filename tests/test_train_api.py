@@ -67,6 +67,16 @@ def test_a_model_is_trained_and_holds_what_its_file_holds(tmp_path: Path) -> Non
     assert F.cross_entropy(model(images), labels).item() == pytest.approx(result.last.loss, rel=1e-5)
 
 
+def test_a_model_in_evaluation_mode_is_trained_in_training_mode(tmp_path: Path) -> None:
+    states = []
+    for name in ("training", "evaluation"):
+        model = network().train(name == "training")
+        ternzip.train(model, samples(64), samples(20, 1), out=tmp_path / name, **SHORT)
+        assert model.training == (name == "training")
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
 def test_a_model_is_trained_with_ternary_activations(tmp_path: Path) -> None:
     model = network()
     result = ternzip.train(

@@ -135,8 +135,7 @@ class Learner(lightning.LightningModule):
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]  # what batch norms have seen
         training = [(module, module.training) for module in self.model.modules()]
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            self.model.train()
-            self._freeze()
+            self._set_modes()
             self.model(*inputs)
         for buffer, before in buffers:
             buffer.copy_(before)
@@ -156,10 +155,11 @@ class Learner(lightning.LightningModule):
         if self.recipe.rebuild_adam:
             for optimizer in self.trainer.optimizers:
                 optimizer.state.clear()
-        self._freeze()
+        self._set_modes()
 
-    def _freeze(self) -> None:
-        """Hold what is frozen in this epoch of a model in training mode."""
+    def _set_modes(self) -> None:
+        """Training mode, whatever the model came in, but for what is frozen in this epoch."""
+        self.model.train()
         frozen = {id(module) for module in self.frozen} if self.is_frozen else set()
         for module in self.model.modules():
             if isinstance(module, NORMS):
