@@ -107,6 +107,40 @@ def test_convolutions(case: tuple[nn.Module, Tensor]) -> None:
     check(DirectLayer(plan(module)), module, x)
 
 
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation", "groups"), [(1, 1, 1, 1), (3, 0, 1, 2), (1, 700, 700, 1), (2, 7, 9, 2)]
+)
+def test_lines_longer_than_the_cache_are_cut(stride: int, padding: int, dilation: int, groups: int) -> None:
+    generator = torch.Generator().manual_seed(4)
+    module = nn.Conv1d(8, 12, 3, stride, padding, dilation, groups)
+    module = with_levels(module, 0.6, "rows", generator)
+    x = torch.randn(2, 8, 30_000, generator=generator)
+    for kind in (SparseLayer, DirectLayer):
+        layer = kind(plan(module))
+        check(layer, module, x)
+        # As a line of the second of two rows, which is not cut, and with another number of threads.
+        whole = copy.deepcopy(module)
+        wide = nn.Conv2d(8, 12, (1, 3), (1, stride), (0, padding), (1, dilation), groups)
+        wide.weight, wide.bias = nn.Parameter(whole.weight.unsqueeze(2)), whole.bias
+        uncut = kind(plan(wide))(torch.stack([x * 0, x], 2))[:, :, 1]
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(3)
+            assert torch.equal(layer(x), uncut)
+        finally:
+            torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("dilation", [7, 40, 10**7])
+def test_rows_between_dilated_taps_are_not_copied(dilation: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    module = nn.Conv2d(20, 6, 3, 1, (dilation, 2), (dilation, 2))
+    module = with_levels(module, 0.5, "rows", generator)
+    x = torch.randn(2, 20, 9, 11, generator=generator)
+    check(SparseLayer(plan(module)), module, x)
+    check(DirectLayer(plan(module)), module, x)
+
+
 @settings(deadline=None, max_examples=30)
 @given(convolutions())
 def test_dense_ones(case: tuple[nn.Module, Tensor]) -> None:

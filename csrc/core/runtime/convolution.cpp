@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <utility>
 #include <vector>
 
 #include "core/base/parallel.hpp"
@@ -22,19 +23,28 @@ constexpr std::size_t kRowsAtOnce = 256;
 // Of every channel there is one copy for each column tap, shifted so that output column 0 reads column 0,
 // with every `stride`-th column only; its rows are sorted by their number modulo the vertical stride. Then
 // whatever a weight reads for consecutive output pixels, over the ends of rows too, is one stretch of memory.
-// A copy starts at a cache line, so that for the usual widths most reads do.
+// Where row taps are too far apart to share rows, as dilated ones are, each has rows of its own instead: what
+// lies between them is not copied. A copy starts at a cache line, so that for the usual widths most reads do.
 struct Band {
   const Convolution& conv;
   std::size_t first_row;  // of the output
   std::size_t rows;
-  std::size_t class_rows;  // rows of a copy that have the same number modulo the stride
-  std::size_t classes;     // of those rows
+  bool by_tap;             // a class is what a row tap reads; else, rows of the same number modulo the stride
+  std::size_t class_rows;  // rows of a class
+  std::size_t classes;
 
   Band(const Convolution& convolution, std::size_t first, std::size_t count)
       : conv(convolution), first_row(first), rows(count) {
     const Axis& axis = conv.rows;
-    class_rows = rows + (axis.taps - 1) * axis.dilation / axis.stride;
-    classes = std::min(axis.stride, (axis.taps - 1) * axis.dilation + 1);
+    const std::size_t reach = (axis.taps - 1) * axis.dilation;
+    class_rows = rows + reach / axis.stride;
+    classes = std::min(axis.stride, reach + 1);
+    by_tap = static_cast<double>(axis.taps) * static_cast<double>(rows) <
+             static_cast<double>(classes) * static_cast<double>(class_rows);
+    if (by_tap) {
+      class_rows = rows;
+      classes = axis.taps;
+    }
   }
 
   std::size_t pixels() const { return rows * conv.columns.output; }
@@ -45,14 +55,15 @@ struct Band {
   // on.
   std::size_t offset(std::size_t y, std::size_t x) const {
     const std::size_t row = y * conv.rows.dilation;
-    const std::size_t sorted = row % conv.rows.stride * class_rows + row / conv.rows.stride;
-    return x * copy_size() + sorted * conv.columns.output;
+    const std::size_t at =
+        by_tap ? y * class_rows : row % conv.rows.stride * class_rows + row / conv.rows.stride;
+    return x * copy_size() + at * conv.columns.output;
   }
 
   // Fills the copies of one channel, which starts at element `channel` of x.
   void pack(const Activations& x, std::size_t channel, float* out) const {
-    const bool alike =
-        conv.rows.stride == 1 && conv.columns.stride == 1 && conv.columns.input == conv.columns.output;
+    const bool alike = !by_tap && conv.rows.stride == 1 && conv.columns.stride == 1 &&
+                       conv.columns.input == conv.columns.output;
     for (std::size_t tap = 0; tap < conv.columns.taps; ++tap, out += copy_size()) {
       float* const end = alike ? pack_together(x, channel, tap, out) : pack_apart(x, channel, tap, out);
       std::fill(end, out + copy_size(), 0.0f);
@@ -83,36 +94,44 @@ struct Band {
     return std::fill_n(end, (class_rows - above - n) * width, 0.0f);
   }
 
-  // A copy row by row.
+  // A copy class by class, and row by row unless there is one column.
   float* pack_apart(const Activations& x, std::size_t channel, std::size_t tap, float* out) const {
+    const std::size_t shift = tap * conv.columns.dilation;
     for (std::size_t c = 0; c < classes; ++c) {
-      for (std::size_t r = 0; r < class_rows; ++r, out += conv.columns.output) {
-        const std::size_t padded = (first_row + r) * conv.rows.stride + c;
+      const std::size_t first = first_row * conv.rows.stride + (by_tap ? c * conv.rows.dilation : c);
+      if (conv.columns.input == 1 && conv.columns.output == 1 && conv.columns.padding == shift) {
+        out = pack_axis(x, channel, conv.rows, first, class_rows, out);
+        continue;
+      }
+      for (std::size_t r = 0; r < class_rows; ++r) {
+        const std::size_t padded = first + r * conv.rows.stride;
         if (padded < conv.rows.padding || padded - conv.rows.padding >= conv.rows.input) {
-          std::fill_n(out, conv.columns.output, 0.0f);
+          out = std::fill_n(out, conv.columns.output, 0.0f);
         } else {
-          pack_row(x, channel + (padded - conv.rows.padding) * conv.columns.input, tap, out);
+          const std::size_t row = channel + (padded - conv.rows.padding) * conv.columns.input;
+          out = pack_axis(x, row, conv.columns, shift, conv.columns.output, out);
         }
       }
     }
     return out;
   }
 
-  // One row of a copy: zeros where the tap reads outside, and the row's elements between them.
-  void pack_row(const Activations& x, std::size_t row, std::size_t tap, float* out) const {
-    const Axis& axis = conv.columns;
-    const std::size_t shift = tap * axis.dilation;
-    // Outputs [0, begin) read before the row, [end, output) behind it.
+  // The `count` elements at number `shift`, `shift` + stride, ... of an axis that begins at element `from` of
+  // x, counted with the padding, and zeros where that is outside. Returns their end.
+  static float* pack_axis(const Activations& x, std::size_t from, const Axis& axis, std::size_t shift,
+                          std::size_t count, float* out) {
+    // Outputs [0, begin) read before the elements, [end, count) behind them.
     const std::size_t begin =
-        shift >= axis.padding ? 0 : std::min(axis.output, (axis.padding - shift - 1) / axis.stride + 1);
+        shift >= axis.padding ? 0 : std::min(count, (axis.padding - shift - 1) / axis.stride + 1);
     const std::size_t reach = axis.padding + axis.input;
-    std::size_t end = shift >= reach ? 0 : std::min(axis.output, (reach - shift - 1) / axis.stride + 1);
+    std::size_t end = shift >= reach ? 0 : std::min(count, (reach - shift - 1) / axis.stride + 1);
     end = std::max(begin, end);
     std::fill(out, out + begin, 0.0f);
     if (end > begin) {
-      widen(x, row + begin * axis.stride + shift - axis.padding, axis.stride, end - begin, out + begin);
+      widen(x, from + begin * axis.stride + shift - axis.padding, axis.stride, end - begin, out + begin);
     }
-    std::fill(out + end, out + axis.output, 0.0f);
+    std::fill(out + end, out + count, 0.0f);
+    return out + count;
   }
 };
 
@@ -207,13 +226,26 @@ class BandWorker {
   std::vector<std::int32_t> offsets_;
 };
 
+// A convolution of one line that the cache has no room for, as one of one column: the same sums of the same
+// memory, and bands can cut it.
+Convolution turned(const Convolution& conv) {
+  Convolution made = conv;
+  const bool line = conv.rows.input == 1 && conv.rows.output == 1 && conv.rows.taps == 1;
+  const double floats = static_cast<double>(conv.index.groups * conv.index.channels) *
+                        static_cast<double>(conv.columns.taps) * static_cast<double>(conv.columns.output);
+  if (line && floats > static_cast<double>(kBandFloats)) std::swap(made.rows, made.columns);
+  return made;
+}
+
 // As many rows as the cache has room for, fewer where there are threads without work.
 std::size_t rows_of_band(const Convolution& conv, unsigned threads) {
   const std::size_t channels = conv.index.groups * conv.index.channels;
-  const std::size_t one = channels * Band(conv, 0, 1).channel_size();
-  // Floats of each further row.
-  const std::size_t more = channels * conv.columns.taps * Band(conv, 0, 1).classes * conv.columns.output;
-  std::size_t rows = one >= kBandFloats ? 1 : 1 + (kBandFloats - one) / more;
+  std::size_t rows = 1;
+  for (std::size_t most = conv.rows.output; rows < most;) {
+    const std::size_t half = rows + (most - rows + 1) / 2;
+    const bool fits = channels * Band(conv, 0, half).channel_size() <= kBandFloats;
+    (fits ? rows : most) = fits ? half : half - 1;
+  }
   const std::size_t wanted = (threads + conv.batch - 1) / conv.batch;  // bands of a sample
   rows = std::min(rows, (conv.rows.output + wanted - 1) / wanted);
   const std::size_t bands = (conv.rows.output + rows - 1) / rows;
@@ -244,16 +276,18 @@ bool is_valid_convolution(const Convolution& conv) noexcept {
     return false;
   }
   // A block's offsets are 32 bits wide, and a band has one row at least.
-  const double row = static_cast<double>(Band(conv, 0, 1).class_rows) *
-                     static_cast<double>(conv.rows.stride) * static_cast<double>(conv.columns.output) *
-                     static_cast<double>(conv.columns.taps);
+  const Convolution made = turned(conv);
+  const Band band(made, 0, 1);
+  const double row = static_cast<double>(band.classes) * static_cast<double>(band.class_rows) *
+                     static_cast<double>(made.columns.output) * static_cast<double>(made.columns.taps);
   return row * static_cast<double>(conv.index.block_channels) < 0x1p30 &&
          row * static_cast<double>(conv.index.groups * conv.index.channels) < 0x1p40;
 }
 
-void convolve(const Convolution& conv, const Activations& x, const LayerEpilogue& epilogue, void* out,
+void convolve(const Convolution& convolution, const Activations& x, const LayerEpilogue& epilogue, void* out,
               unsigned threads) {
-  if (conv.batch == 0) return;
+  if (convolution.batch == 0) return;
+  const Convolution conv = turned(convolution);
   threads = worthwhile_threads(additions_of_sample(conv) * static_cast<double>(conv.batch),
                                kAdditionsPerThread, threads);
   const std::size_t band_rows = rows_of_band(conv, threads);
