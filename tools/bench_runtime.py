@@ -2,9 +2,10 @@
 
     python tools/bench_runtime.py [--data data --checkpoints FOLDER] [--quick] [--output docs/benchmarks/runtime.json]
 
-Every figure is the median of calls made in turns with those it is compared with. "quickest" is the quickest of the
-float32 ways: torch's default, channels last and without oneDNN for layers; those of `ternzip bench` for networks.
-Networks are timed in 8-bit integers by ONNX Runtime as well, weights and activations, which is no float32 way.
+Every figure is the median of calls made in turns with those it is compared with; for layers, after calls of the same
+that do not count. "quickest" is the quickest of the float32 ways: torch's default, channels last and without oneDNN for
+layers; those of `ternzip bench` for networks. Networks are timed in 8-bit integers by ONNX Runtime as well, weights and
+activations, which is no float32 way.
 With --data (a folder of CIFAR-10's binary files) and --checkpoints (one with ec2t-resnet20-sparsity45.pt and
 ec2t-resnet20-sparsity73.pt) two published networks are timed and their answers compared on all test images.
 A measurement that fails is told in its place, and the others go on.
@@ -19,7 +20,7 @@ import functools
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ from ternzip.training.datasets import open_dataset
 CONVOLUTIONS = ((80, 32), (160, 16), (320, 8))
 """(channels, height and width) of the 3x3 convolutions of ResNet-20*."""
 CONVOLUTION_ZEROS = (0.45, 0.84, 0.90, 0.95)
+LINE, DILATED = 100_000, (33, 12)
+"""Samples of a signal; (height and width, dilation) of a convolution as networks for segmentation end in."""
 LINEAR_ZEROS = (0.42, 0.90)
 BITWISE_ZEROS = (0.45, 0.90)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -60,53 +63,66 @@ def with_random_weights(model: nn.Module, zeros: float) -> nn.Module:
     """Ternary weights of that share of zeros, whose sums stay near 1."""
     with torch.no_grad():
         for number, module in enumerate(model.modules()):
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
                 trits = random_trits(tuple(module.weight.shape), zeros, number)
                 module.weight.copy_(trits * (2 / module.weight[0].numel()) ** 0.5)
     return model.eval()
 
 
-def medians(calls: dict[str, Any], rounds: int) -> dict[str, float]:
-    """Milliseconds by name, measured in turns."""
+def medians(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Milliseconds by name, measured in turns; each call after a few of its own that do not count.
+
+    Otherwise the caches would hold the data of other calls: a layer of a network finds its input there.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in calls}
     with torch.inference_mode():
-        times = in_turns(list(calls.values()), rounds)
-    return {name: statistics.median(own) for name, own in zip(calls, times, strict=True)}
+        for _ in range(rounds):
+            for name, call in calls.items():
+                taken[name] += in_turns([call], 1)[0]
+    return {name: statistics.median(own) for name, own in taken.items()}
 
 
-def without_onednn(x: Tensor, weight: Tensor) -> Tensor:
-    """The convolution by torch's own kernel."""
-    with torch.backends.mkldnn.flags(enabled=False):
-        return F.conv2d(x, weight, padding=1)
+def dense_call(module: nn.Conv1d | nn.Conv2d) -> Callable[..., Tensor]:
+    """The convolution of an input and a weight as torch computes it."""
+    call: Callable[..., Tensor] = F.conv1d if isinstance(module, nn.Conv1d) else F.conv2d
+    return functools.partial(call, padding=module.padding, dilation=module.dilation)
 
 
-def convolution(channels: int, size: int, zeros: float, rounds: int) -> dict[str, Any]:
-    """A 3x3 convolution from lists beside the dense ones, batch 1."""
-    module = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-    with_random_weights(module, zeros)
+def convolution(
+    what: str, module: nn.Conv1d | nn.Conv2d, size: tuple[int, ...], zeros: float, rounds: int
+) -> dict[str, Any]:
+    """A convolution from lists beside the dense ones, batch 1."""
+    with_random_weights(nn.Sequential(module), zeros)
     weight = module.weight.detach()
     ternary = ternary_weight("weight", weight)
     assert ternary is not None
     sparse = SparseLayer(plan_of("convolution", module, ternary))
-    x = torch.randn(1, channels, size, size)
-    last, last_weight = (t.to(memory_format=torch.channels_last) for t in (x, weight))
+    x = torch.randn(1, module.in_channels, *size)
+    dense = dense_call(module)
+
+    def without_onednn() -> Tensor:
+        with torch.backends.mkldnn.flags(enabled=False):
+            return dense(x, weight)
+
+    calls: dict[str, Callable[[], Tensor]] = {
+        "torch": lambda: dense(x, weight),
+        "without oneDNN": without_onednn,
+    }
+    if x.dim() == 4:
+        last, last_weight = (t.to(memory_format=torch.channels_last) for t in (x, weight))
+        calls["channels last"] = lambda: dense(last, last_weight)
+    float32 = list(calls)
     half, half_weight = x.bfloat16(), weight.bfloat16()
-    times = medians(
-        {
-            "torch": lambda: F.conv2d(x, weight, padding=1),
-            "channels last": lambda: F.conv2d(last, last_weight, padding=1),
-            "without oneDNN": lambda: without_onednn(x, weight),
-            "bfloat16": lambda: F.conv2d(half, half_weight, padding=1),
-            "ternzip": lambda: sparse(x),
-        },
-        rounds,
-    )
-    quickest = min(times[name] for name in ("torch", "channels last", "without oneDNN"))
+    calls["bfloat16"] = lambda: dense(half, half_weight)
+    calls["ternzip"] = lambda: sparse(x)
+    times = medians(calls, rounds)
     return {
-        "channels": channels,
-        "size": size,
+        "what": what,
+        "channels": module.in_channels,
+        "size": list(size),
         "zeros": zeros,
         "milliseconds": times,
-        "speed": quickest / times["ternzip"],
+        "speed": min(times[name] for name in float32) / times["ternzip"],
         "weight_bytes": {"float32": weight.nbytes, "ternzip": weight_bytes(sparse)},
     }
 
@@ -152,9 +168,7 @@ def bitwise(module: nn.Module, x: Tensor, zeros: float, rounds: int) -> dict[str
     planes = BitwiseLayer(plan)
     floats = dataclasses.replace(plan, input_scale=None)
     other = SparseLayer(floats) if isinstance(module, nn.Conv2d) else LookupLayer(floats)
-    dense: Callable[..., Tensor] = F.linear
-    if isinstance(module, nn.Conv2d):
-        dense = functools.partial(F.conv2d, padding=1)
+    dense = dense_call(module) if isinstance(module, nn.Conv2d) else F.linear
     half, half_weight = x.bfloat16(), weight.bfloat16()
     times = medians(
         {
@@ -175,7 +189,7 @@ def bitwise(module: nn.Module, x: Tensor, zeros: float, rounds: int) -> dict[str
 
 
 def bitwise_convolution(channels: int, size: int, zeros: float, rounds: int) -> dict[str, Any]:
-    """The 3x3 convolution of `convolution`, batch 1."""
+    """A 3x3 convolution, batch 1."""
     module = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
     return bitwise(module, torch.randn(1, channels, size, size), zeros, rounds)
 
@@ -262,10 +276,22 @@ def measurements(
     few = max(2, rounds // 5)
     made: list[tuple[str, Callable[[], dict[str, Any]]]] = []
     for channels, size in CONVOLUTIONS:
+        square = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         made += [
-            ("convolutions", functools.partial(convolution, channels, size, zeros, rounds))
+            (
+                "convolutions",
+                functools.partial(convolution, "3x3 convolution", square, (size, size), zeros, rounds),
+            )
             for zeros in CONVOLUTION_ZEROS
         ]
+    line = nn.Conv1d(64, 64, 3, padding=1, bias=False)
+    size, dilation = DILATED
+    dilated = nn.Conv2d(256, 64, 3, padding=dilation, dilation=dilation, bias=False)
+    for what, module, extent, times in (
+        ("convolution of 3", line, (LINE,), few),
+        (f"3x3 convolution, dilation {dilation}", dilated, (size, size), rounds),
+    ):
+        made.append(("convolutions", functools.partial(convolution, what, module, extent, 0.9, times)))
     made += [("linear", functools.partial(linear, 2560, zeros, rounds)) for zeros in LINEAR_ZEROS]
     made += [
         ("bitwise", functools.partial(bitwise_convolution, channels, size, zeros, rounds))
