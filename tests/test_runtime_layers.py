@@ -360,7 +360,7 @@ def test_channels_last() -> None:
     layer = ChannelsLastLayer(own)
     wanted = (module(x) + residual).relu()
     for made in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        assert made.weight.is_contiguous(memory_format=torch.channels_last)
+        assert made.weights.is_contiguous(memory_format=torch.channels_last)
         found = made(x, residual)
         torch.testing.assert_close(found, wanted)
         assert found.is_contiguous()

@@ -20,7 +20,7 @@ from ternzip.runtime.layers import (
     SparseLayer,
     ratios_and_scales,
 )
-from ternzip.runtime.plan import LayerPlan
+from ternzip.runtime.plan import LayerPlan, LayerSizes
 from ternzip.runtime.trits import TernaryWeight
 
 SPARSE_DENSITY = 0.5
@@ -123,24 +123,39 @@ def by_rule(plan: LayerPlan) -> RuntimeLayer:
     return kinds_of(plan)[0](plan)
 
 
-class MeasuringLayer(nn.Module):
+class MeasuringLayer(LayerSizes, nn.Module):
     """Stands for a layer while a model is run once: tries what can run it, and keeps the quickest.
 
     Attributes:
         chosen: the quickest, None before the layer has run.
         keeps_layout: as of a RuntimeLayer.
         times: seconds of each kind by the layer's name; the layer adds its own.
+        was_read: whether the network read the weight or bias, which only the original layer has.
     """
 
     def __init__(self, plan: LayerPlan, times: Times) -> None:
         super().__init__()
         self.plan = plan
+        self.rows, self.columns, self.window = plan.rows, int(plan.weight.shape[1]), plan.window
         self.times = times
         self.chosen: RuntimeLayer | None = None
         self.keeps_layout = False
+        self.was_read = False
         self.training = False
 
-    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:  # noqa: A002 - as torch calls it
+    @property
+    def weight(self) -> Tensor:
+        """The layer's weight."""
+        self.was_read = True
+        return self.plan.weight.dense().to(self.plan.weight.dtype)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The layer's bias."""
+        self.was_read = True
+        return self.plan.bias.to(self.plan.weight.dtype) if self.plan.has_bias else None
+
+    def forward(self, input: Tensor, residual: Tensor | float | None = None) -> Tensor:  # noqa: A002 - as torch calls it
         """The layer's output."""
         x = input
         if self.chosen is None:

@@ -17,14 +17,14 @@ class DenseLayer(RuntimeLayer):
 
     description = "dense"
     memory_format = torch.contiguous_format
-    weight: Tensor
+    weights: Tensor
     biases: Tensor
 
     def __init__(self, plan: LayerPlan) -> None:
         super().__init__(plan)
         shape = (-1, *[1] * (len(plan.weight.shape) - 1))
         weight = plan.weight.dense() * plan.scale.float().view(shape)
-        self.register_buffer("weight", weight.contiguous(memory_format=self.memory_format))
+        self.register_buffer("weights", weight.contiguous(memory_format=self.memory_format))
         self.register_buffer("biases", buffer_of(plan.bias))
         self._adds_as_it_is = self._are_ones(self.residual_scales)
 
@@ -41,7 +41,7 @@ class DenseLayer(RuntimeLayer):
         window = self.window
         scales = None if self._adds_as_it_is else self.residual_scales
         if not window.dimensions:
-            y = F.linear(wide, self.weight, self.biases)
+            y = F.linear(wide, self.weights, self.biases)
             return finished(y, residual, scales, lowest, highest).to(x.dtype)
         top, bottom, left, right = window.padding
         first = 2 - window.dimensions
@@ -56,7 +56,7 @@ class DenseLayer(RuntimeLayer):
         convolve = F.conv1d if window.dimensions == 1 else F.conv2d
         y = convolve(
             wide,
-            self.weight,
+            self.weights,
             self.biases,
             window.stride[first:],
             padding,
@@ -64,7 +64,9 @@ class DenseLayer(RuntimeLayer):
             window.groups,
         )
         scales = None if scales is None else self._over_pixels(scales)
-        return finished(y, residual, scales, lowest, highest).to(x.dtype)
+        y = finished(y, residual, scales, lowest, highest).to(x.dtype)
+        # torch answers in the layout of the input or of the weights, whoever reads it.
+        return y if self.keeps_layout else y.contiguous()
 
 
 class ChannelsLastLayer(DenseLayer):
@@ -72,7 +74,3 @@ class ChannelsLastLayer(DenseLayer):
 
     description = "channels_last"
     memory_format = torch.channels_last
-
-    def _run(self, x: Tensor, residual: Tensor | None, lowest: float, highest: float) -> Tensor:
-        y = super()._run(x, residual, lowest, highest)
-        return y if self.keeps_layout else y.contiguous()

@@ -8,20 +8,18 @@ with it.
 
 from __future__ import annotations
 
-import inspect
 import math
 import operator
-import sys
 from collections.abc import Callable, Mapping
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from ternzip.quantization.activations import TernaryActivation, quantize_input
+from ternzip.quantization.activations import TernaryActivation
 from ternzip.runtime.plan import LayerPlan
+from ternzip.runtime.tracing import IN_PLACE, has_hooks
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
@@ -32,98 +30,6 @@ _FUNCTION_BOUNDS: dict[Any, tuple[float, float]] = {
     torch.relu: _RELU,
     F.relu6: (0.0, 6.0),
 }
-
-
-def traced(model: nn.Module) -> fx.GraphModule | None:
-    """The model as a graph with torch's layers as its nodes, None where it has none that could be trusted.
-
-    Tracing runs `forward` once with stand-ins for its arguments. It cannot see a choice that depends on an argument's
-    being there or being a tensor, nor a tensor that `forward` makes out of nothing; such models are refused.
-    """
-    parameters = inspect.signature(model.forward).parameters.values()
-    simple = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    if any(p.kind is not simple or p.default is not inspect.Parameter.empty for p in parameters):
-        return None
-    if has_hooks(model):
-        return None
-
-    tracer = _Tracer()
-    try:
-        graph = tracer.trace(model)
-    except Exception:  # whatever a stand-in made somebody's code do
-        return None
-    if tracer.asked or any(name.startswith("_tensor_constant") for name in vars(tracer.root)):
-        return None
-    for node in graph.nodes:
-        node.type = None  # annotations that are strings could not be pickled
-    return fx.GraphModule(tracer.root, graph, type(model).__name__)
-
-
-class _Proxy(fx.Proxy):
-    """Stands for a tensor more carefully than torch's own does.
-
-    It records `a += b` as what it is, not as `a = a + b`, which would leave other names of a alone; and it notes when
-    somebody's code asks whether it is a tensor, since the answer is wrong.
-    """
-
-    @property
-    def __class__(self) -> type:  # what isinstance asks for
-        asking: FrameType | None = sys._getframe(1)
-        while asking is not None and asking.f_globals.get("__name__") == "torch.nn.parameter":
-            asking = asking.f_back  # how a Parameter is told from other tensors, for whoever wants to know
-        if asking is None or not str(asking.f_globals.get("__name__")).startswith("torch.fx"):
-            assert isinstance(self.tracer, _Tracer)
-            self.tracer.asked = True
-        return type(self)
-
-    @__class__.setter
-    def __class__(self, value: type) -> None:
-        raise TypeError(f"a stand-in for a tensor cannot become {value}")
-
-
-def _in_place(function: Callable[..., Any]) -> Callable[[_Proxy, Any], fx.Proxy]:
-    def record(self: _Proxy, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", function, (self, other), {})
-
-    return record
-
-
-_IN_PLACE = tuple(
-    getattr(operator, name)
-    for name in (
-        "iadd",
-        "isub",
-        "imul",
-        "itruediv",
-        "ifloordiv",
-        "imod",
-        "ipow",
-        "imatmul",
-        "iand",
-        "ior",
-        "ixor",
-    )
-)
-for _function in _IN_PLACE:
-    setattr(_Proxy, f"__{_function.__name__}__", _in_place(_function))
-
-
-class _Tracer(fx.Tracer):
-    asked = False
-
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return (
-            has_hooks(module) or isinstance(module, TernaryActivation) or super().is_leaf_module(module, name)
-        )
-
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Proxy(node, self)
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody wants to know of the module's calls, the quantizer of its own input aside."""
-    before = [hook for hook in module._forward_pre_hooks.values() if hook is not quantize_input]
-    return bool(module._forward_hooks or before)
 
 
 def fold(
@@ -279,7 +185,7 @@ def _writes(model: fx.GraphModule, node: fx.Node) -> bool:
         in_place = bool(node.kwargs.get("inplace")) or "out" in node.kwargs
         # F.relu(x, True): a flag by position counts as one that writes.
         flagged = any(argument is True for argument in node.args)
-        return name.endswith("_") or node.target in (*_IN_PLACE, operator.setitem) or in_place or flagged
+        return name.endswith("_") or node.target in (*IN_PLACE, operator.setitem) or in_place or flagged
     return False
 
 

@@ -15,6 +15,7 @@ for, while a dense layer makes NaNs of 0 x inf.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 from ternzip._core.errors import TernzipError
 from ternzip.quantization.activations import ternary_steps
 from ternzip.runtime import _kernels, operators
-from ternzip.runtime.plan import LayerPlan
+from ternzip.runtime.plan import LayerPlan, LayerSizes
 from ternzip.runtime.trits import TernaryWeight
 
 BLOCK_CODES = 180
@@ -34,7 +35,7 @@ MANY_VECTORS = 256
 """More vectors than this are cheaper by one dense product, although its weights must be made first."""
 
 
-class RuntimeLayer(nn.Module):
+class RuntimeLayer(LayerSizes, nn.Module):
     """A layer in evaluation mode on the CPU, with the affine map, residual and activation that follow it.
 
     Holds buffers only: `state_dict`, `copy.deepcopy` and pickling work. Has no gradient.
@@ -69,13 +70,15 @@ class RuntimeLayer(nn.Module):
         self.keeps_layout = False
         self.training = False
 
-    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:  # noqa: A002 - as torch calls it
+    def forward(self, input: Tensor, residual: Tensor | float | None = None) -> Tensor:  # noqa: A002 - as torch calls it
         """The layer's output for an input as the layer it stands for takes it, in the input's dtype.
 
-        `residual` is the tensor that the network adds. Raises TernzipError for an input that requires a gradient, or of
-        another dtype, device or size than the layer takes.
+        `residual` is what the network adds, by torch's rules on shapes and dtypes. Raises TernzipError for an input
+        that requires a gradient, or of another dtype, device or size than the layer takes.
         """
         x = input
+        if residual is not None and not isinstance(residual, Tensor):
+            residual = torch.as_tensor(residual)
         self._check(x, residual)
         scale = self._buffers["input_scale"]
         if scale is not None:
@@ -86,11 +89,14 @@ class RuntimeLayer(nn.Module):
         fits = residual.dtype == x.dtype and residual.dim() == x.dim()
         if fits and tuple(residual.shape) == tuple(unfold(shape)):
             return self._run(x, residual, self.lowest, self.highest)
-        # Another shape: torch's own rules of broadcasting, without the fused addition.
+        # Another shape or dtype: torch's own rules, without the fused addition.
         scales = (
             self.residual_scales if not self.window.dimensions else self._over_pixels(self.residual_scales)
         )
-        total = self._run(x, None, -math.inf, math.inf) + (residual * scales).to(residual.dtype)
+        y = self._run(x, None, -math.inf, math.inf)
+        dtype = torch.result_type(y, residual)
+        wide = torch.promote_types(dtype, torch.float32)
+        total = (y.to(wide) + residual.to(wide) * scales.to(wide)).to(dtype)
         return total.clamp(self.lowest, self.highest) if self._clamps else total
 
     # --- what the kinds of layers differ in ---
@@ -148,9 +154,19 @@ class RuntimeLayer(nn.Module):
         lead = (x.shape[0],) if batched else ()
         return (x.shape[0] if batched else 1, self.rows, *size), lambda shape: (*lead, shape[1], *spatial)
 
+    def __getattr__(self, name: str) -> Any:
+        """As torch's, but says what to do where a network reads what only the original layer has."""
+        if name in ("weight", "bias"):
+            raise UnreadableError(
+                f"layer {self.plan_name}: the network reads its {name}, which an optimized layer has not: give "
+                "optimize example_inputs, so that such layers are seen and stay as they are"
+            )
+        return super().__getattr__(name)
+
     def train(self, mode: bool = True) -> RuntimeLayer:
-        """Refuses to leave evaluation mode: TernzipError."""
+        """Refuses to leave evaluation mode: TernzipError, with the whole network as it was."""
         if mode:
+            _put_back()
             raise TernzipError(
                 f"layer {self.plan_name}: an optimized model cannot be trained: train the model it was made from"
             )
@@ -176,6 +192,24 @@ class RuntimeLayer(nn.Module):
         kernel = f", kernel={'x'.join(map(str, self.kernel_size))}" if self.kernel_size else ""
         bounds = f", clamp=[{self.lowest:g}, {self.highest:g}]" if self._clamps else ""
         return f"{shape}{kernel}, density={self.density:.3f}{bounds}"
+
+
+class UnreadableError(TernzipError, AttributeError):
+    """An optimized layer has no weight or bias that could be read."""
+
+
+def _put_back() -> None:
+    """Puts the modules whose train() is calling into evaluation mode.
+
+    They come to their layers one by one, and those before this one train already: their batch norms would go on to
+    change the statistics that they share with the original.
+    """
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code.co_name == "train":
+        module = frame.f_locals.get("self")
+        if isinstance(module, nn.Module):
+            module.eval()
+        frame = frame.f_back  # type: ignore[assignment]
 
 
 class NativeLayer(RuntimeLayer):

@@ -19,7 +19,7 @@ from ternzip._core.native import core
 from ternzip.quantization.activations import input_quantizer
 from ternzip.runtime._kernels import address
 from ternzip.runtime.choice import FEW_WEIGHTS
-from ternzip.runtime.folding import bounds_of, has_hooks
+from ternzip.runtime.folding import bounds_of
 from ternzip.runtime.layers import (
     BLOCK_CODES,
     DirectLayer,
@@ -28,6 +28,7 @@ from ternzip.runtime.layers import (
     SparseLayer,
     WindowLayer,
 )
+from ternzip.runtime.tracing import has_hooks, only_tensor
 
 Shapes = Mapping[fx.Node, Sequence[int]]
 
@@ -163,6 +164,10 @@ class _Lowering:
         self.program = core.RuntimeProgram((channels, height, width))
         return 0
 
+    def same(self, node: fx.Node) -> int:
+        """The argument: whether it is a tensor is known here."""
+        return self.value(node.args[0])
+
     def output(self, node: fx.Node) -> None:
         self.program.finish(self.only_value(node))
 
@@ -177,7 +182,7 @@ class _Lowering:
             _require(self.shapes[node.args[1]] == self.shapes[node])  # type: ignore[index]
         dimensions = layer.window.dimensions
         _require(len(shape) == (dimensions + 2 if dimensions else 2))
-        epilogue = (layer.biases.data_ptr(), layer.residual_scales.data_ptr())  # type: ignore[operator]
+        epilogue = (layer.biases.data_ptr(), layer.residual_scales.data_ptr())
         if isinstance(layer, LookupLayer):
             levels = (layer.codes.data_ptr(), layer.positives.data_ptr(), address(layer.negatives))
             sizes = (layer.rows, layer.columns, layer.group_width)
@@ -382,6 +387,7 @@ _MODULES: dict[type[nn.Module], _Rule] = {
     nn.Flatten: _Lowering.flat,
 }
 _FUNCTIONS: dict[Any, _Rule] = {
+    only_tensor: _Lowering.same,
     **dict.fromkeys((operator.add, operator.iadd, torch.add), _Lowering.sum),
     **dict.fromkeys((F.relu, torch.relu, F.relu6, F.hardtanh), _Lowering.activation),
     F.max_pool2d: _Lowering.largest,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,13 +21,16 @@ from ternzip.quantization import quantize_inputs, ternary_layers
 from ternzip.quantization.activations import check_calibrated, stored_quantizers
 from ternzip.runtime.choice import FEW_WEIGHTS, MeasuringLayer, Times, by_rule, measured, native_kinds_of
 from ternzip.runtime.dense_layers import ChannelsLastLayer, DenseLayer
-from ternzip.runtime.folding import fold, has_hooks, traced
+from ternzip.runtime.folding import fold
 from ternzip.runtime.layers import RuntimeLayer
 from ternzip.runtime.network import NativeNetwork
 from ternzip.runtime.plan import LAYER_TYPES, LayerPlan, plan_of
+from ternzip.runtime.tracing import has_hooks, traced
 from ternzip.runtime.trits import FloatWeight, TernaryWeight, stored_weight, ternary_weight
 
-Inputs = Tensor | Sequence[Tensor]
+Inputs = Tensor | Sequence[Any]
+Arguments = tuple[Any, ...]
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _LAYOUTS = (DenseLayer, ChannelsLastLayer)
 
 
@@ -36,8 +41,9 @@ def optimize(model: nn.Module, example_inputs: Inputs | None = None) -> nn.Modul
     linear layers also for groups of its inputs), runs from lists of the weights that are not zero, from tables of sums
     of two inputs, from bit planes where it reads ternary activations (`activations` of `ternzip.prepare`), or from
     dense weights. Batch norms, an addition and an activation that clamps (ReLU, ReLU6, Hardtanh) are folded into it
-    where torch.fx can trace the model; the result is then a GraphModule. Everything else stays torch's own. Outputs
-    equal the model's up to rounding (`ternzip.runtime.layers` states the bound).
+    where torch.fx can trace the model; the result is then a GraphModule, or a NativeNetwork around one, and takes
+    tensors alone. Everything else stays torch's own, as do layers of which the model reads more than their outputs.
+    Outputs equal the model's up to rounding (`ternzip.runtime.layers` states the bound).
 
     The result runs under torch.inference_mode and torch.compile, can be copied and pickled, and has a state_dict of its
     own; it takes float32 or bfloat16, and refuses to be trained. `model` stays as it is; the two share the tensors
@@ -45,25 +51,28 @@ def optimize(model: nn.Module, example_inputs: Inputs | None = None) -> nn.Modul
 
     Args:
         model: converted, loaded, or any other plain module, on the CPU; it is read as in evaluation mode.
-        example_inputs: a tensor, or the positional arguments of `model`. The model is run with them once, each layer
-            tried each way and the quickest kept, and the result's outputs compared with the model's. None: a rule on
-            density chooses, made for a batch of few.
+        example_inputs: a tensor, or the positional arguments of `model`. Copies of the model are run with them, each
+            layer tried each way and the quickest kept, and the result's outputs compared with the model's. None: a
+            rule on density chooses, made for a batch of few; layers are then replaced one by one in a model of more
+            arguments than one, as nobody knows whether all are tensors.
 
-    Raises TernzipError for a model that is prepared (convert it first) or holds no ternary layer.
+    Raises TernzipError for a model that is prepared (convert it first), not initialized, or holds no ternary layer, and
+    where the outputs differ from the model's.
     """
     if ternary_layers(model):
         raise TernzipError(f"{type(model).__name__} is prepared: call ternzip.convert first")
-    weights = {}
-    for name, module in model.named_modules():
-        if is_candidate(module):
+    with _as_usual():
+        weights = {}
+        for name, module in candidates(model).items():
             assert isinstance(module.weight, Tensor)
-            weight = ternary_weight(f"{name}.weight" if name else "weight", module.weight)
+            weight = ternary_weight(_weight_name(name), module.weight)
             if weight is not None:
                 weights[name] = weight
-    if not weights:
-        raise TernzipError(f"{type(model).__name__} holds no ternary convolution or linear layer on the CPU")
-    own = _copy(model)
-    return _optimized(own, own, weights, _inputs(example_inputs))
+        if not weights:
+            raise TernzipError(
+                f"{type(model).__name__} holds no ternary convolution or linear layer on the CPU"
+            )
+        return _optimized(_copy(model), weights, _inputs(example_inputs), has_weights=True)
 
 
 def load_model(
@@ -82,49 +91,87 @@ def load_model(
     """
     if ternary_layers(model):
         raise TernzipError(f"{path}: cannot be loaded into a prepared model: load it into a plain one")
-    own = _copy(model)
-    with Reader.open(path) as reader:
-        check_fit(own, _shapes(reader), str(path), dtypes=True)
-        quantize_inputs(own, stored_quantizers(reader.entries))
-        weights: dict[str, TernaryWeight] = {}
-        for name, module in own.named_modules():
-            key = f"{name}.weight" if name else "weight"
-            if is_candidate(module) and key in reader.entries:
-                # Small tensors and those without zeros may be stored otherwise.
-                weight = stored_weight(reader, key) or ternary_weight(key, from_raw(key, reader.read(key)))
-                if weight is not None:
-                    weights[name] = weight
-        if not weights:
-            raise TernzipError(
-                f"{path}: holds no ternary convolution or linear layer of {type(model).__name__}"
-            )
-        ternary = {f"{name}.weight" if name else "weight" for name in weights}
-        others = {
-            name: from_raw(name, reader.read(name, threads=None))
-            for name in reader.entries
-            if name not in ternary
-        }
-    own.load_state_dict(others, strict=False, assign=True)
-    return _optimized(own, None, weights, _inputs(example_inputs))
+    with _as_usual():
+        own = _copy(model)
+        with Reader.open(path) as reader:
+            check_fit(own, _shapes(reader), str(path), dtypes=True)
+            quantize_inputs(own, stored_quantizers(reader.entries))
+            weights: dict[str, TernaryWeight] = {}
+            for name in candidates(own):
+                key = _weight_name(name)
+                if key in reader.entries:
+                    # Small tensors and those without zeros may be stored otherwise.
+                    weight = stored_weight(reader, key) or ternary_weight(
+                        key, from_raw(key, reader.read(key))
+                    )
+                    if weight is not None:
+                        weights[name] = weight
+            if not weights:
+                raise TernzipError(
+                    f"{path}: holds no ternary convolution or linear layer of {type(model).__name__}"
+                )
+            ternary = set(map(_weight_name, weights))
+            others = {
+                name: from_raw(name, reader.read(name, threads=None))
+                for name in reader.entries
+                if name not in ternary
+            }
+        own.load_state_dict(others, strict=False, assign=True)
+        return _optimized(own, weights, _inputs(example_inputs), has_weights=False)
 
 
-def is_candidate(module: nn.Module) -> bool:
-    """Whether the kernels could stand for a module: torch's own layer, as it is."""
-    plain = type(module) in LAYER_TYPES and not parametrize.is_parametrized(module)
-    return plain and not has_hooks(module)
+def candidates(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules, by their names, that the kernels could stand for.
+
+    torch's own layers, as they are; but not inside another module of torch, which may read their weights.
+    """
+    inside = {
+        id(layer)
+        for module in model.modules()
+        if type(module).__module__.startswith("torch.nn.") and type(module) not in _CONTAINERS
+        for layer in module.modules()
+        if layer is not module
+    }
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if type(module) in LAYER_TYPES
+        and id(module) not in inside
+        and not parametrize.is_parametrized(module)
+        and not has_hooks(module)
+    }
 
 
-def _inputs(given: Inputs | None) -> tuple[Tensor, ...] | None:
+def _weight_name(layer: str) -> str:
+    return f"{layer}.weight" if layer else "weight"
+
+
+@contextmanager
+def _as_usual() -> Iterator[None]:
+    """Whatever the mode of the caller, tensors are made that every mode can use."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def _inputs(given: Inputs | None) -> Arguments | None:
     if given is None:
         return None
     return (given,) if isinstance(given, Tensor) else tuple(given)
 
 
-def _copy(model: nn.Module) -> nn.Module:
-    """The modules anew, in evaluation mode and without gradients, over the same memory."""
-    same: dict[int, object] = {id(t): t for t in model.buffers()}
+def _copy(model: nn.Module, *, to_run: bool = False) -> nn.Module:
+    """The modules anew, in evaluation mode and without gradients, over the same memory.
+
+    One `to_run` has buffers of its own, as calls may write into them.
+    """
+    same: dict[int, object] = {id(t): t.clone() if to_run else t for t in model.buffers()}
     same |= {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
     return copy.deepcopy(model, same).eval()
+
+
+def _clones(inputs: Arguments) -> Arguments:
+    """Inputs that may be written into."""
+    return tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)
 
 
 def _shapes(reader: Reader) -> dict[str, Tensor]:
@@ -141,43 +188,113 @@ def _shapes(reader: Reader) -> dict[str, Tensor]:
 
 
 def _optimized(
-    model: nn.Module,
-    reference: nn.Module | None,
-    weights: Mapping[str, TernaryWeight],
-    inputs: tuple[Tensor, ...] | None,
+    model: nn.Module, weights: Mapping[str, TernaryWeight], inputs: Arguments | None, *, has_weights: bool
 ) -> nn.Module:
     """`model` with the layers of `weights` replaced, as a graph where that can be had and computes what it shall.
 
-    `reference` computes what the model shall; None: the model with its layers replaced one by one.
+    `has_weights`: whether the model holds those weights itself, so that it computes what the result shall.
     """
     check_calibrated(model)
+    _check_values(model, set(map(_weight_name, weights)))
     plans = {name: plan_of(name, model.get_submodule(name), weight) for name, weight in weights.items()}
-    graph = None if type(model) in LAYER_TYPES else traced(model)
-    times: Times = {}
-    make = by_rule if inputs is None else functools.partial(MeasuringLayer, times=times)
-    if graph is None:
-        return _settled(_replaced(model, plans, make), inputs)
-    all_plans = plans | _float_plans(model, plans)
-    fast = _settled(_folded(graph, all_plans, make), inputs)
+    graph = _graph_of(model, inputs)
     if inputs is None:
+        if graph is None:
+            return _replaced(model, plans, by_rule)
+        fast: nn.Module = _folded(graph, plans | _float_plans(model, plans), by_rule)
         return NativeNetwork.of(fast) or fast
-    fast = _quickest(model, all_plans, fast, times, inputs)
-    if reference is None:
-        reference = _replaced(_copy(model), plans, by_rule)
+
+    def expected() -> object:
+        own = _copy(model, to_run=True)
+        return _outputs(own if has_weights else _replaced(own, plans, by_rule), inputs)
+
+    if graph is not None:
+        found = _measured_graph(graph, model, plans | _float_plans(model, plans), inputs)
+        # Its trace may have taken a turn that the model itself does not take.
+        if found is not None and _same(expected(), found[1]):
+            return found[0]
+    fast = _measured_layers(model, plans, inputs, has_weights=has_weights)
+    wanted = expected()
+    differs = not _same(wanted, _outputs(_copy(fast, to_run=True), inputs))
+    if differs and _same(
+        wanted, expected()
+    ):  # it is not that the model itself gives another answer each time
+        raise TernzipError(
+            f"{type(model).__name__}: expected the same outputs from its layers' trits, found others: something in it "
+            "looks into its layers"
+        )
+    return fast
+
+
+def _check_values(model: nn.Module, ternary: set[str]) -> None:
+    """That every tensor has values, but for the weights of `ternary`."""
+    tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    for name, tensor in tensors:
+        if tensor.is_meta and name not in ternary:
+            raise TernzipError(f"tensor {name!r}: expected values, found a meta tensor that no file gave any")
+
+
+def _graph_of(model: nn.Module, inputs: Arguments | None) -> fx.GraphModule | None:
+    """The model as a graph over the same memory, None where it has none."""
+    if type(model) in LAYER_TYPES:
+        return None
+    if inputs is not None and not all(isinstance(x, Tensor) for x in inputs):
+        return None
+    graph = traced(_copy(model, to_run=True), None if inputs is None else len(inputs))
+    if graph is not None:
+        buffers = dict(model.named_buffers(remove_duplicate=False))
+        for name, _ in list(graph.named_buffers(remove_duplicate=False)):
+            owner, _, last = name.rpartition(".")
+            graph.get_submodule(owner)._buffers[last] = buffers[name]
+    return graph
+
+
+def _outputs(model: nn.Module, inputs: Arguments) -> object:
     with torch.inference_mode():
-        same = _same(reference(*inputs), fast(*inputs))
-    # Tracing may have taken a turn that the model itself does not take.
-    return fast if same else _settled(_replaced(model, plans, make), inputs)
+        return model(*_clones(inputs))
+
+
+def _measured_graph(
+    graph: fx.GraphModule, model: nn.Module, plans: Mapping[str, LayerPlan], inputs: Arguments
+) -> tuple[nn.Module, object] | None:
+    """The graph with its layers replaced by what is quickest, and its outputs; None if it cannot be run."""
+    times: Times = {}
+    try:
+        trial = _folded(graph, plans, functools.partial(MeasuringLayer, times=times))
+        _outputs(trial, inputs)
+        fast: nn.Module = trial
+        for name, module in list(trial.named_modules(remove_duplicate=False)):
+            if isinstance(module, MeasuringLayer):
+                fast = _with(fast, name, module.settled())
+        fast = _quickest(model, plans, fast, times, inputs)
+        return fast, _outputs(fast, inputs)
+    except Exception:  # of anybody's code, where the trace took a turn that the model does not take
+        return None
+
+
+def _measured_layers(
+    model: nn.Module, plans: Mapping[str, LayerPlan], inputs: Arguments, *, has_weights: bool
+) -> nn.Module:
+    """The model, changed: each planned layer is replaced by what is quickest, but for those that the model reads."""
+    trial = _replaced(_copy(model, to_run=True), plans, functools.partial(MeasuringLayer, times={}))
+    _outputs(trial, inputs)
+    layers = [layer for layer in trial.modules() if isinstance(layer, MeasuringLayer)]
+    chosen = {layer.plan.name: layer.settled() for layer in layers if not layer.was_read}
+    if not has_weights:
+        for name in plans.keys() - chosen.keys():
+            weight = plans[name].weight
+            layer: Any = model.get_submodule(name)
+            layer.weight = nn.Parameter(weight.dense().to(weight.dtype), requires_grad=False)
+    return _replaced(model, {name: plans[name] for name in chosen}, lambda plan: chosen[plan.name])
 
 
 def _float_plans(model: nn.Module, ternary: Mapping[str, LayerPlan]) -> dict[str, LayerPlan]:
     """The small float32 convolutions that are not ternary, which a graph lets us fold."""
     return {
         name: plan_of(name, module, FloatWeight(module.weight.detach()))
-        for name, module in model.named_modules()
+        for name, module in candidates(model).items()
         if name not in ternary
         and isinstance(module, nn.Conv1d | nn.Conv2d)
-        and is_candidate(module)
         and module.weight.dtype == torch.float32
         and module.weight.is_cpu
         and module.weight.numel() <= FEW_WEIGHTS
@@ -187,7 +304,12 @@ def _float_plans(model: nn.Module, ternary: Mapping[str, LayerPlan]) -> dict[str
 def _folded(
     graph: fx.GraphModule, plans: Mapping[str, LayerPlan], make: Callable[[LayerPlan], nn.Module]
 ) -> fx.GraphModule:
-    """The graph with each planned layer and what follows it replaced; ternary layers wherever they stand."""
+    """The graph with each planned layer and what follows it replaced; ternary layers wherever they stand.
+
+    But for layers of which the graph reads the weights.
+    """
+    read = {str(node.target).rpartition(".")[0] for node in graph.graph.nodes if node.op == "get_attr"}
+    plans = {name: plan for name, plan in plans.items() if name not in read}
     done = fold(graph, plans, make)
     left = {name: plan for name, plan in plans.items() if name not in done and plan.is_ternary}
     replaced = _replaced(graph, left, make)
@@ -206,7 +328,7 @@ def _quickest(
     plans: Mapping[str, LayerPlan],
     fast: nn.Module,
     times: Times,
-    inputs: tuple[Tensor, ...],
+    inputs: Arguments,
 ) -> nn.Module:
     """`fast`, whose layers were chosen one by one, or another choice for all of them that is quicker in the whole.
 
@@ -216,7 +338,7 @@ def _quickest(
     kinds = {layer.plan_name: type(layer) for layer in fast.modules() if isinstance(layer, RuntimeLayer)}
 
     def network(kind_of: Callable[[LayerPlan], type[RuntimeLayer]]) -> fx.GraphModule:
-        graph = traced(model)
+        graph = _graph_of(model, inputs)
         assert graph is not None  # as before
         return _folded(graph, plans, lambda plan: kind_of(plan)(plan))
 
@@ -234,7 +356,7 @@ def _quickest(
     if len(networks) == 1:
         return fast
     with torch.inference_mode():
-        seconds = measured([functools.partial(candidate, *inputs) for candidate in networks])
+        seconds = measured([functools.partial(candidate, *_clones(inputs)) for candidate in networks])
     return networks[seconds.index(min(seconds))]
 
 
@@ -257,29 +379,24 @@ def _with(model: nn.Module, name: str, module: nn.Module) -> nn.Module:
     return model
 
 
-def _settled(model: nn.Module, inputs: tuple[Tensor, ...] | None) -> nn.Module:
-    """The model with every layer chosen: it is run once where they are to be measured."""
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if tensor.is_meta:
-            raise TernzipError(f"tensor {name!r}: expected values, found a meta tensor that no file gave any")
-    if inputs is None:
-        return model
-    with torch.inference_mode():
-        model(*inputs)
-    for name, module in list(model.named_modules(remove_duplicate=False)):
-        if isinstance(module, MeasuringLayer):
-            model = _with(model, name, module.settled())
-    return model
-
-
 def _same(expected: object, found: object) -> bool:
-    """Whether tensors, or sequences of them, are equal up to what rounding may do in a whole network."""
+    """Whether tensors, or sequences of them, are equal up to what rounding may do in a whole network.
+
+    A weight that is zero does not see an infinite input, so only finite numbers are compared; and rounding may turn
+    over what was decided by numbers, so of a hundred whole ones or truths one may differ.
+    """
     if isinstance(expected, Tensor) and isinstance(found, Tensor):
-        if expected.shape != found.shape or expected.dtype != found.dtype or not expected.numel():
-            return expected.shape == found.shape and expected.dtype == found.dtype
+        if expected.shape != found.shape or expected.dtype != found.dtype:
+            return False
+        if not (expected.is_floating_point() or expected.is_complex()):
+            return int((expected != found).sum()) <= max(1, expected.numel() // 100)
+        finite = expected.isfinite()
+        wanted = expected[finite]
+        if not wanted.numel():
+            return True
         tolerance = 0.1 if found.dtype == torch.bfloat16 else 1e-3
-        scale = float(expected.abs().max())
-        return torch.allclose(found, expected, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
+        scale = float(wanted.abs().max())
+        return torch.allclose(found[finite], wanted, rtol=tolerance, atol=tolerance * scale)
     if isinstance(expected, tuple | list) and isinstance(found, tuple | list):
         return len(expected) == len(found) and all(map(_same, expected, found))
     if isinstance(expected, Mapping) and isinstance(found, Mapping):

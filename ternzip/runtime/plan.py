@@ -86,6 +86,7 @@ class LayerPlan:
         has_norm: whether a batch norm was folded in, which fixes what the dimensions of the input mean.
         lowest, highest: the activation, infinite where there is none.
         input_scale: the scale of the ternary activations that the layer reads, None where it reads floats.
+        has_bias: whether the layer itself has one.
     """
 
     name: str
@@ -100,6 +101,7 @@ class LayerPlan:
     highest: float = math.inf
     density: float = field(default=0.0)
     input_scale: float | None = None
+    has_bias: bool = True
 
     @property
     def rows(self) -> int:
@@ -157,5 +159,48 @@ def plan_of(name: str, module: nn.Module, weight: TernaryWeight | FloatWeight) -
     ones = torch.ones(rows, dtype=torch.float64)
     bias = torch.zeros_like(ones) if module.bias is None else module.bias.detach().double()
     quantizer = input_quantizer(module)
-    plan = LayerPlan(name, weight, window_of(module), ones, bias, ones, density=weight.density)
+    plan = LayerPlan(
+        name,
+        weight,
+        window_of(module),
+        ones,
+        bias,
+        ones,
+        density=weight.density,
+        has_bias=module.bias is not None,
+    )
     return plan if quantizer is None else plan.with_input(quantizer)
+
+
+class LayerSizes:
+    """The sizes of a layer by torch's names, for networks that ask for them.
+
+    Attributes:
+        rows: output channels.
+        columns: input channels of a group.
+        window: how it is applied.
+    """
+
+    rows: int
+    columns: int
+    window: Window
+
+    @property
+    def in_features(self) -> int:
+        """Inputs, as of nn.Linear."""
+        return self.columns
+
+    @property
+    def out_features(self) -> int:
+        """Outputs, as of nn.Linear."""
+        return self.rows
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input, as of a convolution."""
+        return self.columns * self.window.groups
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output, as of a convolution."""
+        return self.rows

@@ -86,6 +86,11 @@ class FloatWeight:
         return self.values.shape
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the weight."""
+        return self.values.dtype
+
+    @property
     def density(self) -> float:
         """As of a ternary weight: none counts as zero."""
         return 1.0
