@@ -150,3 +150,17 @@ def test_the_program_of_the_guide(programs: list[Path], tmp_path: Path) -> None:
         f"-Wl,-rpath,{library}",
     )
     assert run(program, path, "t").decode() == "2 of -1, 5 of 0, 3 of +1\n"
+
+
+@NEEDS_LIBRARY
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [(), ("fc.weight",)])
+def test_the_example_says_that_its_output_is_lost(programs: list[Path], arguments: tuple[str, ...]) -> None:
+    file = GOLDEN / "valid" / "example.tnz"
+    for program in programs:
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run(
+                [program, file, *arguments], stdout=full, stderr=subprocess.PIPE, check=False
+            )
+        assert result.returncode == 1
+        assert b"No space left" in result.stderr

@@ -99,6 +99,10 @@ def test_export(model: Path, tmp_path: Path) -> None:
     assert told == f"{out}: {out.stat().st_size:,} bytes of onnx\n"
     with pytest.raises(ternzip.TernzipError, match="exists already"):
         run("export", model, out, *OPTIONS)
+    stored = model.read_bytes()
+    with pytest.raises(ternzip.TernzipError, match="it is the source"):
+        run("export", model, model, *OPTIONS, "--force")
+    assert model.read_bytes() == stored
     assert out.stat().st_size < 1_074_000 / 3  # of as many weights
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     network = ternzip.load_model(fc3(in_features=64), model).eval()
@@ -107,6 +111,19 @@ def test_export(model: Path, tmp_path: Path) -> None:
         (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         with torch.inference_mode():
             torch.testing.assert_close(torch.from_numpy(found), network(x), rtol=1e-4, atol=1e-4)
+
+
+def test_an_export_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    from ternzip.runtime.export import export_onnx
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3))
+    reason = (
+        r"Sequential: torch.onnx cannot export it: Calculated padded input size per channel: \(2 x 2\).*\Z"
+    )
+    with pytest.raises(ternzip.TernzipError, match=reason):
+        export_onnx(network, tmp_path / "m.onnx", torch.zeros(2, 3, 2, 2))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ternzip._core.errors import DestinationExists
 from ternzip.cli import networks
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import say
@@ -69,7 +68,7 @@ def bench(
     image: _IMAGE = None,
     classes: _CLASSES = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a call.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of every engine.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of every engine.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="Calls of each engine.")] = 30,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Try torch.compile.")] = True,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Try ONNX Runtime.")] = True,
@@ -164,8 +163,9 @@ def export(
     chosen = weights or (Weights.int8 if integer else Weights.float32)
     if integer and chosen is not Weights.int8:
         raise UsageError(f"--weights: expected int8 beside --activations int8, found {chosen.value}")
-    if out.exists() and not force:
-        raise DestinationExists(f"{out}: exists already")  # before the minute that an export may take
+    from ternzip.checkpoint.targets import check_target
+
+    check_target(out, sources=[str(model)], overwrite=force)  # before the minute that an export may take
     import torch
 
     from ternzip.runtime.export import export_onnx

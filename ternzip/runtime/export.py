@@ -84,8 +84,9 @@ def onnx_bytes(
                 plain, (example,), dynamo=True, dynamic_shapes=(batch,), verbose=False
             )
         except Exception as error:  # torch has many classes for it
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise TernzipError(f"{type(model).__name__}: torch.onnx cannot export it: {reason}") from error
+            raise TernzipError(
+                f"{type(model).__name__}: torch.onnx cannot export it: {_reason(error)}"
+            ) from error
     assert program is not None
     proto = program.model_proto
     if calibration is not None:
@@ -96,15 +97,24 @@ def onnx_bytes(
     return data
 
 
+def _reason(error: BaseException) -> str:
+    """One line on what went wrong in the model, not on the exporter's steps around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's own notes on its progress and on what it will deprecate."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without the exporter's own notes on its progress, on its failures and on what it will deprecate."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger, level in zip(loggers, (logging.ERROR, logging.CRITICAL), strict=True):
+        logger.setLevel(level)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

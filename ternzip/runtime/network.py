@@ -14,6 +14,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from ternzip._core.native import core
 from ternzip.runtime.lowering import lower, may_lower
 from ternzip.runtime.operators import is_plain
+from ternzip.runtime.tracing import has_hooks
 
 _MOST_PROGRAMS = 8
 
@@ -28,7 +29,8 @@ class NativeNetwork(nn.Module):
     which some layer has no native step. Calls may come from several threads.
 
     Attributes:
-        layers: the graph. What is changed in it, weights or modules, changes what the network computes.
+        layers: the graph. What is changed in it, weights or modules, changes what the network computes; settings of
+            torch's modules other than of norms, as the size of a pool, are read when a program is made.
     """
 
     def __init__(self, layers: fx.GraphModule) -> None:
@@ -51,7 +53,7 @@ class NativeNetwork(nn.Module):
         program = self._programs.get(key)
         if program is not None and program.is_current(self.layers):
             return program.run(x) if not program.is_watched() else self.layers(x)
-        if program is None and key in self._programs:
+        if (program is None and key in self._programs) or has_hooks(self.layers):
             return self.layers(x)
         recorder = _Recorder(self.layers)
         y = recorder.run(x)
@@ -104,7 +106,7 @@ class _Program:
         self._shape = shape
         self._code = graph.code
         modules = list(graph.modules())
-        self._norms = [m for m in modules if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+        self._norms = [(m, m.eps) for m in modules if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
         self._hooks = [hooks for m in modules for hooks in (m._forward_hooks, m._forward_pre_hooks)]
         self._contents: list[dict[str, Any]] = [
             held for m in modules for held in (m._modules, m._parameters, m._buffers) if held
@@ -133,7 +135,7 @@ class _Program:
             and list(map(Tensor.data_ptr, self._tensors)) == self._addresses
             and sum(map(len, self._contents)) == len(self._members)
             and graph.code is self._code
-            and not any(norm.training for norm in self._norms)
+            and not any(norm.training or norm.eps != eps for norm, eps in self._norms)
         )
 
     def is_watched(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
@@ -22,7 +23,7 @@ from ternzip.quantization.activations import check_calibrated, stored_quantizers
 from ternzip.runtime.choice import FEW_WEIGHTS, MeasuringLayer, Times, by_rule, measured, native_kinds_of
 from ternzip.runtime.dense_layers import ChannelsLastLayer, DenseLayer
 from ternzip.runtime.folding import fold
-from ternzip.runtime.layers import RuntimeLayer
+from ternzip.runtime.layers import RuntimeLayer, UnreadableError
 from ternzip.runtime.network import NativeNetwork
 from ternzip.runtime.plan import LAYER_TYPES, LayerPlan, plan_of
 from ternzip.runtime.tracing import has_hooks, traced
@@ -46,7 +47,7 @@ def optimize(model: nn.Module, example_inputs: Inputs | None = None) -> nn.Modul
     Outputs equal the model's up to rounding (`ternzip.runtime.layers` states the bound).
 
     The result runs under torch.inference_mode and torch.compile, can be copied and pickled, and has a state_dict of its
-    own; it takes float32 or bfloat16, and refuses to be trained. `model` stays as it is; the two share the tensors
+    own; it takes float32 or bfloat16, and refuses to be trained. `model` stays as it is; the two share the parameters
     of layers that are not ternary.
 
     Args:
@@ -61,6 +62,9 @@ def optimize(model: nn.Module, example_inputs: Inputs | None = None) -> nn.Modul
     """
     if ternary_layers(model):
         raise TernzipError(f"{type(model).__name__} is prepared: call ternzip.convert first")
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor):
+            raise TernzipError(f"tensor {name!r}: expected values, found none before the model's first call")
     with _as_usual():
         weights = {}
         for name, module in candidates(model).items():
@@ -128,7 +132,7 @@ def candidates(model: nn.Module) -> dict[str, nn.Module]:
     inside = {
         id(layer)
         for module in model.modules()
-        if type(module).__module__.startswith("torch.nn.") and type(module) not in _CONTAINERS
+        if type(module).__module__.startswith("torch.nn.modules.") and type(module) not in _CONTAINERS
         for layer in module.modules()
         if layer is not module
     }
@@ -159,12 +163,12 @@ def _inputs(given: Inputs | None) -> Arguments | None:
     return (given,) if isinstance(given, Tensor) else tuple(given)
 
 
-def _copy(model: nn.Module, *, to_run: bool = False) -> nn.Module:
-    """The modules anew, in evaluation mode and without gradients, over the same memory.
+def _copy(model: nn.Module) -> nn.Module:
+    """The modules anew, in evaluation mode and without gradients: parameters in the same memory, buffers in their own.
 
-    One `to_run` has buffers of its own, as calls may write into them.
+    Calls may write into buffers.
     """
-    same: dict[int, object] = {id(t): t.clone() if to_run else t for t in model.buffers()}
+    same: dict[int, object] = {id(buffer): buffer.clone() for buffer in model.buffers()}
     same |= {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
     return copy.deepcopy(model, same).eval()
 
@@ -204,9 +208,14 @@ def _optimized(
         fast: nn.Module = _folded(graph, plans | _float_plans(model, plans), by_rule)
         return NativeNetwork.of(fast) or fast
 
+    untouched = _copy(model)
+
     def expected() -> object:
-        own = _copy(model, to_run=True)
-        return _outputs(own if has_weights else _replaced(own, plans, by_rule), inputs)
+        own = _copy(untouched)
+        try:
+            return _outputs(own if has_weights else _replaced(own, plans, by_rule), inputs)
+        except UnreadableError:
+            return None  # which nothing is the same as: such layers cannot be replaced
 
     if graph is not None:
         found = _measured_graph(graph, model, plans | _float_plans(model, plans), inputs)
@@ -214,15 +223,14 @@ def _optimized(
         if found is not None and _same(expected(), found[1]):
             return found[0]
     fast = _measured_layers(model, plans, inputs, has_weights=has_weights)
-    wanted = expected()
-    differs = not _same(wanted, _outputs(_copy(fast, to_run=True), inputs))
-    if differs and _same(
-        wanted, expected()
-    ):  # it is not that the model itself gives another answer each time
-        raise TernzipError(
-            f"{type(model).__name__}: expected the same outputs from its layers' trits, found others: something in it "
-            "looks into its layers"
-        )
+    if has_weights:
+        wanted = expected()
+        differs = not _same(wanted, _outputs(_copy(fast), inputs))
+        if differs and _same(wanted, expected()):  # and it is not that the model has another answer each time
+            raise TernzipError(
+                f"{type(model).__name__}: expected the same outputs from its layers' trits, found others: something "
+                "in it looks into its layers"
+            )
     return fast
 
 
@@ -235,21 +243,16 @@ def _check_values(model: nn.Module, ternary: set[str]) -> None:
 
 
 def _graph_of(model: nn.Module, inputs: Arguments | None) -> fx.GraphModule | None:
-    """The model as a graph over the same memory, None where it has none."""
+    """The model as a graph, None where it has none."""
     if type(model) in LAYER_TYPES:
         return None
     if inputs is not None and not all(isinstance(x, Tensor) for x in inputs):
         return None
-    graph = traced(_copy(model, to_run=True), None if inputs is None else len(inputs))
-    if graph is not None:
-        buffers = dict(model.named_buffers(remove_duplicate=False))
-        for name, _ in list(graph.named_buffers(remove_duplicate=False)):
-            owner, _, last = name.rpartition(".")
-            graph.get_submodule(owner)._buffers[last] = buffers[name]
-    return graph
+    return traced(_copy(model), None if inputs is None else len(inputs))
 
 
 def _outputs(model: nn.Module, inputs: Arguments) -> object:
+    """What a model, or a copy of one that remembers its calls, returns."""
     with torch.inference_mode():
         return model(*_clones(inputs))
 
@@ -276,7 +279,7 @@ def _measured_layers(
     model: nn.Module, plans: Mapping[str, LayerPlan], inputs: Arguments, *, has_weights: bool
 ) -> nn.Module:
     """The model, changed: each planned layer is replaced by what is quickest, but for those that the model reads."""
-    trial = _replaced(_copy(model, to_run=True), plans, functools.partial(MeasuringLayer, times={}))
+    trial = _replaced(_copy(model), plans, functools.partial(MeasuringLayer, times={}))
     _outputs(trial, inputs)
     layers = [layer for layer in trial.modules() if isinstance(layer, MeasuringLayer)]
     chosen = {layer.plan.name: layer.settled() for layer in layers if not layer.was_read}

@@ -225,12 +225,19 @@ _Held = list[tuple[nn.Module, dict[str, object], dict[str, int]]]
 
 
 def _held(model: nn.Module) -> _Held:
-    """What each module holds, and how many elements its containers have."""
-    return [(module, dict(vars(module)), _lengths(module)) for module in model.modules()]
+    """What each module holds, how many elements its containers have, and how often its buffers were written."""
+    return [(module, _members(module), _counts(module)) for module in model.modules()]
 
 
-def _lengths(module: nn.Module) -> dict[str, int]:
-    return {name: len(value) for name, value in vars(module).items() if isinstance(value, list | dict | set)}
+def _members(module: nn.Module) -> dict[str, object]:
+    return {**vars(module), **module._parameters, **module._buffers, **module._modules}
+
+
+def _counts(module: nn.Module) -> dict[str, int]:
+    lengths = {
+        name: len(value) for name, value in vars(module).items() if isinstance(value, list | dict | set)
+    }
+    return lengths | {name: value._version for name, value in module._buffers.items() if value is not None}
 
 
 def _has_changed(model: nn.Module, before: _Held) -> bool:
@@ -238,10 +245,10 @@ def _has_changed(model: nn.Module, before: _Held) -> bool:
     modules = list(model.modules())
     return len(modules) != len(before) or any(
         module is not then
-        or vars(module).keys() != held.keys()
-        or any(vars(module)[name] is not value for name, value in held.items())
-        or _lengths(module) != lengths
-        for module, (then, held, lengths) in zip(modules, before, strict=True)
+        or list(_members(module)) != list(held)
+        or not all(map(operator.is_, _members(module).values(), held.values()))
+        or _counts(module) != counts
+        for module, (then, held, counts) in zip(modules, before, strict=True)
     )
 
 

@@ -109,10 +109,28 @@ def ternary_weight(name: str, weight: Tensor) -> TernaryWeight | None:
         return None
     raw = to_raw(name, weight)
     ternary = detect(raw)
-    if ternary is None or ternary.levels is None:
+    if ternary is None:
+        return _sparse_weight(weight)
+    if ternary.levels is None:
         return None
     trits = torch.from_numpy(trits_of(raw)).view(weight.shape)
     return _weight(trits, ternary.levels, ternary.grid, weight.dtype)
+
+
+def _sparse_weight(weight: Tensor) -> TernaryWeight | None:
+    """The trits of a weight with so few elements in a row that no two of them are alike; None if it is not ternary.
+
+    A file would not be smaller by them; but a kernel leaves out the zeros, which must be half of all at least.
+    """
+    rows = weight.flatten(1).float()
+    positives, negatives = rows.amax(1, keepdim=True).clamp(min=0), rows.amin(1, keepdim=True).clamp(max=0)
+    is_ternary = (rows == 0) | (rows == positives) | (rows == negatives)
+    few = 2 * int(rows.count_nonzero()) <= rows.numel()
+    if not (few and is_ternary.all() and rows.isfinite().all()):
+        return None
+    return TernaryWeight(
+        weight.sign().to(torch.int8), negatives, positives, max(1, rows.shape[1]), weight.dtype
+    )
 
 
 def stored_weight(reader: Reader, name: str) -> TernaryWeight | None:

@@ -77,7 +77,8 @@ static int dump(const ternzip_file* file, const char* path, const char* name) {
     fprintf(stderr, "%s: %s: out of memory\n", path, name);
   } else if (ternzip_decode(file, number, elements, size, &error) != TERNZIP_OK) {
     status = complain(path, &error);
-  } else if (fwrite(elements, 1, size, stdout) == size) {
+  } else {
+    fwrite(elements, 1, size, stdout); /* main looks at what became of it */
     status = EXIT_SUCCESS;
   }
   free(elements);
@@ -94,7 +95,11 @@ int main(int argc, char** argv) {
   if (ternzip_open(argv[1], (uint64_t)MAX_MEGABYTES << 20, &file, &error) != TERNZIP_OK) {
     return complain(argv[1], &error);
   }
-  const int status = argc == 3 ? dump(file, argv[1], argv[2]) : list(file, argv[1]);
+  int status = argc == 3 ? dump(file, argv[1], argv[2]) : list(file, argv[1]);
   ternzip_close(file);
+  if (fflush(stdout) != 0 || ferror(stdout)) { /* what was buffered may not have found its place */
+    perror("stdout");
+    status = EXIT_FAILURE;
+  }
   return status;
 }
