@@ -52,7 +52,15 @@ def test_cifar10_planes_and_labels(tmp_path: Path, inner: str) -> None:
     assert dataset.train.labels[5] == record[0]
     assert dataset.train.images[5, 1, 2, 3] == record[1 + 1024 + 2 * 32 + 3]
     assert len(dataset.test) == 4
-    assert len(dataset.test.first(2)) == 2
+    assert len(dataset.test.sample(2)) == 2
+
+
+def test_a_sample_holds_all_classes_of_images_that_are_sorted() -> None:
+    split = Split(torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1), torch.arange(40) // 4)
+    assert split.sample(None) is split.sample(40) is split
+    few = split.sample(20)
+    assert few.labels.tolist() == [label for label in range(10) for _ in range(2)]
+    assert torch.equal(few.images.flatten() // 4, few.labels)
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -114,7 +114,7 @@ def quantizers_table(result: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     note = (
         f"{result['data']}, accuracies in % on all test images: `{recipe['arch']}` at inflate {recipe['inflate']}, "
-        f"{recipe['epochs']} epochs of the first {recipe['train_images']:,} training images, last epoch, one seed. "
+        f"{recipe['epochs']} epochs of {recipe['train_images']:,} training images, last epoch, one seed. "
         "Bits/weight is the entropy of the symbols; the file holds the whole network. "
         "TTQ and EC2T start, as in their papers, from a trained network in full precision (a published `he-resnet20`, "
         "first and last layer left alone), and are compared with that. "

@@ -144,7 +144,7 @@ def export(
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(min=1, help="How many, the first so many.", show_default="256", **_RANGES),
+        typer.Option(min=1, help="How many, evenly spaced.", show_default="256", **_RANGES),
     ] = None,
     image: _IMAGE = None,
     classes: _CLASSES = None,
@@ -190,7 +190,7 @@ def _training_images(
     found = open_dataset(dataset, data, like=spec)
     for note in found.notes:
         say(note)
-    return normalize(found.train.first(images).images, *statistics_for(spec, found.info, statistics))
+    return normalize(found.train.sample(images).images, *statistics_for(spec, found.info, statistics))
 
 
 def _image_shape(text: str | None) -> tuple[int, int, int] | None:

@@ -207,7 +207,7 @@ def search(
     network = stored.build(spec)
     mean, std = statistics_for(spec, found.info, statistics)
     pool, held = (
-        (normalize(part.images, mean, std), part.labels) for part in (found.train.first(images), found.test)
+        (normalize(part.images, mean, std), part.labels) for part in (found.train.sample(images), found.test)
     )
     metadata = dataclasses.replace(spec, mean=mean, std=std).to_metadata()
     if fold_batch_norm:

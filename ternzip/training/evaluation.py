@@ -77,7 +77,7 @@ def evaluate(
         spec = spec or spec_of(recipe, dataset.info)
         network = stored.build(spec)
     mean, std = (spec.mean, spec.std) if spec.mean else normalization(recipe, dataset.info)
-    return score(network.to(device).eval(), dataset.test.first(recipe.test_images), mean, std)
+    return score(network.to(device).eval(), dataset.test.sample(recipe.test_images), mean, std)
 
 
 def score(network: nn.Module, split: Split, mean: tuple[float, ...], std: tuple[float, ...]) -> Score:

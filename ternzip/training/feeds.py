@@ -55,9 +55,9 @@ class ImageFeed:
         """Shuffled and augmented images for training, all others as they are."""
         recipe = self.recipe
         split = (
-            self.dataset.train.first(recipe.train_images)
+            self.dataset.train.sample(recipe.train_images)
             if training
-            else self.dataset.test.first(recipe.test_images)
+            else self.dataset.test.sample(recipe.test_images)
         )
         augmented = training and recipe.augment
         shift = 4 if self.info.image_shape[1] >= 28 else 1

@@ -25,9 +25,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def first(self, count: int | None) -> Split:
-        """The first `count` images, all of them for None."""
-        return self if count is None else Split(self.images[:count], self.labels[:count])
+    def sample(self, count: int | None) -> Split:
+        """`count` images at even distances, all of them for None: of every class, where images lie class by class."""
+        if count is None or count >= len(self):
+            return self
+        chosen = torch.arange(count) * len(self) // count
+        return Split(self.images[chosen], self.labels[chosen])
 
     def resident(self, device: torch.device) -> Split:
         """The same images on a device, laid out channels last: so augmentation and convolutions are quick."""

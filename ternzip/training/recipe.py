@@ -191,10 +191,10 @@ class Recipe:
         only={"dataset": (AUTO, *(name for name, info in DATASETS.items() if info.natural))},
     )
     train_images: int | None = option(
-        None, "Data", "Use only the first N training images.", within="[2, 1e9]", unset="all"
+        None, "Data", "Use N training images only, evenly spaced.", within="[2, 1e9]", unset="all"
     )
     test_images: int | None = option(
-        None, "Data", "Use only the first N test images.", within="[1, 1e9]", unset="all"
+        None, "Data", "Use N test images only, evenly spaced.", within="[1, 1e9]", unset="all"
     )
 
     epochs: int = option(500, "Optimization", "Length, in epochs.", within="[1, 1e9]")
