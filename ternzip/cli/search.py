@@ -52,7 +52,7 @@ def search(
         ),
     ] = None,
     images: Annotated[
-        int, typer.Option(min=2, help="Training images to draw from and to fine-tune on, the first so many.")
+        int, typer.Option(min=2, help="Training images to draw from and to fine-tune on, so many at random.")
     ] = 10_000,
     target_size: Annotated[
         str | None,
@@ -178,8 +178,10 @@ def search(
     from ternzip.models.stored import BATCH_NORM_KEY, FOLDED
     from ternzip.search import parse_size, write_report
     from ternzip.search import search as run
+    from ternzip.search.samples import drawn
     from ternzip.training.batches import normalize
     from ternzip.training.datasets import open_dataset
+    from ternzip.training.images import Split
 
     if target_size is not None:
         try:
@@ -206,9 +208,9 @@ def search(
         spec = NetworkSpec(arch or "", parse_arguments(arch_arg or ()), shape, classes)
     network = stored.build(spec)
     mean, std = statistics_for(spec, found.info, statistics)
-    pool, held = (
-        (normalize(part.images, mean, std), part.labels) for part in (found.train.first(images), found.test)
-    )
+    chosen = drawn(len(found.train), images, seed)
+    train = Split(found.train.images[chosen], found.train.labels[chosen])
+    pool, held = ((normalize(part.images, mean, std), part.labels) for part in (train, found.test))
     metadata = dataclasses.replace(spec, mean=mean, std=std).to_metadata()
     if fold_batch_norm:
         network = fold(network, pool[0][:1])

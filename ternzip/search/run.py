@@ -23,7 +23,7 @@ from ternzip.search.objective import accuracy
 from ternzip.search.problem import Problem
 from ternzip.search.result import Score, SearchResult, Visited
 from ternzip.search.runoff import finalist_count
-from ternzip.search.samples import Samples, SampleSource, gather, outputs_of, samples_of, split
+from ternzip.search.samples import Samples, SampleSource, drawn, gather, outputs_of, samples_of, split
 from ternzip.search.size import Coder
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def search(
         batch_norm: whether running statistics are estimated anew after every compression.
         share: "none": a number for each layer; "shape": one for all layers of one type and shape, which leaves deep
             networks a handful.
-        calibration: samples that batch norm is estimated on, and that weighted SVDs see.
+        calibration: samples, drawn at random, that batch norm is estimated on, and that weighted SVDs see.
         held_out: share of the samples that only confirmations and final scores see, unless `test` is given.
         test: samples for that instead.
         finetune: epochs of training on, with thresholds, ranks, masks and bits held.
@@ -114,11 +114,12 @@ def search(
         pool, held = whole, samples_of(model, *gather(test))
     if (pool.labels is None) != (held.labels is None):
         raise TernzipError("samples: expected labels with all samples or with none, found them with some")
+    calibrated = pool.take(drawn(len(pool), calibration, seed))
     network = Network(
         model,
         found,
-        calibration=pool.inputs[:calibration],
-        labels=None if pool.labels is None else pool.labels[:calibration],
+        calibration=calibrated.inputs,
+        labels=calibrated.labels,
         skip=skip,
         batch_norm=batch_norm,
         smallest=smallest,
