@@ -9,16 +9,24 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy.exc
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ternzip._core.errors import TernzipError
 from ternzip.search.certificate import Certificate, Confirmation, is_certified
 from ternzip.search.engine.gaussian import Observation, Surrogate
-from ternzip.search.engine.sampler import NOISE, RISK, EngineSampler, initial_count, space
+from ternzip.search.engine.sampler import (
+    FAILED,
+    NOISE,
+    RISK,
+    EngineSampler,
+    failed_trials,
+    initial_count,
+)
 from ternzip.search.objective import Estimate
 from ternzip.search.problem import Evaluation, Problem
 from ternzip.search.runoff import Finalist, finalists_of, run_off
@@ -208,22 +216,23 @@ class SearchStudy:
         end = None if seconds is None else datetime.datetime.now() + datetime.timedelta(seconds=seconds)
         while True:
             self._give_up_lost_trials()
-            history = self.sampler.history(self.study)
-            if self.certificate is not None or self._certified(history.index):
+            if self.certificate is not None or self._certified():
                 return
-            if history.index >= evaluations or (end is not None and datetime.datetime.now() >= end):
+            states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
+            begun = len(states) - states.count(TrialState.FAIL)
+            if begun >= evaluations or (end is not None and datetime.datetime.now() >= end):
                 return
             self._one_trial(on_trial)
 
     def _one_trial(self, on_trial: OnTrial | None) -> None:
-        trial = self.study.ask(space(self.problem.names))
-        trial.set_user_attr(_WORKER, f"{platform.node()}:{os.getpid()}")
-        point = [trial.params[name] for name in self.problem.names]
+        identity = self._created()
         try:
+            trial = optuna.Trial(self.study, identity)
+            point = [trial.suggest_float(name, 0.0, 1.0) for name in self.problem.names]
             index = self.sampler.history(self.study, trial.number).index
             found = self.problem.evaluate(point, index)
         except BaseException:
-            self.study.tell(trial, state=TrialState.FAIL)
+            self.study._storage.set_trial_state_values(identity, TrialState.FAIL)
             raise
         trial.set_user_attr(NOISE, found.noise)
         trial.set_user_attr(_MEASURED, asdict(found))
@@ -240,12 +249,23 @@ class SearchStudy:
         if on_trial is not None:
             on_trial(trial.number, found)
 
-    def _certified(self, index: int) -> bool:
+    def _created(self) -> int:
+        """A new trial's identity in the storage.
+
+        It holds from the start whose it is and what had failed before it. `Study.ask` would create it without, and
+        propose its point first: whoever is killed meanwhile would leave a trial that is nobody's.
+        """
+        failed = failed_trials(self.study.get_trials(deepcopy=False))
+        marked = create_trial(state=TrialState.RUNNING, user_attrs={_WORKER: _worker(), FAILED: failed})
+        self.study._thread_local.cached_all_trials = None  # as Study.ask does: samplers look anew
+        return self.study._storage.create_new_trial(self.study._study_id, template_trial=marked)
+
+    def _certified(self) -> bool:
         """Whether Eq. 12 has held twice in a row and a confirmation held too; records either."""
         d = self.problem.dimension
-        if self.sampler.engine != "pac" or not d or index < initial_count(d) + 1:
-            return False
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if self.sampler.engine != "pac" or not d or len(trials) < initial_count(d) + 1:
+            return False
         last = trials[-1].user_attrs.get(RISK) if trials else None
         if not is_certified([0.0, last], self.epsilon):
             return False  # no need to look further
@@ -276,24 +296,41 @@ class SearchStudy:
                 self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
+def _worker() -> str:
+    """This process, told from all others: its machine, its number, and when it began, as numbers come again."""
+    return f"{platform.node()}:{os.getpid()}:{_beginning(os.getpid())}"
+
+
 def _is_lost(trial: FrozenTrial) -> bool:
-    host, _, process = str(trial.user_attrs.get(_WORKER, "")).rpartition(":")
+    host, process, beginning = [*str(trial.user_attrs.get(_WORKER, "")).rsplit(":", 2), "", ""][:3]
     if host == platform.node() and process.isdigit() and os.name == "posix":
-        return not _is_alive(int(process))
+        return not _is_alive(int(process), beginning)
     started = trial.datetime_start
     return started is not None and datetime.datetime.now() - started > datetime.timedelta(
         minutes=_STALE_MINUTES
     )
 
 
-def _is_alive(process: int) -> bool:
+def _is_alive(process: int, beginning: str) -> bool:
+    """Whether the process of that number that began then still runs; an unknown beginning may be any."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    now = _beginning(process)
+    return not now or not beginning or now == beginning
+
+
+def _beginning(process: int) -> str:
+    """When a process began, in the kernel's ticks, or "ended"; "" where the system does not say, as without /proc."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    state, *fields = text.rpartition(")")[2].split()  # what comes before is a name that may hold anything
+    return "ended" if state in ("Z", "X") else fields[18]
 
 
 def _confirmed_observations(study: optuna.Study) -> list[Observation]:
