@@ -67,8 +67,8 @@ def finetune(
     model = copy.deepcopy(compressed.model)
     order = drawn(len(samples), len(samples), seed)
     aside = min(len(samples) // _COMPARED_SHARE, _COMPARED)
-    trained = order[aside:]
-    compared = samples.take(order[:aside] if aside else order)
+    trained = order[: len(order) - aside]
+    compared = samples.take(order[-aside:])  # all of a handful
     trainable_batch_norm(model, samples.inputs[trained[:_CALIBRATION]])
     for parameter in model.parameters():
         parameter.requires_grad_(True)

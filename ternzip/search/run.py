@@ -88,7 +88,7 @@ def search(
         share: "none": a number for each layer; "shape": one for all layers of one type and shape, which leaves deep
             networks a handful.
         calibration: samples, drawn at random, that batch norm is estimated on, and that weighted SVDs see.
-        held_out: share of the samples that only confirmations and final scores see, unless `test` is given.
+        held_out: share of the samples that only final scores see, unless `test` is given.
         test: samples for that instead.
         finetune: epochs of training on, with thresholds, ranks, masks and bits held.
         learning_rate: of fine-tuning.

@@ -28,7 +28,7 @@ from ternzip.search.engine.sampler import (
     initial_count,
 )
 from ternzip.search.objective import Estimate
-from ternzip.search.problem import Evaluation, Problem
+from ternzip.search.problem import Evaluation, Problem, agree
 from ternzip.search.runoff import Finalist, finalists_of, run_off
 
 FINGERPRINT = "problem"
@@ -36,6 +36,7 @@ CERTIFICATE = "certificate"
 CONFIRMATIONS = "confirmations"
 _WORKER = "worker"
 _MEASURED = "measured"
+_DELTA = "delta"
 _OPENINGS = 6
 _GRPC_PORT = "13000"  # Optuna's own default
 _GRPC_PATIENCE = 15.0
@@ -151,7 +152,7 @@ class SearchStudy:
             self.study.set_user_attr(FINGERPRINT, expected)
             return
         for key, value in expected.items():
-            if found.get(key) != value:
+            if not agree(key, value, found.get(key)):
                 raise TernzipError(
                     f"{self._where}: is of another {key}: expected {value}, found {found.get(key)}; "
                     "give another --study or name"
@@ -159,14 +160,17 @@ class SearchStudy:
 
     @property
     def certificate(self) -> Certificate | None:
-        """The last certificate, or None."""
-        found = self.study.user_attrs.get(CERTIFICATE)
-        return None if found is None else Certificate.from_dict(found)
+        """The last certificate, or None where it says less than delta and epsilon ask for."""
+        stored = self.study.user_attrs.get(CERTIFICATE)
+        found = None if stored is None else Certificate.from_dict(stored)
+        return found if found is not None and found.answers(self.delta, self.epsilon) else None
 
     @property
     def confirmations(self) -> list[Confirmation]:
-        """What was measured again, oldest first."""
-        return [Confirmation.from_dict(value) for value in self.study.user_attrs.get(CONFIRMATIONS, [])]
+        """What was measured again, oldest first; whether it held is by this delta, whatever it was then."""
+        stored = self.study.user_attrs.get(CONFIRMATIONS, [])
+        found = [Confirmation.from_dict(value) for value in stored]
+        return [Confirmation.of(c.theta, c.expected, c.found, c.standard_error, self.delta) for c in found]
 
     def evaluations(self) -> list[tuple[int, tuple[float, ...], Evaluation]]:
         """Every finished trial: its number, its point, and what was measured."""
@@ -256,7 +260,8 @@ class SearchStudy:
         propose its point first: whoever is killed meanwhile would leave a trial that is nobody's.
         """
         failed = failed_trials(self.study.get_trials(deepcopy=False))
-        marked = create_trial(state=TrialState.RUNNING, user_attrs={_WORKER: _worker(), FAILED: failed})
+        attributes = {_WORKER: _worker(), FAILED: failed, _DELTA: self.delta}
+        marked = create_trial(state=TrialState.RUNNING, user_attrs=attributes)
         self.study._thread_local.cached_all_trials = None  # as Study.ask does: samplers look anew
         return self.study._storage.create_new_trial(self.study._study_id, template_trial=marked)
 
@@ -266,28 +271,27 @@ class SearchStudy:
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if self.sampler.engine != "pac" or not d or len(trials) < initial_count(d) + 1:
             return False
-        last = trials[-1].user_attrs.get(RISK) if trials else None
+        if not self.problem.can_confirm or trials[-1].user_attrs.get(_DELTA) != self.delta:
+            return False  # a risk of other gains is none in a row with this one's
+        last = trials[-1].user_attrs.get(RISK)
         if not is_certified([0.0, last], self.epsilon):
             return False  # no need to look further
         now = self.sampler.proposal(self.sampler.history(self.study)).risk
         if last is None or not is_certified([last, now], self.epsilon):
             return False
         point, expected = self.incumbent()
-        if any(earlier.theta == point for earlier in self.confirmations):
-            return self._refused_again(point)
-        found = self.problem.confirm(point)
-        confirmation = Confirmation.of(point, expected, found.value, found.noise**0.5, self.delta)
-        known = self.study.user_attrs.get(CONFIRMATIONS, [])
-        self.study.set_user_attr(CONFIRMATIONS, [*known, confirmation.to_dict()])
+        # A point is confirmed once: a second look at the same samples would be no fresh one.
+        confirmation = next((earlier for earlier in self.confirmations if earlier.theta == point), None)
+        if confirmation is None:
+            found = self.problem.confirm(point)
+            confirmation = Confirmation.of(point, expected, found.value, found.noise**0.5, self.delta)
+            known = self.study.user_attrs.get(CONFIRMATIONS, [])
+            self.study.set_user_attr(CONFIRMATIONS, [*known, confirmation.to_dict()])
         if not confirmation.held:
             return False
         certificate = Certificate(len(trials), max(last, now), self.delta, self.epsilon, confirmation)
         self.study.set_user_attr(CERTIFICATE, certificate.to_dict())
         return True
-
-    def _refused_again(self, point: tuple[float, ...]) -> bool:
-        """A point is confirmed once: a second look at the same held-out samples would be no fresh one."""
-        return any(earlier.theta == point and earlier.held for earlier in self.confirmations)
 
     def _give_up_lost_trials(self) -> None:
         """Trials of workers that died are marked as failed, so that nobody waits for their values."""
