@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from ternzip import TernzipError
 for module in ("botorch", "optuna"):
     pytest.importorskip(module)
 
+from ternzip.search import markdown, search
 from ternzip.search.certificate import Certificate, Confirmation
 from ternzip.search.compressors import TernaryCompressor
 from ternzip.search.network import Network
 from ternzip.search.problem import Problem, agree
+from ternzip.search.report import why_no_certificate
 from ternzip.search.samples import samples_of
 from ternzip.search.study import CERTIFICATE, SearchStudy
 
@@ -62,7 +65,7 @@ def test_too_few_samples_to_set_any_aside_are_no_reason_to_fail() -> None:
     made = Network(trained(), TernaryCompressor(), smallest=100)
     few = samples_of(trained(), inputs[:12], labels[:12])
     study = SearchStudy(Problem(made, few, few), epsilon=1.0)
-    assert not study.problem.can_confirm
+    assert study.problem.set_aside == 0
     study.run(11)
     assert study.certificate is None
 
@@ -147,3 +150,26 @@ def test_samples_are_set_aside_by_the_seed() -> None:
     first, again, other = (Problem(made, whole, whole, seed=seed)._confirmed for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_reports_say_why_there_is_no_certificate() -> None:
+    """Not that more evaluations would help where they would not."""
+    options = {"compressor": "ternary", "evaluations": 3, "smallest": 100}
+    result = search(trained(), data(), target_size=1500, **options)  # type: ignore[arg-type]
+    assert why_no_certificate(result).startswith(
+        "the evaluations were over before the model was sure; more of"
+    )
+    assert "No certificate: the evaluations were over before" in markdown(result)
+    held, not_held = (Confirmation.of([0.5], 0.3, found, 0.01, 0.05) for found in (0.3, 0.9))
+    refused = replace(result, confirmations=[not_held, held, not_held])
+    assert "sure; 2 times it was, and samples set aside said otherwise; more" in why_no_certificate(refused)
+    for key, value, why in (
+        ("trials", 4, "the time was over before the model was sure"),
+        ("engine", "random", "the engine random issues none"),
+        ("set_aside", 0, "too few samples to set some aside for a confirmation"),
+        ("epsilon", 0.0, "no model is as sure as epsilon 0 asks for"),
+    ):
+        assert why_no_certificate(replace(result, settings={**result.settings, key: value})) == why
+    one = search(trained(), data(), target_size=1500, compressor="ternary", smallest=1000)
+    assert why_no_certificate(one) == "nothing was left to choose, there is one setting"
+    assert "No certificate: nothing was left to choose" in markdown(one)

@@ -250,6 +250,8 @@ def search(
 
 
 def _print_result(result: SearchResult, out: Path) -> None:
+    from ternzip.search.report import why_no_certificate
+
     def line(name: str, score: Score) -> None:
         right = "" if score.accuracy is None else f", accuracy {score.accuracy:.2%}"
         print(f"{name:>12}: {score.bytes:,} bytes, L {score.loss:.4f} +- {score.standard_error:.4f}{right}")
@@ -264,9 +266,7 @@ def _print_result(result: SearchResult, out: Path) -> None:
     if result.certificate is not None:
         print(f"{'certificate':>12}: {result.certificate.words()}")
     else:
-        print(
-            f"{'certificate':>12}: none after {len(result.visited)} trials; run again with more --evaluations"
-        )
+        print(f"{'certificate':>12}: none after {len(result.visited)} trials: {why_no_certificate(result)}")
 
 
 @contextmanager

@@ -106,6 +106,7 @@ class Problem:
         # Those set aside are of the same kind as those that evaluations draw. Held-out ones need not be: to an
         # overfitted original they are another world, and by them nothing may be chosen.
         aside = min(len(samples) // _CONFIRMED_SHARE, _MOST_CONFIRMED)
+        aside = aside if aside > 1 else 0
         order = drawn(len(samples), len(samples), (seed << 24) + _CONFIRMATION)
         self._confirmed, self._searched = order[:aside], order[aside:]
         self.loss = Loss.over(loss, samples)
@@ -230,9 +231,9 @@ class Problem:
         return self._measured(point, fresh(self.samples, count, self.seed, _COMPARISON, self._searched))
 
     @property
-    def can_confirm(self) -> bool:
-        """Whether there are samples enough to set some aside."""
-        return len(self._confirmed) > 1
+    def set_aside(self) -> int:
+        """How many samples confirmations have; 0 where there are too few for any."""
+        return len(self._confirmed)
 
     def confirm(self, point: Sequence[float]) -> Evaluation:
         """J at a point on the samples that were set aside, which no evaluation draws."""
@@ -269,7 +270,7 @@ class Problem:
             "loss": self.loss.name,
             "kappa": self.kappa,
             "samples": self.count,
-            "set aside": len(self._confirmed),
+            "set aside": self.set_aside,
             "target": self.target and self.target.target,
             "spread": self.network.compressor.spread,
             "coder": f"{self.network.coder.codec} {self.network.coder.effort}",

@@ -179,6 +179,7 @@ def search(
         "kappa": problem.kappa,
         "samples_per_evaluation": problem.count,
         "evaluations": evaluations,
+        "trials": evaluations - finalists,
         "delta": delta,
         "epsilon": epsilon,
         "engine": engine,
@@ -187,6 +188,7 @@ def search(
         "calibration": len(network.calibration) if network.calibration is not None else 0,
         "batch_norm_estimated_anew": network.batch_norm,
         "samples": len(pool),
+        "set_aside": problem.set_aside,
         "held_out": len(held),
         "finetune_epochs": finetune,
     }

@@ -271,7 +271,7 @@ class SearchStudy:
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if self.sampler.engine != "pac" or not d or len(trials) < initial_count(d) + 1:
             return False
-        if not self.problem.can_confirm or trials[-1].user_attrs.get(_DELTA) != self.delta:
+        if not self.problem.set_aside or trials[-1].user_attrs.get(_DELTA) != self.delta:
             return False  # a risk of other gains is none in a row with this one's
         last = trials[-1].user_attrs.get(RISK)
         if not is_certified([0.0, last], self.epsilon):
