@@ -242,7 +242,7 @@ class Network:
         """The architecture, for a file to be loaded into: NaN in place of all that the file has to give."""
         model = copy.deepcopy(self.model)
         for value in model.state_dict().values():
-            if value.is_floating_point():
+            if isinstance(value, Tensor) and value.is_floating_point():
                 value.fill_(float("nan"))
         return model
 
