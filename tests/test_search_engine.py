@@ -192,7 +192,7 @@ def test_certificates_say_what_is_known_and_survive_json() -> None:
         "0.995",
         "by more than 0.05",
         "17 evaluations",
-        "held-out",
+        "samples that none of them drew",
         "may be wrong",
     ):
         assert part in words

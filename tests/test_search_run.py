@@ -212,7 +212,7 @@ def test_reports(tmp_path: Path) -> None:
         "uniform setting",
         "fine-tuning",
         "No certificate",
-        "The runoff, on 480 samples",
+        "The runoff, on 420 samples",
         "Batch norm was estimated anew",
         "report.svg",
     ):

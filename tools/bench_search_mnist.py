@@ -18,8 +18,9 @@ from ternzip.models import fc3
 from ternzip.search import parse_size, search
 from ternzip.search.compressors import RankCompressor
 from ternzip.search.network import Network
+from ternzip.search.objective import accuracy
 from ternzip.search.problem import Problem
-from ternzip.search.samples import samples_of
+from ternzip.search.samples import outputs_of, samples_of
 from ternzip.search.target import TargetSize
 
 KAPPA = 5.0
@@ -128,7 +129,8 @@ def svd_table(arguments: argparse.Namespace) -> None:
             problem = Problem(network, pool, held, target=size)
             assert isinstance(problem.target, TargetSize)
             found = problem.uniform(size)
-            outputs = problem.confirm([0.5] * problem.dimension)
+            outputs = outputs_of(found.network.model, held.inputs)
+            assert held.labels is not None
             layers = {
                 name: {
                     "what": layer.label,
@@ -142,8 +144,8 @@ def svd_table(arguments: argparse.Namespace) -> None:
                     "weighting": weighting,
                     "target_bytes": size,
                     "bytes": len(found.data),
-                    "loss": outputs.loss.value,
-                    "accuracy": outputs.accuracy,
+                    "loss": problem.loss.estimate(outputs, held).value,
+                    "accuracy": accuracy(outputs, held.labels),
                     "layers": layers,
                 }
             )

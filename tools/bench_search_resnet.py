@@ -93,7 +93,7 @@ class SharedProblem(Problem):
 def resnet_problem(
     network: Network, pool: Samples, test: Samples, size: int, arguments: argparse.Namespace
 ) -> SharedProblem:
-    # Nothing is confirmed here, so nothing is held out; were it, it would not be the test images.
+    # The scores are `score`'s, on the test images: nothing else needs held-out ones.
     problem = SharedProblem(network, pool, pool, target=size, count=arguments.count, share=arguments.share)
     problem.test = test
     return problem

@@ -52,7 +52,7 @@ def search(
         ),
     ] = None,
     images: Annotated[
-        int, typer.Option(min=2, help="Training images to draw from and to fine-tune on, the first so many.")
+        int, typer.Option(min=2, help="Training images to draw from and to fine-tune on, so many at random.")
     ] = 10_000,
     target_size: Annotated[
         str | None,
@@ -178,8 +178,10 @@ def search(
     from ternzip.models.stored import BATCH_NORM_KEY, FOLDED
     from ternzip.search import parse_size, write_report
     from ternzip.search import search as run
+    from ternzip.search.samples import drawn
     from ternzip.training.batches import normalize
     from ternzip.training.datasets import open_dataset
+    from ternzip.training.images import Split
 
     if target_size is not None:
         try:
@@ -206,9 +208,9 @@ def search(
         spec = NetworkSpec(arch or "", parse_arguments(arch_arg or ()), shape, classes)
     network = stored.build(spec)
     mean, std = statistics_for(spec, found.info, statistics)
-    pool, held = (
-        (normalize(part.images, mean, std), part.labels) for part in (found.train.sample(images), found.test)
-    )
+    chosen = drawn(len(found.train), images, seed)
+    train = Split(found.train.images[chosen], found.train.labels[chosen])
+    pool, held = ((normalize(part.images, mean, std), part.labels) for part in (train, found.test))
     metadata = dataclasses.replace(spec, mean=mean, std=std).to_metadata()
     if fold_batch_norm:
         network = fold(network, pool[0][:1])
@@ -248,6 +250,8 @@ def search(
 
 
 def _print_result(result: SearchResult, out: Path) -> None:
+    from ternzip.search.report import why_no_certificate
+
     def line(name: str, score: Score) -> None:
         right = "" if score.accuracy is None else f", accuracy {score.accuracy:.2%}"
         print(f"{name:>12}: {score.bytes:,} bytes, L {score.loss:.4f} +- {score.standard_error:.4f}{right}")
@@ -262,9 +266,7 @@ def _print_result(result: SearchResult, out: Path) -> None:
     if result.certificate is not None:
         print(f"{'certificate':>12}: {result.certificate.words()}")
     else:
-        print(
-            f"{'certificate':>12}: none after {len(result.visited)} trials; run again with more --evaluations"
-        )
+        print(f"{'certificate':>12}: none after {len(result.visited)} trials: {why_no_certificate(result)}")
 
 
 @contextmanager

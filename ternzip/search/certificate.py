@@ -1,4 +1,4 @@
-"""When to stop: Eq. 12, in two proposals in a row, and confirmed by samples that the search has not seen."""
+"""When to stop: Eq. 12, in two proposals in a row, and confirmed by samples that no evaluation has drawn."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _STANDARD_ERRORS = 2.0
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The incumbent measured again, on held-out samples.
+    """The incumbent measured again, on samples set aside for that.
 
     Attributes:
         theta: the incumbent.
         expected: the model's mean of J there.
-        found: J on the held-out samples, and its standard error.
+        found: J on the samples set aside, and its standard error.
         held: whether `found` is at most `expected` + delta, give or take two standard errors.
     """
 
@@ -53,7 +53,7 @@ class Certificate:
         evaluations: finished when it was said.
         risk: Phi(max A_PAC), the larger of the two in a row.
         delta, epsilon: of Eq. 12; delta in units of J.
-        confirmation: on held-out samples.
+        confirmation: on samples set aside.
     """
 
     evaluations: int
@@ -62,13 +62,18 @@ class Certificate:
     epsilon: float
     confirmation: Confirmation
 
+    def answers(self, delta: float, epsilon: float) -> bool:
+        """Whether it says as much as one with these."""
+        return self.delta <= delta and self.epsilon <= epsilon
+
     def words(self) -> str:
         """One sentence, with no more in it than is known."""
+        c = self.confirmation
         return (
             f"Under the model, with probability {1 - self.epsilon:g} no setting is better by more than "
-            f"{self.delta:g} in J (twice in a row, after {self.evaluations} evaluations); on held-out samples "
-            f"J = {self.confirmation.found:.4f} +- {self.confirmation.standard_error:.4f} where the model expected "
-            f"{self.confirmation.expected:.4f}. The model may be wrong, the more so the more parameters there are."
+            f"{self.delta:g} in J (twice in a row, after {self.evaluations} evaluations); on samples that none of them "
+            f"drew J = {c.found:.4f} +- {c.standard_error:.4f} where the model expected {c.expected:.4f}. "
+            "The model may be wrong, the more so the more parameters there are."
         )
 
     def to_dict(self) -> dict[str, Any]:

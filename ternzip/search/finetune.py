@@ -15,11 +15,12 @@ from ternzip.search.compressors.base import sparser_layer
 from ternzip.search.compressors.encodings import Encoding
 from ternzip.search.network import CompressedNetwork, Network
 from ternzip.search.objective import accuracy, centred
-from ternzip.search.samples import Samples, outputs_of
+from ternzip.search.samples import Samples, drawn, outputs_of
 
 _HALVINGS = 14
 _CALIBRATION = 512
-_COMPARED = 2000
+_COMPARED, _COMPARED_SHARE = 2000, 8
+"""Samples that are not trained on but compared with: an eighth, and at most so many."""
 
 
 class Held(nn.Module):
@@ -58,12 +59,17 @@ def finetune(
         target: bytes that the file must not exceed. Weights that cross a held threshold change its size; where it
             has grown too large, the smallest kept magnitudes become zeros until it fits again.
 
-    What comes back is `compressed` itself where that is the better one on the first of the samples.
+    What comes back is `compressed` itself where that is the better one on an eighth of the samples, drawn at random,
+    that training does not see.
 
     Raises TernzipError for a loss that is not finite.
     """
     model = copy.deepcopy(compressed.model)
-    trainable_batch_norm(model, samples.inputs[:_CALIBRATION])
+    order = drawn(len(samples), len(samples), seed)
+    aside = min(len(samples) // _COMPARED_SHARE, _COMPARED)
+    trained = order[: len(order) - aside]
+    compared = samples.take(order[-aside:])  # all of a handful
+    trainable_batch_norm(model, samples.inputs[trained[:_CALIBRATION]])
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     places = {
@@ -76,7 +82,7 @@ def finetune(
         with torch.no_grad():
             module.weight.copy_(latent)  # type: ignore[operator]
         parametrize.register_parametrization(module, "weight", Held(encoding))
-    _train(model, samples, epochs, learning_rate, batch_size, seed)
+    _train(model, samples, trained, epochs, learning_rate, batch_size, seed)
     latents: dict[str, dict[str, Tensor]] = {}
     for name, layer in compressed.layers.items():
         latents[name] = {}
@@ -101,9 +107,9 @@ def finetune(
 
     def better(candidate: CompressedNetwork) -> CompressedNetwork:
         # Held thresholds do not hold a size: what has outgrown its target can lose more by the zeros than it has won.
-        first = samples.take(torch.arange(min(len(samples), _COMPARED)))
+        # And on samples that were trained on every network is the better one afterwards.
         before, after = (
-            _badness(outputs_of(one.model, first.inputs), first) for one in (compressed, candidate)
+            _badness(outputs_of(one.model, compared.inputs), compared) for one in (compressed, candidate)
         )
         return candidate if after <= before else compressed
 
@@ -122,18 +128,25 @@ def finetune(
 
 
 def _train(
-    model: nn.Module, samples: Samples, epochs: int, learning_rate: float, batch_size: int, seed: int
+    model: nn.Module,
+    samples: Samples,
+    trained: Tensor,
+    epochs: int,
+    learning_rate: float,
+    batch_size: int,
+    seed: int,
 ) -> None:
+    """Trains on the samples of the indices `trained`."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), learning_rate)
-    batches = max(1, len(samples) // batch_size)
+    batches = max(1, len(trained) // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
     spread = 1.0 if samples.labels is not None else float(centred(samples.outputs).square().sum(1).mean())
     model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # of dropout
         for _ in range(epochs):
-            order = torch.randperm(len(samples), generator=generator)
+            order = trained[torch.randperm(len(trained), generator=generator)]
             for index in order.chunk(batches):
                 batch = samples.take(index)
                 outputs = model(batch.inputs)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
@@ -31,6 +33,8 @@ from ternzip.search.size import Coder, dense_bytes, entropy_bytes
 SMALLEST = 1024
 """Layers of fewer weights are not searched: they are stored with 8 bits."""
 _BATCH = 256
+_PROBED = 2
+_HELD_TWICE = "held outside its parent as well"
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,12 @@ class Network:
         fisher: whether gradients are needed (for the weighting "fisher").
         labels: of the calibration inputs, for "fisher".
 
+    A layer that the model also reaches by another path than its registered name, say in a list of its own, keeps its
+    module: no pair of low rank takes its place.
+
     Raises TernzipError for a model without a layer to compress, a pattern that matches none, a prepared
-    model, weights that are not finite, and tensors that share memory without being tied.
+    model, weights that are not finite, tensors that share memory without being tied, and modules that run without
+    being registered.
     """
 
     def __init__(
@@ -111,6 +119,7 @@ class Network:
         self.coder = coder or Coder()
         layers = _layers(self.model, [skip] if isinstance(skip, str) else list(skip), smallest)
         found = {}
+        held = set() if calibration is None else _held_twice(self.model, layers, calibration[:_PROBED])
         factored = {name: la for name, la in layers.items() if LayerView(name, la).obstacle is None}
         if calibration is not None and factored:
             found = collect_statistics(
@@ -118,9 +127,14 @@ class Network:
             )
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
-        self.views = {name: LayerView(name, la, found.get(name), "activation") for name, la in layers.items()}
+        self.views = {
+            name: LayerView(
+                name, la, found.get(name), "activation", kept=_HELD_TWICE if name in held else None
+            )
+            for name, la in layers.items()
+        }
         self._norms = {
-            name: copy.deepcopy(module)
+            name: copy.deepcopy(module.state_dict())
             for name, module in self.model.named_modules()
             if isinstance(module, BATCH_NORMS)
         }
@@ -200,8 +214,18 @@ class Network:
         """
         model = copy.deepcopy(base or self.model)
         if base is None:
-            new = {name: la.module(self.views[name].layer) for name, la in layers.items()}
-            _replace(model, {**new, **copy.deepcopy(self._norms)})
+            # What stays one module stays that module, whoever else holds it.
+            for name, layer in layers.items():
+                if layer.rank is None:
+                    weight = model.get_submodule(name).weight
+                    assert isinstance(weight, Tensor)
+                    weight.copy_(layer.encoded["weight"].value)
+            for name, norm in self._norms.items():
+                model.get_submodule(name).load_state_dict(norm)
+            _replace(
+                model,
+                {n: la.module(self.views[n].layer) for n, la in layers.items() if la.rank is not None},
+            )
         model.eval()
         if batch_norm and self.batch_norm:
             assert self.calibration is not None
@@ -213,6 +237,14 @@ class Network:
             for name, value in state.items():
                 value.copy_(values[name])
         return CompressedNetwork(found.tensors, found.description, model, layers)
+
+    def blank(self) -> nn.Module:
+        """The architecture, for a file to be loaded into: NaN in place of all that the file has to give."""
+        model = copy.deepcopy(self.model)
+        for value in model.state_dict().values():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                value.fill_(float("nan"))
+        return model
 
     def _stored(
         self, state: dict[str, Tensor], layers: dict[str, CompressedLayer], known: dict[int, Encoded]
@@ -300,6 +332,43 @@ def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Mo
             f"that is not skipped, found none"
         )
     return chosen
+
+
+def _held_twice(model: nn.Module, layers: dict[str, nn.Module], inputs: Tensor) -> set[str]:
+    """The layers that a run reaches although another module stands under their registered names.
+
+    Raises TernzipError for modules with weights that run without being registered at all: no state_dict, and so no
+    file, holds these.
+    """
+    probed = copy.deepcopy(model)
+    places = {name: probed.get_submodule(name) for name in layers}
+    _replace(probed, {name: copy.copy(module) for name, module in places.items()})
+    own = {id(module) for module in probed.modules()}
+    this_thread = threading.get_ident()
+    runs: list[dict[int, nn.Module]] = []
+
+    def record(module: nn.Module, inputs: object) -> None:
+        has_tensors = any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
+        if threading.get_ident() == this_thread and id(module) not in own and has_tensors:
+            runs[-1][id(module)] = module
+
+    handle = register_module_forward_pre_hook(record)
+    try:
+        for _ in range(2):  # a module that forward() makes is another one the second time
+            runs.append({})
+            with torch.no_grad():
+                probed(inputs)
+    finally:
+        handle.remove()
+    names = {id(module): name for name, module in places.items()}
+    strangers = {key: module for key, module in runs[0].items() if key in runs[1]}
+    for key, module in strangers.items():
+        if key not in names:
+            raise TernzipError(
+                f"model: expected every module that runs to be registered in it, found a {type(module).__name__} "
+                "in a list, a dict or a function, whose weights no file would hold"
+            )
+    return {names[key] for key in strangers}
 
 
 def _replace(model: nn.Module, modules: dict[str, nn.Module]) -> None:

@@ -87,12 +87,14 @@ def centred(outputs: Tensor) -> Tensor:
     return outputs - outputs.mean(1, keepdim=True)
 
 
-def fresh(samples: Samples, count: int, seed: int, evaluation: int) -> Samples:
-    """`count` samples drawn for one evaluation; others are drawn for every other one."""
+def fresh(samples: Samples, count: int, seed: int, evaluation: int, among: Tensor | None = None) -> Samples:
+    """`count` samples drawn for one evaluation, of the indices `among`; others are drawn for every other one."""
     generator = torch.Generator().manual_seed((seed << 24) + 7919 * evaluation + 1)
-    if count >= len(samples):
-        return samples
-    return samples.take(torch.randperm(len(samples), generator=generator)[:count])
+    available = len(samples) if among is None else len(among)
+    if count >= available:
+        return samples if among is None else samples.take(among)
+    index = torch.randperm(available, generator=generator)[:count]
+    return samples.take(index if among is None else among[index])
 
 
 def accuracy(outputs: Tensor, labels: Tensor) -> float:

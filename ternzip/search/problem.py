@@ -13,8 +13,8 @@ from functools import cached_property
 from ternzip._core.errors import TernzipError
 from ternzip.search.choices import SHARES
 from ternzip.search.network import CompressedNetwork, Network
-from ternzip.search.objective import Estimate, Loss, accuracy, fresh
-from ternzip.search.samples import Samples, outputs_of
+from ternzip.search.objective import Estimate, Loss, accuracy, centred, fresh
+from ternzip.search.samples import Samples, drawn, outputs_of
 from ternzip.search.target import TOLERANCE, TargetSize
 
 _UNIFORMS = 9
@@ -22,7 +22,11 @@ _FEWEST, _MOST = 50, 400
 """Fresh samples of an evaluation. With the 50 of Ma et al. differences worth finding are mostly within the noise."""
 _COMPARED, _MOST_COMPARED = 10, 1000
 """Samples that finalists are compared on: in evaluations' worth; and no more than so many, nor fewer than one's."""
-_COMPARISON = 1_000_000  # a number that no trial has
+_COMPARISON, _CONFIRMATION = 1_000_000, 1_000_001  # numbers that no trial has
+_CONFIRMED_SHARE, _MOST_CONFIRMED = 8, 1000
+"""Samples set aside for confirmations: an eighth, and no more than so many."""
+_TOLD_BY = 8  # samples whose outputs' norms tell functions apart that have the same weights
+_SAME_FUNCTION = 2e-3
 _CORRECTIONS = 6  # batch norm's new statistics take some bytes more or less than the original's
 
 
@@ -71,7 +75,8 @@ class Problem:
 
     Args:
         network: the layers and what may be done to them.
-        samples: to search with, and `held_out` that no evaluation sees.
+        samples: to search with; an eighth of them is set aside for confirmations.
+        held_out: for the scores of what was found; nothing is chosen by them.
         loss: of `ternzip.search.objective.LOSSES`.
         kappa: weight of L without a target size.
         count: fresh samples an evaluation, m; None: `usual_count`.
@@ -98,9 +103,15 @@ class Problem:
         self.network = network
         self.samples = samples
         self.held_out = held_out
+        # Those set aside are of the same kind as those that evaluations draw. Held-out ones need not be: to an
+        # overfitted original they are another world, and by them nothing may be chosen.
+        aside = min(len(samples) // _CONFIRMED_SHARE, _MOST_CONFIRMED)
+        aside = aside if aside > 1 else 0
+        order = drawn(len(samples), len(samples), (seed << 24) + _CONFIRMATION)
+        self._confirmed, self._searched = order[:aside], order[aside:]
         self.loss = Loss.over(loss, samples)
         self.kappa = 1.0 if target is not None else kappa
-        self.count = usual_count(len(samples)) if count is None else count
+        self.count = usual_count(len(self._searched)) if count is None else count
         self.seed = seed
         self.metadata = metadata or {}
         self.target = None if target is None else TargetSize(network, target, metadata)
@@ -189,7 +200,7 @@ class Problem:
         Without a target there is always one: the smallest file stands for sizes below it.
         """
         if self.target is not None and not self.binding:
-            samples = fresh(self.samples, self.count, self.seed, 0)
+            samples = fresh(self.samples, self.count, self.seed, 0, self._searched)
             tried = [self.compress([i / (_UNIFORMS - 1)] * len(self.groups)) for i in range(_UNIFORMS)]
             return min(tried, key=lambda one: self._loss(one, samples).value)
         if self.target is None:
@@ -211,16 +222,22 @@ class Problem:
 
     def evaluate(self, point: Sequence[float], evaluation: int) -> Evaluation:
         """J at a point on samples that are drawn for this evaluation alone."""
-        return self._measured(point, fresh(self.samples, self.count, self.seed, evaluation))
+        return self._measured(point, fresh(self.samples, self.count, self.seed, evaluation, self._searched))
 
     def compare(self, point: Sequence[float]) -> Evaluation:
-        """J at a point on more samples than an evaluation's, the same for every point; none of them is held out."""
+        """J at a point on more samples than an evaluation's, the same for every point; none of them is held out or set
+        aside."""
         count = max(min(_COMPARED * self.count, _MOST_COMPARED), self.count)
-        return self._measured(point, fresh(self.samples, count, self.seed, _COMPARISON))
+        return self._measured(point, fresh(self.samples, count, self.seed, _COMPARISON, self._searched))
+
+    @property
+    def set_aside(self) -> int:
+        """How many samples confirmations have; 0 where there are too few for any."""
+        return len(self._confirmed)
 
     def confirm(self, point: Sequence[float]) -> Evaluation:
-        """J at a point on all held-out samples."""
-        return self._measured(point, self.held_out)
+        """J at a point on the samples that were set aside, which no evaluation draws."""
+        return self._measured(point, self.samples.take(self._confirmed))
 
     def _measured(self, point: Sequence[float], samples: Samples) -> Evaluation:
         start = time.perf_counter()
@@ -240,7 +257,7 @@ class Problem:
         return self.loss.estimate(outputs_of(compressed.network.model, samples.inputs), samples)
 
     def fingerprint(self) -> dict[str, str]:
-        """What tells this problem from others: digests of the model and of the samples, the space, the objective."""
+        """What tells this problem from others, to be compared by `agree`: the model, the samples, the objective."""
         digest = hashlib.sha256()
         for name, tensor in self.network.model.state_dict().items():
             digest.update(name.encode())
@@ -253,16 +270,29 @@ class Problem:
             "loss": self.loss.name,
             "kappa": self.kappa,
             "samples": self.count,
+            "set aside": self.set_aside,
             "target": self.target and self.target.target,
             "spread": self.network.compressor.spread,
             "coder": f"{self.network.coder.codec} {self.network.coder.effort}",
+            "metadata": hashlib.sha256(json.dumps(self.metadata, sort_keys=True).encode()).hexdigest()[:16],
         }
+        norms = centred(self.samples.outputs[:_TOLD_BY]).square().sum(1).sqrt()
         return {
             "model": digest.hexdigest()[:16],
+            "function": json.dumps([float(f"{norm:.6g}") for norm in norms.tolist()]),
             "data": data.hexdigest()[:16],
             "space": f"{self.network.describe()}, {len(self.groups)} groups",
             "objective": json.dumps(objective, sort_keys=True),
         }
+
+
+def agree(key: str, expected: str, found: str | None) -> bool:
+    """Whether two fingerprints agree in this key; what a network computes differs a little between machines."""
+    if key != "function" or found is None:
+        return found == expected
+    one, other = json.loads(expected), json.loads(found)
+    tolerance = _SAME_FUNCTION * max(one, default=0.0)
+    return len(one) == len(other) and all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
 
 
 def usual_count(samples: int) -> int:

@@ -118,11 +118,25 @@ def _row(name: str, score: Score) -> str:
 def _certainty(result: SearchResult) -> str:
     if result.certificate is not None:
         return f"Certificate: {result.certificate.words()}"
-    failed = [c for c in result.confirmations if not c.held]
-    text = "No certificate: the evaluations were over before the model was sure."
-    if failed:
-        text += f" {len(failed)} times it was, and held-out samples said otherwise."
-    return text
+    return f"No certificate: {why_no_certificate(result)}."
+
+
+def why_no_certificate(result: SearchResult) -> str:
+    """Why a result has none, as part of a sentence."""
+    settings = result.settings
+    if not result.parameters:
+        return "nothing was left to choose, there is one setting"
+    if settings["engine"] != "pac":
+        return f"the engine {settings['engine']} issues none"
+    if not settings["set_aside"]:
+        return "too few samples to set some aside for a confirmation"
+    if settings["epsilon"] == 0:
+        return "no model is as sure as epsilon 0 asks for"
+    failed = sum(not c.held for c in result.confirmations)
+    otherwise = f"; {failed} times it was, and samples set aside said otherwise" if failed else ""
+    if len(result.visited) < settings["trials"]:  # type: ignore[operator]
+        return f"the time was over before the model was sure{otherwise}"
+    return f"the evaluations were over before the model was sure{otherwise}; more of them may make it so"
 
 
 def _runoff(result: SearchResult) -> list[str]:

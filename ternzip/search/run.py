@@ -13,6 +13,7 @@ from torch import nn
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.text import parse_size
+from ternzip.lowrank.stored import load_compressed
 from ternzip.search.compressors.base import Compressor
 from ternzip.search.compressors.methods import method
 from ternzip.search.compressors.rank import RankCompressor
@@ -22,11 +23,16 @@ from ternzip.search.objective import accuracy
 from ternzip.search.problem import Problem
 from ternzip.search.result import Score, SearchResult, Visited
 from ternzip.search.runoff import finalist_count
-from ternzip.search.samples import SampleSource, gather, outputs_of, samples_of, split
+from ternzip.search.samples import Samples, SampleSource, drawn, gather, outputs_of, samples_of, split
 from ternzip.search.size import Coder
 
 if TYPE_CHECKING:
     from ternzip.search.study import OnTrial, SearchStudy
+
+_RELOADED = 64
+"""Samples that a file is loaded again for."""
+_SAME = 1e-3
+"""Largest difference between outputs that are the same, relative to the largest of them."""
 
 
 def search(
@@ -81,8 +87,8 @@ def search(
         batch_norm: whether running statistics are estimated anew after every compression.
         share: "none": a number for each layer; "shape": one for all layers of one type and shape, which leaves deep
             networks a handful.
-        calibration: samples that batch norm is estimated on, and that weighted SVDs see.
-        held_out: share of the samples that only confirmations and final scores see, unless `test` is given.
+        calibration: samples, drawn at random, that batch norm is estimated on, and that weighted SVDs see.
+        held_out: share of the samples that only final scores see, unless `test` is given.
         test: samples for that instead.
         finetune: epochs of training on, with thresholds, ranks, masks and bits held.
         learning_rate: of fine-tuning.
@@ -108,11 +114,12 @@ def search(
         pool, held = whole, samples_of(model, *gather(test))
     if (pool.labels is None) != (held.labels is None):
         raise TernzipError("samples: expected labels with all samples or with none, found them with some")
+    calibrated = pool.take(drawn(len(pool), calibration, seed))
     network = Network(
         model,
         found,
-        calibration=pool.inputs[:calibration],
-        labels=None if pool.labels is None else pool.labels[:calibration],
+        calibration=calibrated.inputs,
+        labels=calibrated.labels,
         skip=skip,
         batch_norm=batch_norm,
         smallest=smallest,
@@ -131,6 +138,9 @@ def search(
         metadata=extra,
         share=share,
     )
+    # The smallest setting puts a pair wherever one can be: what no file gives back shows before the search, not after.
+    smallest_setting = network.compress([0.0] * len(network.names))
+    _check_file(network, smallest_setting, smallest_setting.file(network.coder, extra), pool)
     d = problem.dimension
     evaluations = 4 * d + 20 if evaluations is None else evaluations
     if evaluations < 1:
@@ -162,12 +172,14 @@ def search(
         )
         data = compressed.file(network.coder, extra)
         finetuned = _score(problem, compressed, len(data))
+    _check_file(network, compressed, data, pool)
     settings: dict[str, object] = {
         "compressor": found.describe(),
         "loss": loss,
         "kappa": problem.kappa,
         "samples_per_evaluation": problem.count,
         "evaluations": evaluations,
+        "trials": evaluations - finalists,
         "delta": delta,
         "epsilon": epsilon,
         "engine": engine,
@@ -176,6 +188,7 @@ def search(
         "calibration": len(network.calibration) if network.calibration is not None else 0,
         "batch_norm_estimated_anew": network.batch_norm,
         "samples": len(pool),
+        "set_aside": problem.set_aside,
         "held_out": len(held),
         "finetune_epochs": finetune,
     }
@@ -212,6 +225,23 @@ def _check(
         raise TernzipError(f"samples_per_evaluation: expected at least 2, found {count}")
     if calibration < 1:
         raise TernzipError(f"calibration: expected at least 1 sample, found {calibration}")
+
+
+def _check_file(network: Network, compressed: CompressedNetwork, data: bytes, samples: Samples) -> None:
+    """Raises TernzipError where the file, loaded into a network of its own, is not the one that is reported."""
+    inputs = samples.inputs[:_RELOADED]
+    found = []
+    for model in (load_compressed(network.blank(), data), compressed.model):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # of networks that draw numbers
+            found.append(outputs_of(model, inputs))
+    loaded, expected = found
+    tolerance = _SAME * float(expected.nan_to_num(0.0, 0.0, 0.0).abs().max())
+    if not torch.allclose(loaded, expected, rtol=_SAME, atol=tolerance, equal_nan=True):
+        raise TernzipError(
+            "model: expected the network that its file gives to have the same outputs, found others: it keeps "
+            "layers or weights outside its modules and state_dict; register them, or leave these layers out by --skip"
+        )
 
 
 def _study_class() -> type[SearchStudy]:

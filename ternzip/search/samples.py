@@ -103,6 +103,14 @@ def samples_of(model: nn.Module, inputs: Tensor, labels: Tensor | None) -> Sampl
     return Samples(inputs, labels, outputs)
 
 
+def drawn(samples: int, count: int, seed: int) -> Tensor:
+    """Indices of `count` of so many samples, or of all, at random and in random order.
+
+    The first ones would not do: data sets come sorted by class, as folders of images are read.
+    """
+    return torch.randperm(samples, generator=torch.Generator().manual_seed(seed))[:count]
+
+
 def split(samples: Samples, held_out: float, seed: int) -> tuple[Samples, Samples]:
     """Those to search with, and a share that is held out, at random.
 

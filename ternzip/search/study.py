@@ -9,18 +9,26 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy.exc
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ternzip._core.errors import TernzipError
 from ternzip.search.certificate import Certificate, Confirmation, is_certified
 from ternzip.search.engine.gaussian import Observation, Surrogate
-from ternzip.search.engine.sampler import NOISE, RISK, EngineSampler, initial_count, space
+from ternzip.search.engine.sampler import (
+    FAILED,
+    NOISE,
+    RISK,
+    EngineSampler,
+    failed_trials,
+    initial_count,
+)
 from ternzip.search.objective import Estimate
-from ternzip.search.problem import Evaluation, Problem
+from ternzip.search.problem import Evaluation, Problem, agree
 from ternzip.search.runoff import Finalist, finalists_of, run_off
 
 FINGERPRINT = "problem"
@@ -28,6 +36,7 @@ CERTIFICATE = "certificate"
 CONFIRMATIONS = "confirmations"
 _WORKER = "worker"
 _MEASURED = "measured"
+_DELTA = "delta"
 _OPENINGS = 6
 _GRPC_PORT = "13000"  # Optuna's own default
 _GRPC_PATIENCE = 15.0
@@ -143,7 +152,7 @@ class SearchStudy:
             self.study.set_user_attr(FINGERPRINT, expected)
             return
         for key, value in expected.items():
-            if found.get(key) != value:
+            if not agree(key, value, found.get(key)):
                 raise TernzipError(
                     f"{self._where}: is of another {key}: expected {value}, found {found.get(key)}; "
                     "give another --study or name"
@@ -151,14 +160,17 @@ class SearchStudy:
 
     @property
     def certificate(self) -> Certificate | None:
-        """The last certificate, or None."""
-        found = self.study.user_attrs.get(CERTIFICATE)
-        return None if found is None else Certificate.from_dict(found)
+        """The last certificate, or None where it says less than delta and epsilon ask for."""
+        stored = self.study.user_attrs.get(CERTIFICATE)
+        found = None if stored is None else Certificate.from_dict(stored)
+        return found if found is not None and found.answers(self.delta, self.epsilon) else None
 
     @property
     def confirmations(self) -> list[Confirmation]:
-        """What was measured again, oldest first."""
-        return [Confirmation.from_dict(value) for value in self.study.user_attrs.get(CONFIRMATIONS, [])]
+        """What was measured again, oldest first; whether it held is by this delta, whatever it was then."""
+        stored = self.study.user_attrs.get(CONFIRMATIONS, [])
+        found = [Confirmation.from_dict(value) for value in stored]
+        return [Confirmation.of(c.theta, c.expected, c.found, c.standard_error, self.delta) for c in found]
 
     def evaluations(self) -> list[tuple[int, tuple[float, ...], Evaluation]]:
         """Every finished trial: its number, its point, and what was measured."""
@@ -208,22 +220,23 @@ class SearchStudy:
         end = None if seconds is None else datetime.datetime.now() + datetime.timedelta(seconds=seconds)
         while True:
             self._give_up_lost_trials()
-            history = self.sampler.history(self.study)
-            if self.certificate is not None or self._certified(history.index):
+            if self.certificate is not None or self._certified():
                 return
-            if history.index >= evaluations or (end is not None and datetime.datetime.now() >= end):
+            states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
+            begun = len(states) - states.count(TrialState.FAIL)
+            if begun >= evaluations or (end is not None and datetime.datetime.now() >= end):
                 return
             self._one_trial(on_trial)
 
     def _one_trial(self, on_trial: OnTrial | None) -> None:
-        trial = self.study.ask(space(self.problem.names))
-        trial.set_user_attr(_WORKER, f"{platform.node()}:{os.getpid()}")
-        point = [trial.params[name] for name in self.problem.names]
+        identity = self._created()
         try:
+            trial = optuna.Trial(self.study, identity)
+            point = [trial.suggest_float(name, 0.0, 1.0) for name in self.problem.names]
             index = self.sampler.history(self.study, trial.number).index
             found = self.problem.evaluate(point, index)
         except BaseException:
-            self.study.tell(trial, state=TrialState.FAIL)
+            self.study._storage.set_trial_state_values(identity, TrialState.FAIL)
             raise
         trial.set_user_attr(NOISE, found.noise)
         trial.set_user_attr(_MEASURED, asdict(found))
@@ -240,34 +253,45 @@ class SearchStudy:
         if on_trial is not None:
             on_trial(trial.number, found)
 
-    def _certified(self, index: int) -> bool:
+    def _created(self) -> int:
+        """A new trial's identity in the storage.
+
+        It holds from the start whose it is and what had failed before it. `Study.ask` would create it without, and
+        propose its point first: whoever is killed meanwhile would leave a trial that is nobody's.
+        """
+        failed = failed_trials(self.study.get_trials(deepcopy=False))
+        attributes = {_WORKER: _worker(), FAILED: failed, _DELTA: self.delta}
+        marked = create_trial(state=TrialState.RUNNING, user_attrs=attributes)
+        self.study._thread_local.cached_all_trials = None  # as Study.ask does: samplers look anew
+        return self.study._storage.create_new_trial(self.study._study_id, template_trial=marked)
+
+    def _certified(self) -> bool:
         """Whether Eq. 12 has held twice in a row and a confirmation held too; records either."""
         d = self.problem.dimension
-        if self.sampler.engine != "pac" or not d or index < initial_count(d) + 1:
-            return False
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        last = trials[-1].user_attrs.get(RISK) if trials else None
+        if self.sampler.engine != "pac" or not d or len(trials) < initial_count(d) + 1:
+            return False
+        if not self.problem.set_aside or trials[-1].user_attrs.get(_DELTA) != self.delta:
+            return False  # a risk of other gains is none in a row with this one's
+        last = trials[-1].user_attrs.get(RISK)
         if not is_certified([0.0, last], self.epsilon):
             return False  # no need to look further
         now = self.sampler.proposal(self.sampler.history(self.study)).risk
         if last is None or not is_certified([last, now], self.epsilon):
             return False
         point, expected = self.incumbent()
-        if any(earlier.theta == point for earlier in self.confirmations):
-            return self._refused_again(point)
-        found = self.problem.confirm(point)
-        confirmation = Confirmation.of(point, expected, found.value, found.noise**0.5, self.delta)
-        known = self.study.user_attrs.get(CONFIRMATIONS, [])
-        self.study.set_user_attr(CONFIRMATIONS, [*known, confirmation.to_dict()])
+        # A point is confirmed once: a second look at the same samples would be no fresh one.
+        confirmation = next((earlier for earlier in self.confirmations if earlier.theta == point), None)
+        if confirmation is None:
+            found = self.problem.confirm(point)
+            confirmation = Confirmation.of(point, expected, found.value, found.noise**0.5, self.delta)
+            known = self.study.user_attrs.get(CONFIRMATIONS, [])
+            self.study.set_user_attr(CONFIRMATIONS, [*known, confirmation.to_dict()])
         if not confirmation.held:
             return False
         certificate = Certificate(len(trials), max(last, now), self.delta, self.epsilon, confirmation)
         self.study.set_user_attr(CERTIFICATE, certificate.to_dict())
         return True
-
-    def _refused_again(self, point: tuple[float, ...]) -> bool:
-        """A point is confirmed once: a second look at the same held-out samples would be no fresh one."""
-        return any(earlier.theta == point and earlier.held for earlier in self.confirmations)
 
     def _give_up_lost_trials(self) -> None:
         """Trials of workers that died are marked as failed, so that nobody waits for their values."""
@@ -276,24 +300,41 @@ class SearchStudy:
                 self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
+def _worker() -> str:
+    """This process, told from all others: its machine, its number, and when it began, as numbers come again."""
+    return f"{platform.node()}:{os.getpid()}:{_beginning(os.getpid())}"
+
+
 def _is_lost(trial: FrozenTrial) -> bool:
-    host, _, process = str(trial.user_attrs.get(_WORKER, "")).rpartition(":")
+    host, process, beginning = [*str(trial.user_attrs.get(_WORKER, "")).rsplit(":", 2), "", ""][:3]
     if host == platform.node() and process.isdigit() and os.name == "posix":
-        return not _is_alive(int(process))
+        return not _is_alive(int(process), beginning)
     started = trial.datetime_start
     return started is not None and datetime.datetime.now() - started > datetime.timedelta(
         minutes=_STALE_MINUTES
     )
 
 
-def _is_alive(process: int) -> bool:
+def _is_alive(process: int, beginning: str) -> bool:
+    """Whether the process of that number that began then still runs; an unknown beginning may be any."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    now = _beginning(process)
+    return not now or not beginning or now == beginning
+
+
+def _beginning(process: int) -> str:
+    """When a process began, in the kernel's ticks, or "ended"; "" where the system does not say, as without /proc."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    state, *fields = text.rpartition(")")[2].split()  # what comes before is a name that may hold anything
+    return "ended" if state in ("Z", "X") else fields[18]
 
 
 def _confirmed_observations(study: optuna.Study) -> list[Observation]:

@@ -35,6 +35,7 @@ class LayerView:
         layer: one of COMPRESSED_TYPES; it is never changed.
         statistics: None where no data were seen, or the layer has no matrix (groups, other dimensions).
         error_weighting: the weighting of the weighted errors reported.
+        kept: why the module itself must stay in its place, in a few words; None where two may replace it.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class LayerView:
         layer: nn.Module,
         statistics: LayerStatistics | None = None,
         error_weighting: str = "plain",
+        kept: str | None = None,
     ) -> None:
         self.name = name
         self.layer = layer
         self.statistics = statistics
+        self.kept = kept
         self.error_weighting = error_weighting if statistics is not None else "plain"
         self._decompositions: dict[str, Decomposition] = {}
 
@@ -66,6 +69,8 @@ class LayerView:
     def obstacle(self) -> str | None:
         """Why low rank leaves the layer as it is, in a few words; None where it may be tried."""
         layer = self.layer
+        if self.kept is not None:
+            return self.kept
         if not isinstance(layer, FACTORED_TYPES):
             return type(layer).__name__
         if isinstance(layer, nn.Conv2d) and layer.groups != 1:

@@ -67,7 +67,7 @@ class Proposal:
     Attributes:
         theta: the point that most surely beats the incumbent by more than delta, or by a part of it, or the
             incumbent itself.
-        score: the largest A_PAC; None for engines without it.
+        score: the largest A_PAC given what has been measured; None for engines without it.
     """
 
     theta: tuple[float, ...]
@@ -91,20 +91,22 @@ def propose(surrogate: Surrogate, delta: float, seed: int) -> Proposal:
     no number of measurements of the other would settle the matter.
     """
     incumbent = surrogate.theta[surrogate.incumbent()]
-
-    def best(gain: float) -> tuple[tuple[float, ...], float]:
-        acquisition = ProbablyBetter(surrogate.model, incumbent, gain / surrogate.scale)
-        return maximum(acquisition, surrogate.dimension, seed)
-
-    theta, score = best(delta)
+    theta, score = most_surely_better(surrogate, delta, seed)
     if Proposal(theta, score).risk < _WORTHWHILE:
-        smaller = (Proposal(*best(part * delta)) for part in _SMALLER_GAINS)
+        smaller = (Proposal(*most_surely_better(surrogate, part * delta, seed)) for part in _SMALLER_GAINS)
         theta = next((p.theta for p in smaller if p.risk >= _WORTHWHILE), theta)
     pair = torch.stack([torch.tensor(theta, dtype=torch.float64), incumbent])
     variances = surrogate.posterior(pair)[1].diagonal()
     if float(variances[1]) > float(variances[0]):
         theta = tuple(float(t) for t in incumbent)
     return Proposal(theta, score)
+
+
+def most_surely_better(surrogate: Surrogate, delta: float, seed: int) -> tuple[tuple[float, ...], float]:
+    """The point that most surely beats the incumbent by more than delta, and its A_PAC."""
+    incumbent = surrogate.theta[surrogate.incumbent()]
+    acquisition = ProbablyBetter(surrogate.model, incumbent, delta / surrogate.scale)
+    return maximum(acquisition, surrogate.dimension, seed)
 
 
 def maximum(acquisition: AcquisitionFunction, dimension: int, seed: int) -> tuple[tuple[float, ...], float]:

@@ -2,14 +2,14 @@
 
 A trial carries the variance of its value as the user attribute NOISE, and, where A_PAC proposed it, the risk of Eq. 12
 (that it is better than the incumbent by more than delta) as RISK. What is proposed depends on the seed, the trial's
-index among those that did not fail, and the trials told so far, so one worker that is killed and started again goes
-on as if nothing had happened.
+index (see `indices`), and the trials told so far, so one worker that is killed and started again goes on as if nothing
+had happened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -23,10 +23,12 @@ from torch.quasirandom import SobolEngine
 from ternzip._core.errors import TernzipError
 from ternzip.search.choices import ENGINES
 from ternzip.search.engine.gaussian import Observation, Surrogate
-from ternzip.search.engine.pac import Proposal, maximum, propose
+from ternzip.search.engine.pac import Proposal, maximum, most_surely_better, propose
 
 NOISE = "noise"
 RISK = "risk"
+FAILED = "failed before"
+"""Attribute of a trial, from its creation on: numbers of the failed trials that nobody had made again by then."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,38 @@ class History:
     Attributes:
         observations: of finished trials, in order of their numbers.
         pending: points that other workers evaluate.
-        index: how many trials came before, failed ones not counted.
+        index: of the trial that this is for; see `indices`.
     """
 
     observations: tuple[Observation, ...]
     pending: tuple[tuple[float, ...], ...]
     index: int
+
+
+def indices(trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    """Which of a search's points every trial is, by trial number: 0, 1, ..., and a failed one's once more.
+
+    A trial takes the index of the first trial that had failed when it was created and that no earlier one has taken,
+    else a new one. That follows from the order of the trials and from what each was created with, so all workers find
+    the same, whenever they look, and no two trials that did not fail have one index.
+    """
+    found: dict[int, int] = {}
+    again: set[int] = set()
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        failed = [n for n in trial.user_attrs.get(FAILED, []) if n in found and n not in again]
+        if failed:
+            again.add(failed[0])
+            found[trial.number] = found[failed[0]]
+        else:
+            found[trial.number] = len(found) - len(again)
+    return found
+
+
+def failed_trials(trials: Sequence[FrozenTrial]) -> list[int]:
+    """Numbers of the failed trials that have not been made again, in the order of their indices."""
+    index = indices(trials)
+    latest = {index[trial.number]: trial for trial in sorted(trials, key=lambda trial: trial.number)}
+    return [latest[i].number for i in sorted(latest) if latest[i].state == TrialState.FAIL]
 
 
 def initial_count(dimension: int) -> int:
@@ -100,15 +128,17 @@ class EngineSampler(optuna.samplers.BaseSampler):
 
     def history(self, study: optuna.Study, number: int | None = None) -> History:
         """All that is known for the next trial, or for trial `number`, which has been created already."""
-        trials = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL]
-        earlier = [t for t in trials if number is None or t.number < number]
+        trials = study.get_trials(deepcopy=False)
+        index = indices(trials)
+        failed = failed_trials(trials) if number is None else []
+        following = index[failed[0]] if failed else len(set(index.values()))
         done = [t for t in trials if t.state == TrialState.COMPLETE]
         others = [t for t in trials if t.state == TrialState.RUNNING]
         pending = [self._point(t) for t in others if t.number != number]
         return History(
             (*(self._observation(t) for t in done), *self._extra(study)),
             tuple(point for point in pending if point is not None),
-            len(earlier),
+            following if number is None else index[number],
         )
 
     def proposal(self, history: History) -> Proposal:
@@ -125,10 +155,15 @@ class EngineSampler(optuna.samplers.BaseSampler):
             return Proposal(_sobol(1, index, self._seed) * d, None)
         if self.engine == "random" or index < initial_count(d) or len(history.observations) < 2:
             return Proposal(_sobol(d, index, self._seed), None)
-        surrogate = Surrogate(history.observations).believing(history.pending)
+        known = Surrogate(history.observations)
+        surrogate = known.believing(history.pending)
         if self.engine == "qlognei":
             return _noisy_improvement(surrogate, self._seed + index)
-        return propose(surrogate, self._delta, self._seed + index)
+        found = propose(surrogate, self._delta, self._seed + index)
+        if history.pending:  # values that nobody has measured yet are a guide, and make nothing surer
+            _, score = most_surely_better(known, self._delta, self._seed + index)
+            found = replace(found, score=score)
+        return found
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
