@@ -125,6 +125,27 @@ def test_samples_that_are_refused() -> None:
         gather((torch.zeros(3, 1), torch.zeros(2)))
     with pytest.raises(TernzipError, match="expected batches of a tensor"):
         gather([{"x": 1}])
+    everything = torch.zeros(3, 4), torch.zeros(3)
+    for label_of_each, message in (
+        (torch.zeros(3, 1), r"^samples: expected labels of shape \[3\], found \[3, 1\]$"),
+        (torch.eye(3), r"^samples: expected labels of shape \[3\], found \[3, 3\]$"),
+        (torch.tensor([0.0, 1.0, 1.9]), "^samples: expected whole numbers as labels, found others$"),
+        (torch.tensor([0.0, 1.0, math.nan]), "^samples: expected whole numbers as labels, found others$"),
+    ):
+        for source in ((everything[0], label_of_each), [(everything[0], label_of_each)]):
+            with pytest.raises(TernzipError, match=message):
+                gather(source)
+    with pytest.raises(
+        TernzipError, match="inputs of one shape, found .* inputs and labels of all samples are a"
+    ):
+        gather(list(everything))
+    for held in (torch.utils.data.TensorDataset(*everything), torch.utils.data.TensorDataset(everything[0])):
+        with pytest.raises(
+            TernzipError, match=r"found single samples \(TensorDataset\): give a DataLoader of it"
+        ):
+            gather(held)
+    with pytest.raises(TernzipError, match="found a single number"):
+        gather(torch.tensor(1.0))
     with pytest.raises(TernzipError, match="at least 2 to search with and 2 held out, found 3"):
         split(samples(3), 0.2, 0)
 
@@ -138,6 +159,10 @@ def test_networks_whose_outputs_are_not_finite() -> None:
         samples_of(net, torch.ones(3, 2), None)
     with pytest.raises(TernzipError, match=r"outputs of shape \(batch, classes\)"):
         samples_of(nn.Flatten(0), torch.ones(3, 2), None)
+    with pytest.raises(
+        TernzipError, match=r"that the model takes, found torch.float32 of shape \[3, 5\]: mat1"
+    ):
+        samples_of(nn.Linear(2, 2), torch.ones(3, 5), None)
 
 
 def test_held_out_samples_are_apart() -> None:
