@@ -265,7 +265,7 @@ def test_sizes_are_read(text: str | int, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "frog", "-1", "0", "5 miles", "1e5", 0, -3, "0.2", "9" * 400, "9000000000GB"]
+    "text", ["", "frog", "-1", "0", "5 miles", "1e5", 0, -3, "0.2", "9" * 400, "9000000000TB"]
 )
 def test_sizes_that_are_refused(text: str | int) -> None:
     with pytest.raises(TernzipError, match="size: expected"):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ternzip import TernzipError
-from ternzip.search.objective import Loss, fresh
+from ternzip.search.choices import LOSSES
+from ternzip.search.objective import Loss, accuracy, fresh
 from ternzip.search.samples import Samples, gather, samples_of, split
 
 
@@ -97,10 +98,23 @@ def test_losses_that_cannot_be() -> None:
     data = samples()
     with pytest.raises(TernzipError, match="expected outputs that differ between classes"):
         Loss.over("distance", Samples(data.inputs, None, torch.ones(12, 4)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_outputs_that_are_not_finite_are_very_bad_and_no_error(value: float) -> None:
+    data = samples()
+    assert data.labels is not None
     broken = data.outputs.clone()
-    broken[3, 1] = float("nan")
-    with pytest.raises(TernzipError, match="compressed model: expected finite outputs"):
-        Loss.over("distance", data).estimate(broken, data)
+    broken[3, 1] = value
+    found = {name: Loss.over(name, data).estimate(broken, data) for name in LOSSES}
+    assert found["error"].value == 1
+    assert found["distance"].value == pytest.approx(4)  # the original's outputs with the opposite sign
+    assert found["cross-entropy"].value == Loss("cross-entropy").estimate(-data.outputs, data).value
+    assert all(0 < one.standard_error < math.inf for one in found.values())
+    # The largest output of such a row may be the label's.
+    right = data.outputs.argmax(1)
+    assert accuracy(data.outputs, right) == 1
+    assert accuracy(broken, right) == pytest.approx(11 / 12)
 
 
 def test_samples_are_gathered_from_whatever_holds_them() -> None:
@@ -136,7 +150,7 @@ def test_samples_that_are_refused() -> None:
             with pytest.raises(TernzipError, match=message):
                 gather(source)
     with pytest.raises(
-        TernzipError, match="inputs of one shape, found .* inputs and labels of all samples are a"
+        TernzipError, match=r"inputs of one shape, found .* inputs and labels of all samples are a"
     ):
         gather(list(everything))
     for held in (torch.utils.data.TensorDataset(*everything), torch.utils.data.TensorDataset(everything[0])):

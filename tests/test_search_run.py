@@ -105,6 +105,19 @@ def test_targets_are_reached_and_never_passed(compressor: str, offset: float) ->
         assert fit.bytes >= size * (1 - TOLERANCE) - 32, (size, fit)
 
 
+@pytest.mark.parametrize("compressor", ["rank", "prune", "all"])
+def test_the_smallest_file_that_is_named_can_be_had(compressor: str) -> None:
+    """It was another than the search makes, and settings near it ended the search."""
+    size = len(problem(target=10**6, compressor=compressor).smallest.data)
+    with pytest.raises(TernzipError, match=f"the smallest file .* is {size:,} bytes"):
+        problem(target=size - 1, compressor=compressor)
+    for target in (size, size + 1, size + 9):
+        made = problem(target=target, compressor=compressor)
+        for point in ([0.5, 0.5], [0.0, 1.0], [1.0, 0.2], [0.9, 0.9]):
+            assert len(made.compress(point).data) <= target
+        assert len(made.uniform(target).data) <= target
+
+
 def test_a_target_that_everything_fits_takes_the_largest() -> None:
     made = Network(trained(), RankCompressor(), calibration=data()[0][:100], smallest=100)
     target = TargetSize(made, 100_000)
@@ -307,6 +320,32 @@ def test_the_point_of_a_target_holds_ratios_and_the_largest_layer_has_none() -> 
     assert made.offsets([0.5, 1.0]) == [0.0, 0.0, pytest.approx(1.0)]
     assert made.offsets([0.25, 0.75]) == [pytest.approx(-0.5), 0.0, pytest.approx(0.5)]
     assert isinstance(problem(compressor=Frontier((TernaryCompressor(),), 3)).network.compressor, Frontier)
+
+
+class Normed(nn.Module):
+    """Features of length 1, which are NaN where a setting has made them all zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(12, 40, bias=False)
+        self.second = nn.Linear(40, 12, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).relu()
+        return self.second(x / x.norm(dim=1, keepdim=True))
+
+
+def test_a_setting_whose_outputs_are_nan_does_not_end_the_search() -> None:
+    needs_extra()
+    torch.manual_seed(0)
+    model = Normed()
+    result = search(model, data(), compressor="ternary", smallest=100, evaluations=14, epsilon=0.0)
+    losses = [visited.evaluation.loss.value for visited in result.visited]
+    assert len(losses) == 12
+    assert sum(3 < loss < 5 for loss in losses) > 0
+    assert result.best.loss < 1
+    again = search(model, data(), compressor="ternary", smallest=100, evaluations=14, epsilon=0.0)
+    assert again.data == result.data
 
 
 def test_one_layer_and_a_size_leave_nothing_to_search() -> None:

@@ -74,9 +74,10 @@ def _channels_last(inputs: Tensor) -> Tensor:
 def _loaded(source: Iterable[Any], most: int | None) -> tuple[Tensor, Tensor | None]:
     inputs: list[Tensor] = []
     labels: list[Tensor] = []
-    if isinstance(source, Dataset) and not isinstance(source, IterableDataset):
+    kind: type = type(source)
+    if issubclass(kind, Dataset) and not issubclass(kind, IterableDataset):
         raise TernzipError(
-            f"samples: expected batches, found single samples ({type(source).__name__}): give a DataLoader of it"
+            f"samples: expected batches, found single samples ({kind.__name__}): give a DataLoader of it"
         )
     for batch in source:
         pair = batch if isinstance(batch, tuple | list) else (batch,)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ternzip._core.errors import TernzipError
 from ternzip.search.network import Network
 
 TOLERANCE = 0.005
@@ -41,8 +40,6 @@ class TargetSize:
     Attributes:
         smallest: bytes of the file with every layer at theta = 0.
         largest: about the bytes of the largest file that any setting makes.
-
-    Raises TernzipError where that is larger than the target.
     """
 
     def __init__(self, network: Network, target: int, metadata: dict[str, str] | None = None) -> None:
@@ -57,11 +54,6 @@ class TargetSize:
         self.smallest = self.bytes([0.0] * len(self._tables))
         self._others = self.smallest - sum(float(table[0]) for table in self._tables)
         self.largest = self._others + sum(float(table.max()) for table in self._tables)
-        if self.smallest > target:
-            raise TernzipError(
-                f"target size {target:,} bytes: cannot be reached: the smallest file that these compressors "
-                f"make is {self.smallest:,} bytes"
-            )
 
     def for_target(self, target: int) -> TargetSize:
         """The same tables for another size, which may be out of reach: `fit` then gives the smallest setting."""
