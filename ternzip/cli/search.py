@@ -257,6 +257,8 @@ def _print_result(result: SearchResult, out: Path) -> None:
     line("found", result.best)
     if result.finetuned is not None:
         line("fine-tuned", result.finetuned)
+    for note in result.notes:
+        say(f"ternzip: {note}")
     asked = "" if result.target is None else f" of {result.target:,} asked for"
     print(f"{'file':>12}: {out}: {result.bytes:,} bytes{asked}")
     if result.certificate is not None:

@@ -26,7 +26,9 @@ from ternzip.search.compressors.base import (
     sparser_layer,
 )
 from ternzip.search.compressors.encodings import Codes, Encoded, Encoding, Plain
+from ternzip.search.compressors.methods import weightings
 from ternzip.search.size import Coder, dense_bytes, entropy_bytes
+from ternzip.search.uses import replace_modules, uses_of, without_unused
 
 SMALLEST = 1024
 """Layers of fewer weights are not searched: they are stored with 8 bits."""
@@ -74,6 +76,7 @@ class Network:
         model: a copy of the original on the CPU, its batch norms as `ternzip.lowrank.affine_batch_norm` makes them.
         views: the searched layers by name, in the model's order.
         compressor: what is done to them.
+        uses: which layers were left alone because they never run, and which must stay one layer.
         dense_bytes: bytes of the original's float32 file.
 
     Args:
@@ -110,15 +113,30 @@ class Network:
         self.calibration = calibration
         self.coder = coder or Coder()
         layers = _layers(self.model, [skip] if isinstance(skip, str) else list(skip), smallest)
+        self.uses = uses_of(self.model, layers, calibration)
+        layers = without_unused(layers, self.uses, model)
         found = {}
-        factored = {name: la for name, la in layers.items() if LayerView(name, la).obstacle is None}
+        fixed = self.uses.fixed
+        factored = {
+            name: la
+            for name, la in layers.items()
+            if LayerView(name, la, fixed=fixed.get(name)).obstacle is None
+        }
         if calibration is not None and factored:
             found = collect_statistics(
-                self.model, torch.split(calibration, _BATCH), factored, fisher=fisher, labels=labels
+                self.model,
+                torch.split(calibration, _BATCH),
+                factored,
+                fisher=fisher,
+                correlations="whitening" in weightings(compressor),
+                labels=labels,
             )
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
-        self.views = {name: LayerView(name, la, found.get(name), "activation") for name, la in layers.items()}
+        self.views = {
+            name: LayerView(name, la, found.get(name), "activation", fixed.get(name))
+            for name, la in layers.items()
+        }
         self._norms = {
             name: copy.deepcopy(module)
             for name, module in self.model.named_modules()
@@ -137,6 +155,17 @@ class Network:
         normed = any(isinstance(module, BATCH_NORMS) for module in self.model.modules())
         self.batch_norm = batch_norm and normed and calibration is not None
         self._compressed: dict[tuple[str, float], CompressedLayer] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """Which layers were left alone, and why, for people."""
+        reasons: dict[str, list[str]] = {}
+        for name in self.uses.unused:
+            reasons.setdefault("left at 8 bits, as they never run on the samples", []).append(name)
+        if weightings(self.compressor):
+            for name, why in self.uses.fixed.items():
+                reasons.setdefault(f"never two layers of low rank ({why})", []).append(name)
+        return [f"{', '.join(names)}: {why}" for why, names in reasons.items()]
 
     @property
     def names(self) -> list[str]:
@@ -201,7 +230,7 @@ class Network:
         model = copy.deepcopy(base or self.model)
         if base is None:
             new = {name: la.module(self.views[name].layer) for name, la in layers.items()}
-            _replace(model, {**new, **copy.deepcopy(self._norms)})
+            replace_modules(model, {**new, **copy.deepcopy(self._norms)})
         model.eval()
         if batch_norm and self.batch_norm:
             assert self.calibration is not None
@@ -300,15 +329,6 @@ def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Mo
             f"that is not skipped, found none"
         )
     return chosen
-
-
-def _replace(model: nn.Module, modules: dict[str, nn.Module]) -> None:
-    named = dict(model.named_modules(remove_duplicate=False))
-    new = {id(named[name]): module for name, module in modules.items()}
-    for name, module in named.items():
-        if id(module) in new:
-            parent, _, child = name.rpartition(".")
-            setattr(named[parent], child, new[id(module)])
 
 
 def _encoding_of_others(value: Tensor) -> Encoding:

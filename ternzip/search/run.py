@@ -14,8 +14,7 @@ from torch import nn
 from ternzip._core.errors import TernzipError
 from ternzip._core.text import parse_size
 from ternzip.search.compressors.base import Compressor
-from ternzip.search.compressors.methods import method
-from ternzip.search.compressors.rank import RankCompressor
+from ternzip.search.compressors.methods import method, weightings
 from ternzip.search.finetune import finetune as train_on
 from ternzip.search.network import SMALLEST, CompressedNetwork, Network
 from ternzip.search.objective import accuracy
@@ -116,7 +115,7 @@ def search(
         skip=skip,
         batch_norm=batch_norm,
         smallest=smallest,
-        fisher=isinstance(found, RankCompressor) and found.weighting == "fisher",
+        fisher="fisher" in weightings(found),
         coder=coder,
     )
     problem = Problem(
@@ -148,7 +147,7 @@ def search(
     compressed, data = chosen.network, chosen.data
     best = _score(problem, compressed, len(data))
     uniform = problem.uniform(len(data) if target is None else target)
-    finetuned = None
+    finetuned, notes = None, network.notes
     if finetune:
         compressed = train_on(
             network,
@@ -196,6 +195,7 @@ def search(
         target=target,
         settings=settings,
         seconds=time.perf_counter() - start,
+        notes=notes,
     )
 
 

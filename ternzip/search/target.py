@@ -102,6 +102,8 @@ class TargetSize:
         if above is None:
             theta = [float(t) for t in np.clip(high + shift, 0.0, 1.0)]
             above = Fit(theta, self.bytes(theta))
+            if above.bytes <= self.target:
+                return max(best, above, key=lambda fit: fit.bytes)
         return self._trimmed(above, best)
 
     def _tight(self, size: int) -> bool:
