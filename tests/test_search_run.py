@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from torch import nn
 import ternzip
 from ternzip import TernzipError
 from ternzip.lowrank import load_compressed
-from ternzip.search import search, write_report
+from ternzip.search import markdown, search, write_report
 from ternzip.search.choices import METHODS
 from ternzip.search.compressors import Frontier, RankCompressor, TernaryCompressor, method
 from ternzip.search.finetune import _badness, finetune
@@ -251,6 +252,13 @@ def test_reports(tmp_path: Path) -> None:
         (None, {"held_out": float("nan")}, "held_out: expected 0 to 1, found nan"),
         (None, {"samples_per_evaluation": 1}, "samples_per_evaluation: expected at least 2, found 1"),
         (None, {"calibration": 0}, "calibration: expected at least 1 sample, found 0"),
+        (None, {"finetune": -1}, "finetune: expected at least 0 epochs, found -1"),
+        (
+            None,
+            {"learning_rate": float("nan")},
+            "learning_rate: expected a finite number of at least 0, found nan",
+        ),
+        (None, {"learning_rate": -1.0}, "learning_rate: expected a finite number of at least 0, found -1.0"),
         (None, {"engine": "magic"}, "engine: expected one of pac"),
         (None, {"loss": "magic"}, "loss: expected one of distance"),
         (None, {"evaluations": 0}, "evaluations: expected at least 1, found 0"),
@@ -493,6 +501,46 @@ def test_right_answers_count_before_the_loss() -> None:
     assert _badness(sure, data)[1] < 0.2
     unlabelled = Samples(data.inputs, None, data.outputs)
     assert _badness(sure, unlabelled)[0] == 0.0 < _badness(sure, unlabelled)[1]
+
+
+def test_finetuning_that_diverges_keeps_what_was_found() -> None:
+    needs_extra()
+    options = {"target_size": 2500, "compressor": "prune", **SMALL}
+    found = search(trained(), data(), **options)  # type: ignore[arg-type]
+    tuned = search(trained(), data(), finetune=1, learning_rate=1e30, **options)  # type: ignore[arg-type]
+    assert tuned.data == found.data
+    assert tuned.finetuned is None
+    (note,) = tuned.notes
+    assert note.startswith("fine-tuning: expected a finite loss, found ")
+    assert note in markdown(tuned)
+    assert found.notes == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_networks_of_sixteen_bits_are_finetuned_in_float32(dtype: torch.dtype) -> None:
+    needs_extra()
+    inputs, labels = data()[0].to(dtype), data()[1]
+    model = copy.deepcopy(trained()).to(dtype)
+    options = {"target_size": 1400, "compressor": "prune", "learning_rate": 3e-3, **SMALL}
+    result = search(model, (inputs, labels), finetune=3, **options)  # type: ignore[arg-type]
+    assert result.finetuned is not None
+    assert result.finetuned.accuracy > result.best.accuracy  # type: ignore[operator]
+    assert {parameter.dtype for parameter in result.model.parameters()} == {dtype}
+    loaded = load_compressed(network().to(dtype), result.data).eval()
+    assert torch.equal(loaded(inputs), result.model(inputs))
+
+
+def test_a_network_that_runs_in_sixteen_bits_only_is_not_finetuned() -> None:
+    class Narrow(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.half())
+
+    needs_extra()
+    model = Narrow(nn.Linear(12, 40), nn.Linear(40, 3)).half()
+    with pytest.raises(
+        TernzipError, match="fine-tuning: expected a model of 16 bits that runs in float32 too"
+    ):
+        search(model, data(), finetune=1, **SMALL)  # type: ignore[arg-type]
 
 
 def test_finetuning_that_makes_things_worse_is_dropped() -> None:

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
+from torch import Tensor
+
 from ternzip._core.errors import TernzipError
 from ternzip.search.choices import SHARES
 from ternzip.search.network import CompressedNetwork, Network
@@ -249,11 +252,11 @@ class Problem:
         digest = hashlib.sha256()
         for name, tensor in self.network.model.state_dict().items():
             digest.update(name.encode())
-            digest.update(tensor.contiguous().flatten().view(-1).numpy().tobytes())
+            digest.update(_bytes(tensor))
         data = hashlib.sha256()
         parts = (self.samples.inputs, self.samples.labels, self.held_out.inputs, self.held_out.labels)
         for tensor in (part for part in parts if part is not None):
-            data.update(tensor.contiguous().numpy().tobytes())
+            data.update(_bytes(tensor))
         objective = {
             "loss": self.loss.name,
             "kappa": self.kappa,
@@ -268,6 +271,11 @@ class Problem:
             "space": f"{self.network.describe()}, {len(self.groups)} groups",
             "objective": json.dumps(objective, sort_keys=True),
         }
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """A tensor's elements, of any dtype: numpy has no bfloat16."""
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def usual_count(samples: int) -> int:

@@ -15,6 +15,7 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.text import parse_size
 from ternzip.search.compressors.base import Compressor
 from ternzip.search.compressors.methods import method, weightings
+from ternzip.search.finetune import DivergedError, check_trainable
 from ternzip.search.finetune import finetune as train_on
 from ternzip.search.network import SMALLEST, CompressedNetwork, Network
 from ternzip.search.objective import accuracy
@@ -98,6 +99,10 @@ def search(
     found = method(compressor) if isinstance(compressor, str) else compressor
     target = None if target_size is None else parse_size(target_size)
     _check(kappa, samples_per_evaluation, delta, epsilon, held_out, calibration)
+    if finetune < 0:
+        raise TernzipError(f"finetune: expected at least 0 epochs, found {finetune}")
+    if not 0 <= learning_rate < math.inf:
+        raise TernzipError(f"learning_rate: expected a finite number of at least 0, found {learning_rate}")
     inputs, labels = gather(samples)
     model = copy.deepcopy(model).to("cpu")
     whole = samples_of(model, inputs, labels)
@@ -107,6 +112,8 @@ def search(
         pool, held = whole, samples_of(model, *gather(test))
     if (pool.labels is None) != (held.labels is None):
         raise TernzipError("samples: expected labels with all samples or with none, found them with some")
+    if finetune:
+        check_trainable(model, pool.inputs[:2])
     network = Network(
         model,
         found,
@@ -149,18 +156,21 @@ def search(
     uniform = problem.uniform(len(data) if target is None else target)
     finetuned, notes = None, network.notes
     if finetune:
-        compressed = train_on(
-            network,
-            compressed,
-            pool,
-            epochs=finetune,
-            learning_rate=learning_rate,
-            seed=seed,
-            target=target,
-            metadata=extra,
-        )
-        data = compressed.file(network.coder, extra)
-        finetuned = _score(problem, compressed, len(data))
+        try:
+            compressed = train_on(
+                network,
+                compressed,
+                pool,
+                epochs=finetune,
+                learning_rate=learning_rate,
+                seed=seed,
+                target=target,
+                metadata=extra,
+            )
+            data = compressed.file(network.coder, extra)
+            finetuned = _score(problem, compressed, len(data))
+        except DivergedError as error:
+            notes.append(f"{error}: the network stays as it was found; a lower learning rate may help")
     settings: dict[str, object] = {
         "compressor": found.describe(),
         "loss": loss,
