@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from ternzip import TernzipError
 from ternzip.lowrank import load_compressed
 from ternzip.search import markdown, search, write_report
 from ternzip.search.choices import METHODS
-from ternzip.search.compressors import Frontier, RankCompressor, TernaryCompressor, method
+from ternzip.search.compressors import Frontier, PruneCompressor, RankCompressor, TernaryCompressor, method
 from ternzip.search.finetune import _badness, finetune
 from ternzip.search.network import Network
 from ternzip.search.problem import Problem
@@ -284,12 +285,91 @@ def test_networks_that_are_refused() -> None:
     with pytest.raises(TernzipError, match="model: expected finite outputs on the samples, found NaN"):
         search(broken, inputs)
     hidden = network()
-    hidden.register_buffer("unused", torch.tensor([float("inf")]))
+    hidden.register_buffer("unused", torch.tensor([float("nan")]))
     with pytest.raises(TernzipError, match="tensor unused: expected finite values"):
         search(hidden, inputs)
     prepared = ternzip.prepare(network())
     with pytest.raises(TernzipError, match="found a parametrization: convert it first"):
         search(prepared, inputs)
+
+
+class Stateful(nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"steps": 1}
+
+
+class Uncopied(nn.Linear):
+    def __deepcopy__(self, memo: object) -> nn.Module:
+        raise TypeError("there is only one\nof this")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(12, 3))),
+            "layer 0: expected a weight of its own",
+        ),
+        (
+            lambda: nn.Sequential(nn.utils.spectral_norm(nn.Linear(12, 3))),
+            "layer 0: expected a weight of its own",
+        ),
+        (
+            lambda: nn.Sequential(nn.Linear(12, 3, device="meta")),
+            "tensor 0.weight: expected values, found a meta",
+        ),
+        (lambda: nn.Sequential(Stateful(12, 3)), "state 0._extra_state: expected a tensor, found dict"),
+        (lambda: nn.Sequential(Uncopied(12, 3)), "^model: cannot be copied: there is only one$"),
+        (lambda: torch.jit.script(network()), "module model: expected one of Python, found a ScriptModule"),
+    ],
+)
+def test_models_that_are_refused_before_anything_is_run(model: Callable[[], nn.Module], message: str) -> None:
+    needs_extra()
+    made = model()
+    if isinstance(made, nn.Sequential) and not isinstance(made[0].weight, nn.Parameter):
+        made(data()[0])
+    with pytest.raises(TernzipError, match=message):
+        search(made, [], smallest=10)
+    with pytest.raises(TernzipError, match=message):
+        Network(made, TernaryCompressor(), smallest=10)
+
+
+def test_batch_norm_needs_two_samples() -> None:
+    with pytest.raises(
+        TernzipError, match="calibration: expected at least 2 samples to estimate batch norm on"
+    ):
+        Network(trained(), TernaryCompressor(), calibration=data()[0][:1], smallest=100)
+    Network(trained(), TernaryCompressor(), calibration=data()[0][:1], smallest=100, batch_norm=False)
+
+
+def test_samples_held_out_of_another_shape_are_refused() -> None:
+    needs_extra()
+    with pytest.raises(TernzipError, match=r"that the model takes, found torch.float32 of shape \[5, 7\]"):
+        search(trained(), data()[0], test=torch.zeros(5, 7), **SMALL)  # type: ignore[arg-type]
+
+
+def test_masks_of_infinity_are_kept_as_they_are() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(12, 16)
+            self.head = nn.Linear(16, 3)
+            self.register_buffer("mask", torch.full((4, 4), float("-inf")).triu(1))
+            self.register_buffer("floor", torch.tensor(float("-inf")))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mixed = (self.mask + x[:, :4, None]).softmax(2) @ x.view(-1, 4, 3)
+            return self.head(self.first(mixed.flatten(1).maximum(self.floor)).relu())
+
+    torch.manual_seed(0)
+    inputs = data()[0]
+    made = Network(Masked(), PruneCompressor(), calibration=inputs[:40], smallest=40)
+    found = made.compress([0.5, 0.5])
+    assert torch.equal(found.model.mask, Masked().mask)
+    loaded = load_compressed(Masked(), found.file(made.coder)).eval()
+    assert torch.equal(loaded.mask, Masked().mask)
+    assert torch.equal(loaded(inputs), found.model(inputs))
 
 
 def test_views_of_one_memory_are_refused() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.io.tensors import overlapping
 from ternzip.lowrank.batch_norm import BATCH_NORMS, affine_batch_norm, estimate_batch_norm
 from ternzip.lowrank.statistics import collect_statistics
@@ -106,7 +107,7 @@ class Network:
         fisher: bool = False,
         coder: Coder | None = None,
     ) -> None:
-        self.model = copy.deepcopy(model).to("cpu").eval()
+        self.model = copied(model).eval()
         for parameter in self.model.parameters():
             parameter.requires_grad_(fisher)
         self.compressor = compressor
@@ -154,6 +155,10 @@ class Network:
         self.dense_bytes = dense_bytes(self._state)
         normed = any(isinstance(module, BATCH_NORMS) for module in self.model.modules())
         self.batch_norm = batch_norm and normed and calibration is not None
+        if self.batch_norm and calibration is not None and len(calibration) < 2:
+            raise TernzipError(
+                f"calibration: expected at least 2 samples to estimate batch norm on, found {len(calibration)}"
+            )
         self._compressed: dict[tuple[str, float], CompressedLayer] = {}
 
     @property
@@ -290,6 +295,31 @@ class Network:
         return json.dumps(parts, sort_keys=True)
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """A copy on the CPU. Raises TernzipError for a model that cannot be copied, or whose state no file holds."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TernzipError(f"module {name or 'model'}: expected one of Python, found a ScriptModule")
+        if (
+            isinstance(module, COMPRESSED_TYPES)
+            and not parametrize.is_parametrized(module)
+            and module._parameters.get("weight") is None
+        ):
+            raise TernzipError(
+                f"layer {name}: expected a weight of its own, found one that is computed, as by "
+                "torch.nn.utils.weight_norm or spectral_norm: remove that first"
+            )
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise TernzipError(f"state {name}: expected a tensor, found {type(value).__name__}")
+        if value.is_meta:
+            raise TernzipError(f"tensor {name}: expected values, found a meta tensor")
+    try:
+        return copy.deepcopy(model).to("cpu")
+    except Exception as error:  # of whatever the model holds
+        raise TernzipError(f"model: cannot be copied: {first_line(error)}") from error
+
+
 def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Module]:
     owners: dict[int, int] = {}
     for module in model.modules():
@@ -313,8 +343,15 @@ def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Mo
     state = model.state_dict()
     for name, other in overlapping(state):  # one of them could not change without the other
         raise TernzipError(f"tensor {name}: expected memory of its own, found some of {other}'s")
+    masks = {  # buffers may hold infinity, as causal masks do
+        f"{name}.{buffer}".removeprefix(".")
+        for name, module in model.named_modules(remove_duplicate=False)
+        if not isinstance(module, BATCH_NORMS)
+        for buffer in module._buffers
+    }
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        fine = ~tensor.isnan() if name in masks else tensor.isfinite()
+        if not bool(fine.all()):
             raise TernzipError(f"tensor {name}: expected finite values, found NaN or infinity")
     chosen: dict[str, nn.Module] = {
         name: module
@@ -332,7 +369,7 @@ def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Mo
 
 
 def _encoding_of_others(value: Tensor) -> Encoding:
-    """How tensors are stored that no compressor changes: weights with 8 bits, vectors with 16."""
-    if not value.is_floating_point() or not value.numel():
+    """How tensors are stored that no compressor changes: weights with 8 bits, vectors with 16, masks as they are."""
+    if not value.is_floating_point() or not value.numel() or not bool(value.isfinite().all()):
         return Plain()
     return Codes(8) if value.dim() >= 2 else HALF

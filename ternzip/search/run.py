@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterable, Mapping
@@ -17,7 +16,7 @@ from ternzip.search.compressors.base import Compressor
 from ternzip.search.compressors.methods import method, weightings
 from ternzip.search.finetune import DivergedError, check_trainable
 from ternzip.search.finetune import finetune as train_on
-from ternzip.search.network import SMALLEST, CompressedNetwork, Network
+from ternzip.search.network import SMALLEST, CompressedNetwork, Network, copied
 from ternzip.search.objective import accuracy
 from ternzip.search.problem import Problem
 from ternzip.search.result import Score, SearchResult, Visited
@@ -103,8 +102,8 @@ def search(
         raise TernzipError(f"finetune: expected at least 0 epochs, found {finetune}")
     if not 0 <= learning_rate < math.inf:
         raise TernzipError(f"learning_rate: expected a finite number of at least 0, found {learning_rate}")
+    model = copied(model)
     inputs, labels = gather(samples)
-    model = copy.deepcopy(model).to("cpu")
     whole = samples_of(model, inputs, labels)
     if test is None:
         pool, held = split(whole, held_out, seed)
