@@ -107,6 +107,19 @@ def test_targets_are_reached_and_never_passed(compressor: str, offset: float) ->
         assert fit.bytes >= size * (1 - TOLERANCE) - 32, (size, fit)
 
 
+@pytest.mark.parametrize("compressor", ["rank", "prune", "bits", "all"])
+def test_a_size_that_only_the_tables_reach_takes_the_largest(compressor: str) -> None:
+    """By entropy there is a larger file than the coder makes; more zeros than none were asked for to reach it."""
+    made = Network(trained(), method(compressor), calibration=data()[0][:100], smallest=100)
+    target = TargetSize(made, 100_000)
+    largest = target.bytes([1.0] * 3)
+    for extra in range(1, 400, 21):
+        fit = target.for_target(largest + extra).fit([0.0] * 3)
+        assert fit.bytes == largest or fit.bytes >= (largest + extra) * (1 - TOLERANCE)
+        assert fit.bytes <= largest + extra
+    assert target.fit([0.0] * 3).largest
+
+
 @pytest.mark.parametrize("compressor", ["rank", "prune", "all"])
 def test_the_smallest_file_that_is_named_can_be_had(compressor: str) -> None:
     """It was another than the search makes, and settings near it ended the search."""

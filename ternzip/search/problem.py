@@ -185,8 +185,7 @@ class Problem:
             size = len(found.data)
             if size <= limit and (best is None or size > len(best.data)):
                 best = found
-            saturated = fit.bytes < goal * (1 - TOLERANCE)
-            if limit * (1 - TOLERANCE) <= size <= limit or (size <= limit and saturated):
+            if limit * (1 - TOLERANCE) <= size <= limit or (size <= limit and fit.largest):
                 break
             goal += math.floor(limit * (1 - TOLERANCE / 2)) - size
             if goal < target.smallest:
