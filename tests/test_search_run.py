@@ -445,8 +445,24 @@ def test_a_setting_whose_outputs_are_nan_does_not_end_the_search() -> None:
     assert len(losses) == 12
     assert sum(3 < loss < 5 for loss in losses) > 0
     assert result.best.loss < 1
+    assert result.notes == []
     again = search(model, data(), compressor="ternary", smallest=100, evaluations=14, epsilon=0.0)
     assert again.data == result.data
+
+
+def test_a_network_whose_outputs_are_nan_at_every_setting_is_named() -> None:
+    needs_extra()
+
+    class Hopeless(Normed):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            exact = self.first.weight.unique().numel() > 300
+            return super().forward(x) / exact
+
+    torch.manual_seed(0)
+    result = search(Hopeless(), data(), compressor="ternary", **SMALL)  # type: ignore[arg-type]
+    assert result.best.accuracy == 0
+    (note,) = result.notes
+    assert note == f"network of {result.bytes:,} bytes: NaN or infinity among its outputs on held-out samples"
 
 
 def test_one_layer_and_a_size_leave_nothing_to_search() -> None:

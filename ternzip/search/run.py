@@ -151,9 +151,10 @@ def search(
     point = runoff[0].point if runoff else the_study.incumbent()[0]
     chosen = problem.compress(point)
     compressed, data = chosen.network, chosen.data
-    best = _score(problem, compressed, len(data))
+    notes = network.notes
+    best = _score(problem, compressed, len(data), notes)
     uniform = problem.uniform(len(data) if target is None else target)
-    finetuned, notes = None, network.notes
+    finetuned = None
     if finetune:
         try:
             compressed = train_on(
@@ -167,7 +168,7 @@ def search(
                 metadata=extra,
             )
             data = compressed.file(network.coder, extra)
-            finetuned = _score(problem, compressed, len(data))
+            finetuned = _score(problem, compressed, len(data), notes)
         except DivergedError as error:
             notes.append(f"{error}: the network stays as it was found; a lower learning rate may help")
     settings: dict[str, object] = {
@@ -193,7 +194,7 @@ def search(
         theta=dict(zip(network.names, chosen.theta, strict=True)),
         dense=_dense(problem),
         best=best,
-        uniform=_score(problem, uniform.network, len(uniform.data)),
+        uniform=_score(problem, uniform.network, len(uniform.data), []),
         finetuned=finetuned,
         certificate=the_study.certificate,
         confirmations=the_study.confirmations,
@@ -233,9 +234,11 @@ def _study_class() -> type[SearchStudy]:
     return SearchStudy
 
 
-def _score(problem: Problem, compressed: CompressedNetwork, size: int) -> Score:
+def _score(problem: Problem, compressed: CompressedNetwork, size: int, notes: list[str]) -> Score:
     held = problem.held_out
     outputs = outputs_of(compressed.model, held.inputs)
+    if not bool(outputs.isfinite().all()):
+        notes.append(f"network of {size:,} bytes: NaN or infinity among its outputs on held-out samples")
     loss = problem.loss.estimate(outputs, held)
     right = None if held.labels is None else accuracy(outputs, held.labels)
     return Score(size, loss.value, loss.standard_error, right)
