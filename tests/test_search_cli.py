@@ -124,6 +124,18 @@ def test_nothing_is_searched_for_a_file_that_cannot_be_written(
         run(model, "--arch", "fc3", "--dataset", "digits", "--study", "memory", "--out", out)
 
 
+@pytest.mark.parametrize("name", ["best.tnz", "best.report.md", "best.report.json", "best.report.svg"])
+def test_nothing_is_replaced_without_force(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("ternzip.search.search", lambda *a, **k: pytest.fail("searched"))
+    path = tmp_path / name
+    path.write_text("kept")
+    with pytest.raises(TernzipError, match=f"{name}: exists already; it is only replaced with --force"):
+        run(model, "--arch", "fc3", "--dataset", "digits", "--out", tmp_path / "best.tnz")
+    assert path.read_text() == "kept"
+
+
 def test_the_names_of_choices_load_no_torch() -> None:
     program = "import sys, ternzip.search.choices as c; print(c.METHODS, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

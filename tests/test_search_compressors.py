@@ -264,7 +264,18 @@ def test_sizes_are_read(text: str | int, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "frog", "-1", "0", "5 miles", "1e5", 0, -3, "0.2"])
+@pytest.mark.parametrize(
+    "text", ["", "frog", "-1", "0", "5 miles", "1e5", 0, -3, "0.2", "9" * 400, "9000000000TB"]
+)
 def test_sizes_that_are_refused(text: str | int) -> None:
     with pytest.raises(TernzipError, match="size: expected"):
         parse_size(text)
+
+
+def test_coders_that_there_are_not() -> None:
+    with pytest.raises(
+        TernzipError, match="codec: expected one of auto, packed, static, context, fast, found 'bogus'"
+    ):
+        Coder("bogus")
+    with pytest.raises(TernzipError, match="effort: expected one of 1, 2, 3, found 9"):
+        Coder("context", 9)

@@ -98,7 +98,7 @@ def test_layers_that_a_list_holds_are_compressed_where_they_run(name: str) -> No
     assert all(layer.rank is None for layer in found.layers.values())
     if name == "rank":
         assert {layer.label for layer in found.layers.values()} == {
-            "whole, 8 bits (held outside its parent as well)"
+            "whole, 8 bits (the model holds it elsewhere too)"
         }
     else:
         assert not torch.allclose(found.model(inputs), model(inputs), atol=0.02)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ternzip import TernzipError
-from ternzip.search.objective import Loss, fresh
+from ternzip.search.choices import LOSSES
+from ternzip.search.objective import Loss, accuracy, fresh
 from ternzip.search.samples import Samples, gather, samples_of, split
 
 
@@ -97,10 +98,23 @@ def test_losses_that_cannot_be() -> None:
     data = samples()
     with pytest.raises(TernzipError, match="expected outputs that differ between classes"):
         Loss.over("distance", Samples(data.inputs, None, torch.ones(12, 4)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_outputs_that_are_not_finite_are_very_bad_and_no_error(value: float) -> None:
+    data = samples()
+    assert data.labels is not None
     broken = data.outputs.clone()
-    broken[3, 1] = float("nan")
-    with pytest.raises(TernzipError, match="compressed model: expected finite outputs"):
-        Loss.over("distance", data).estimate(broken, data)
+    broken[3, 1] = value
+    found = {name: Loss.over(name, data).estimate(broken, data) for name in LOSSES}
+    assert found["error"].value == 1
+    assert found["distance"].value == pytest.approx(4)  # the original's outputs with the opposite sign
+    assert found["cross-entropy"].value == Loss("cross-entropy").estimate(-data.outputs, data).value
+    assert all(0 < one.standard_error < math.inf for one in found.values())
+    # The largest output of such a row may be the label's.
+    right = data.outputs.argmax(1)
+    assert accuracy(data.outputs, right) == 1
+    assert accuracy(broken, right) == pytest.approx(11 / 12)
 
 
 def test_samples_are_gathered_from_whatever_holds_them() -> None:
@@ -125,6 +139,27 @@ def test_samples_that_are_refused() -> None:
         gather((torch.zeros(3, 1), torch.zeros(2)))
     with pytest.raises(TernzipError, match="expected batches of a tensor"):
         gather([{"x": 1}])
+    everything = torch.zeros(3, 4), torch.zeros(3)
+    for label_of_each, message in (
+        (torch.zeros(3, 1), r"^samples: expected labels of shape \[3\], found \[3, 1\]$"),
+        (torch.eye(3), r"^samples: expected labels of shape \[3\], found \[3, 3\]$"),
+        (torch.tensor([0.0, 1.0, 1.9]), "^samples: expected whole numbers as labels, found others$"),
+        (torch.tensor([0.0, 1.0, math.nan]), "^samples: expected whole numbers as labels, found others$"),
+    ):
+        for source in ((everything[0], label_of_each), [(everything[0], label_of_each)]):
+            with pytest.raises(TernzipError, match=message):
+                gather(source)
+    with pytest.raises(
+        TernzipError, match=r"inputs of one shape, found .* inputs and labels of all samples are a"
+    ):
+        gather(list(everything))
+    for held in (torch.utils.data.TensorDataset(*everything), torch.utils.data.TensorDataset(everything[0])):
+        with pytest.raises(
+            TernzipError, match=r"found single samples \(TensorDataset\): give a DataLoader of it"
+        ):
+            gather(held)
+    with pytest.raises(TernzipError, match="found a single number"):
+        gather(torch.tensor(1.0))
     with pytest.raises(TernzipError, match="at least 2 to search with and 2 held out, found 3"):
         split(samples(3), 0.2, 0)
 
@@ -138,6 +173,10 @@ def test_networks_whose_outputs_are_not_finite() -> None:
         samples_of(net, torch.ones(3, 2), None)
     with pytest.raises(TernzipError, match=r"outputs of shape \(batch, classes\)"):
         samples_of(nn.Flatten(0), torch.ones(3, 2), None)
+    with pytest.raises(
+        TernzipError, match=r"that the model takes, found torch.float32 of shape \[3, 5\]: mat1"
+    ):
+        samples_of(nn.Linear(2, 2), torch.ones(3, 5), None)
 
 
 def test_held_out_samples_are_apart() -> None:

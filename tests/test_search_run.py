@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,9 @@ from torch import nn
 import ternzip
 from ternzip import TernzipError
 from ternzip.lowrank import load_compressed
-from ternzip.search import search, write_report
+from ternzip.search import markdown, search, write_report
 from ternzip.search.choices import METHODS
-from ternzip.search.compressors import Frontier, RankCompressor, TernaryCompressor, method
+from ternzip.search.compressors import Frontier, PruneCompressor, RankCompressor, TernaryCompressor, method
 from ternzip.search.finetune import _badness, finetune
 from ternzip.search.network import Network
 from ternzip.search.problem import Problem
@@ -103,6 +105,32 @@ def test_targets_are_reached_and_never_passed(compressor: str, offset: float) ->
         assert fit.bytes == target.bytes(fit.theta, fit.zeros)
         # Of files this small some bytes come and go with single codes, whatever is asked for.
         assert fit.bytes >= size * (1 - TOLERANCE) - 32, (size, fit)
+
+
+@pytest.mark.parametrize("compressor", ["rank", "prune", "bits", "all"])
+def test_a_size_that_only_the_tables_reach_takes_the_largest(compressor: str) -> None:
+    """By entropy there is a larger file than the coder makes; more zeros than none were asked for to reach it."""
+    made = Network(trained(), method(compressor), calibration=data()[0][:100], smallest=100)
+    target = TargetSize(made, 100_000)
+    largest = target.bytes([1.0] * 3)
+    for extra in range(1, 400, 21):
+        fit = target.for_target(largest + extra).fit([0.0] * 3)
+        assert fit.bytes == largest or fit.bytes >= (largest + extra) * (1 - TOLERANCE)
+        assert fit.bytes <= largest + extra
+    assert target.fit([0.0] * 3).largest
+
+
+@pytest.mark.parametrize("compressor", ["rank", "prune", "all"])
+def test_the_smallest_file_that_is_named_can_be_had(compressor: str) -> None:
+    """It was another than the search makes, and settings near it ended the search."""
+    size = len(problem(target=10**6, compressor=compressor).smallest.data)
+    with pytest.raises(TernzipError, match=f"the smallest file .* is {size:,} bytes"):
+        problem(target=size - 1, compressor=compressor)
+    for target in (size, size + 1, size + 9):
+        made = problem(target=target, compressor=compressor)
+        for point in ([0.5, 0.5], [0.0, 1.0], [1.0, 0.2], [0.9, 0.9]):
+            assert len(made.compress(point).data) <= target
+        assert len(made.uniform(target).data) <= target
 
 
 def test_a_target_that_everything_fits_takes_the_largest() -> None:
@@ -238,6 +266,13 @@ def test_reports(tmp_path: Path) -> None:
         (None, {"held_out": float("nan")}, "held_out: expected 0 to 1, found nan"),
         (None, {"samples_per_evaluation": 1}, "samples_per_evaluation: expected at least 2, found 1"),
         (None, {"calibration": 0}, "calibration: expected at least 1 sample, found 0"),
+        (None, {"finetune": -1}, "finetune: expected at least 0 epochs, found -1"),
+        (
+            None,
+            {"learning_rate": float("nan")},
+            "learning_rate: expected a finite number of at least 0, found nan",
+        ),
+        (None, {"learning_rate": -1.0}, "learning_rate: expected a finite number of at least 0, found -1.0"),
         (None, {"engine": "magic"}, "engine: expected one of pac"),
         (None, {"loss": "magic"}, "loss: expected one of distance"),
         (None, {"evaluations": 0}, "evaluations: expected at least 1, found 0"),
@@ -263,12 +298,91 @@ def test_networks_that_are_refused() -> None:
     with pytest.raises(TernzipError, match="model: expected finite outputs on the samples, found NaN"):
         search(broken, inputs)
     hidden = network()
-    hidden.register_buffer("unused", torch.tensor([float("inf")]))
+    hidden.register_buffer("unused", torch.tensor([float("nan")]))
     with pytest.raises(TernzipError, match="tensor unused: expected finite values"):
         search(hidden, inputs)
     prepared = ternzip.prepare(network())
     with pytest.raises(TernzipError, match="found a parametrization: convert it first"):
         search(prepared, inputs)
+
+
+class Stateful(nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"steps": 1}
+
+
+class Uncopied(nn.Linear):
+    def __deepcopy__(self, memo: object) -> nn.Module:
+        raise TypeError("there is only one\nof this")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(12, 3))),
+            "layer 0: expected a weight of its own",
+        ),
+        (
+            lambda: nn.Sequential(nn.utils.spectral_norm(nn.Linear(12, 3))),
+            "layer 0: expected a weight of its own",
+        ),
+        (
+            lambda: nn.Sequential(nn.Linear(12, 3, device="meta")),
+            "tensor 0.weight: expected values, found a meta",
+        ),
+        (lambda: nn.Sequential(Stateful(12, 3)), "state 0._extra_state: expected a tensor, found dict"),
+        (lambda: nn.Sequential(Uncopied(12, 3)), "^model: cannot be copied: there is only one$"),
+        (lambda: torch.jit.script(network()), "module model: expected one of Python, found a ScriptModule"),
+    ],
+)
+def test_models_that_are_refused_before_anything_is_run(model: Callable[[], nn.Module], message: str) -> None:
+    needs_extra()
+    made = model()
+    if isinstance(made, nn.Sequential) and not isinstance(made[0].weight, nn.Parameter):
+        made(data()[0])
+    with pytest.raises(TernzipError, match=message):
+        search(made, [], smallest=10)
+    with pytest.raises(TernzipError, match=message):
+        Network(made, TernaryCompressor(), smallest=10)
+
+
+def test_batch_norm_needs_two_samples() -> None:
+    with pytest.raises(
+        TernzipError, match="calibration: expected at least 2 samples to estimate batch norm on"
+    ):
+        Network(trained(), TernaryCompressor(), calibration=data()[0][:1], smallest=100)
+    Network(trained(), TernaryCompressor(), calibration=data()[0][:1], smallest=100, batch_norm=False)
+
+
+def test_samples_held_out_of_another_shape_are_refused() -> None:
+    needs_extra()
+    with pytest.raises(TernzipError, match=r"that the model takes, found torch.float32 of shape \[5, 7\]"):
+        search(trained(), data()[0], test=torch.zeros(5, 7), **SMALL)  # type: ignore[arg-type]
+
+
+def test_masks_of_infinity_are_kept_as_they_are() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(12, 16)
+            self.head = nn.Linear(16, 3)
+            self.register_buffer("mask", torch.full((4, 4), float("-inf")).triu(1))
+            self.register_buffer("floor", torch.tensor(float("-inf")))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mixed = (self.mask + x[:, :4, None]).softmax(2) @ x.view(-1, 4, 3)
+            return self.head(self.first(mixed.flatten(1).maximum(self.floor)).relu())
+
+    torch.manual_seed(0)
+    inputs = data()[0]
+    made = Network(Masked(), PruneCompressor(), calibration=inputs[:40], smallest=40)
+    found = made.compress([0.5, 0.5])
+    assert torch.equal(found.model.mask, Masked().mask)
+    loaded = load_compressed(Masked(), found.file(made.coder)).eval()
+    assert torch.equal(loaded.mask, Masked().mask)
+    assert torch.equal(loaded(inputs), found.model(inputs))
 
 
 def test_views_of_one_memory_are_refused() -> None:
@@ -307,6 +421,48 @@ def test_the_point_of_a_target_holds_ratios_and_the_largest_layer_has_none() -> 
     assert made.offsets([0.5, 1.0]) == [0.0, 0.0, pytest.approx(1.0)]
     assert made.offsets([0.25, 0.75]) == [pytest.approx(-0.5), 0.0, pytest.approx(0.5)]
     assert isinstance(problem(compressor=Frontier((TernaryCompressor(),), 3)).network.compressor, Frontier)
+
+
+class Normed(nn.Module):
+    """Features of length 1, which are NaN where a setting has made them all zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(12, 40, bias=False)
+        self.second = nn.Linear(40, 12, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).relu()
+        return self.second(x / x.norm(dim=1, keepdim=True))
+
+
+def test_a_setting_whose_outputs_are_nan_does_not_end_the_search() -> None:
+    needs_extra()
+    torch.manual_seed(0)
+    model = Normed()
+    result = search(model, data(), compressor="ternary", smallest=100, evaluations=14, epsilon=0.0)
+    losses = [visited.evaluation.loss.value for visited in result.visited]
+    assert len(losses) == 12
+    assert sum(3 < loss < 5 for loss in losses) > 0
+    assert result.best.loss < 1
+    assert result.notes == []
+    again = search(model, data(), compressor="ternary", smallest=100, evaluations=14, epsilon=0.0)
+    assert again.data == result.data
+
+
+def test_a_network_whose_outputs_are_nan_at_every_setting_is_named() -> None:
+    needs_extra()
+
+    class Hopeless(Normed):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            exact = self.first.weight.unique().numel() > 300
+            return super().forward(x) / exact
+
+    torch.manual_seed(0)
+    result = search(Hopeless(), data(), compressor="ternary", **SMALL)  # type: ignore[arg-type]
+    assert result.best.accuracy == 0
+    (note,) = result.notes
+    assert note == f"network of {result.bytes:,} bytes: NaN or infinity among its outputs on held-out samples"
 
 
 def test_one_layer_and_a_size_leave_nothing_to_search() -> None:
@@ -454,6 +610,46 @@ def test_right_answers_count_before_the_loss() -> None:
     assert _badness(sure, data)[1] < 0.2
     unlabelled = Samples(data.inputs, None, data.outputs)
     assert _badness(sure, unlabelled)[0] == 0.0 < _badness(sure, unlabelled)[1]
+
+
+def test_finetuning_that_diverges_keeps_what_was_found() -> None:
+    needs_extra()
+    options = {"target_size": 2500, "compressor": "prune", **SMALL}
+    found = search(trained(), data(), **options)  # type: ignore[arg-type]
+    tuned = search(trained(), data(), finetune=1, learning_rate=1e30, **options)  # type: ignore[arg-type]
+    assert tuned.data == found.data
+    assert tuned.finetuned is None
+    (note,) = tuned.notes
+    assert note.startswith("fine-tuning: expected a finite loss, found ")
+    assert note in markdown(tuned)
+    assert found.notes == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_networks_of_sixteen_bits_are_finetuned_in_float32(dtype: torch.dtype) -> None:
+    needs_extra()
+    inputs, labels = data()[0].to(dtype), data()[1]
+    model = copy.deepcopy(trained()).to(dtype)
+    options = {"target_size": 1400, "compressor": "prune", "learning_rate": 3e-3, **SMALL}
+    result = search(model, (inputs, labels), finetune=3, **options)  # type: ignore[arg-type]
+    assert result.finetuned is not None
+    assert result.finetuned.accuracy > result.best.accuracy  # type: ignore[operator]
+    assert {parameter.dtype for parameter in result.model.parameters()} == {dtype}
+    loaded = load_compressed(network().to(dtype), result.data).eval()
+    assert torch.equal(loaded(inputs), result.model(inputs))
+
+
+def test_a_network_that_runs_in_sixteen_bits_only_is_not_finetuned() -> None:
+    class Narrow(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.half())
+
+    needs_extra()
+    model = Narrow(nn.Linear(12, 40), nn.Linear(40, 3)).half()
+    with pytest.raises(
+        TernzipError, match="fine-tuning: expected a model of 16 bits that runs in float32 too"
+    ):
+        search(model, data(), finetune=1, **SMALL)  # type: ignore[arg-type]
 
 
 def test_finetuning_that_makes_things_worse_is_dropped() -> None:

@@ -266,3 +266,13 @@ def test_a_certificate_ends_the_search_for_all(tmp_path: Path) -> None:
 def test_an_empty_study_has_no_incumbent() -> None:
     with pytest.raises(TernzipError, match="expected at least one finished trial, found none"):
         SearchStudy(problem()).incumbent()
+
+
+def test_a_study_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    SearchStudy(problem(), f"sqlite:///{path}")
+    with pytest.raises(
+        TernzipError, match=r"^study 'ternzip' in sqlite:.*: cannot be written: .*readonly"
+    ) as caught:
+        SearchStudy(problem(), f"sqlite:///file:{path}?mode=ro&uri=true")
+    assert "\n" not in str(caught.value)

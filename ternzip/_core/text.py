@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from ternzip._core.errors import TernzipError
 
 _PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_MOST = (1 << 63) - 1
 _PREFIXES |= {"KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
 
 
@@ -21,12 +23,20 @@ def quoted(name: str) -> str:
     return repr(name) if len(name) <= 60 else f"{name[:40]!r}..."
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def parse_size(text: str | int) -> int:
     """Bytes, at least 1, of "2GB", "96 KiB", "1.5m" or a number; TernzipError for anything else."""
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?I?)B?\s*", str(text).upper())
     if found is None or found[2] not in _PREFIXES:
         raise TernzipError(f"size: expected a number of bytes such as 2GB or 96KiB, found {text!r}")
-    size = int(float(found[1]) * _PREFIXES[found[2]])
+    size = int(Fraction(found[1]) * _PREFIXES[found[2]])
     if size < 1:
         raise TernzipError(f"size: expected at least 1 byte, found {text!r}")
+    if size > _MOST:
+        raise TernzipError(f"size: expected at most 2^63 - 1 bytes, found {quoted(str(text))}")
     return size

@@ -16,7 +16,7 @@ from ternzip._core.extras import require
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import say
 from ternzip.cli.networks import Arch, ArchArg, TrustArch, in_file
-from ternzip.search.choices import ENGINES, METHODS, Engine, LossName, Method, Share
+from ternzip.search.choices import ENGINES, METHODS, REPORT_SUFFIXES, Engine, LossName, Method, Share
 from ternzip.training.catalog import AUTO, Statistics, statistics_for
 
 if TYPE_CHECKING:
@@ -165,7 +165,9 @@ def search(
     learning_rate: Annotated[
         float, typer.Option(min=0, help="Of fine-tuning.", rich_help_panel=_AFTER)
     ] = 1e-3,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace OUT if it exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace OUT and its report if they exist.")
+    ] = False,
 ) -> None:
     """Find the best compressed form of a trained network, of a file's size if one is given.
 
@@ -188,8 +190,10 @@ def search(
             parse_size(target_size)
         except TernzipError as error:
             raise UsageError(str(error)) from error
-    if out.exists() and not force:
-        raise TernzipError(f"{out}: exists already; it is only replaced with --force")
+    report = out.with_suffix(".report")
+    for path in (out, *(Path(f"{report}{suffix}") for suffix in REPORT_SUFFIXES)):
+        if path.exists() and not force:
+            raise TernzipError(f"{path}: exists already; it is only replaced with --force")
     if out.suffix != ".tnz":
         raise UsageError(f"--out: expected a name that ends in .tnz, found {out}")
     if not out.absolute().parent.is_dir():
@@ -244,7 +248,7 @@ def search(
             on_trial=on_trial,
         )
     result.save(out)
-    written = write_report(result, out.with_suffix(".report"))
+    written = write_report(result, report)
     _print_result(result, out)
     say(f"ternzip: report: {', '.join(str(path) for path in written)}; study: {where}")
 
@@ -261,6 +265,8 @@ def _print_result(result: SearchResult, out: Path) -> None:
     line("found", result.best)
     if result.finetuned is not None:
         line("fine-tuned", result.finetuned)
+    for note in result.notes:
+        say(f"ternzip: {note}")
     asked = "" if result.target is None else f" of {result.target:,} asked for"
     print(f"{'file':>12}: {out}: {result.bytes:,} bytes{asked}")
     if result.certificate is not None:

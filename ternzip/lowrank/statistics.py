@@ -33,7 +33,8 @@ class LayerStatistics:
     Attributes:
         moments: E[x x^T] over what the matrix's columns meet, (columns, columns), float64. For a convolution
             x is a column of a patch, kh pixels of all input channels; correlations between the columns of a
-            patch are left out, as Tai's first factor sees one column at a time.
+            patch are left out, as Tai's first factor sees one column at a time. Their diagonal alone, (columns,),
+            where correlations were not asked for; only "whitening" needs more.
         fisher: sums over each row of the expected squared gradient, (rows,), float64; None where not asked for.
     """
 
@@ -54,14 +55,19 @@ def weighting(
         raise TernzipError(f"weighting: expected one of {', '.join(WEIGHTINGS)}, found {name!r}")
     if name == "plain":
         return Weighting()
-    if statistics is None or (name == "fisher" and statistics.fisher is None):
+    if (
+        statistics is None
+        or (name == "fisher" and statistics.fisher is None)
+        or (name == "whitening" and statistics.moments.dim() == 1)
+    ):
         raise TernzipError(f"weighting {name!r}: expected statistics of the layer, found none")
     if name == "fisher":
         assert statistics.fisher is not None
         return Weighting(rows=_floored(statistics.fisher.sqrt()))
     moments = statistics.moments
     if name == "activation":
-        return Weighting(columns=_floored(moments.diagonal().sqrt()) ** alpha)
+        diagonal = moments if moments.dim() == 1 else moments.diagonal()
+        return Weighting(columns=_floored(diagonal.sqrt()) ** alpha)
     level = float(moments.diagonal().mean()) or 1.0
     eye = torch.eye(len(moments), dtype=moments.dtype)
     return Weighting(columns=torch.linalg.cholesky(moments + ridge * level * eye))
@@ -78,6 +84,7 @@ def collect_statistics(
     layers: Mapping[str, nn.Module],
     *,
     fisher: bool = False,
+    correlations: bool = True,
     labels: Tensor | None = None,
     most_gradients: int = 256,
     seed: int = 0,
@@ -89,6 +96,7 @@ def collect_statistics(
         batches: inputs, (n, ...) each; at least one.
         layers: nn.Linear and nn.Conv2d modules of `model`.
         fisher: whether to sum squared gradients of the log likelihood too, one sample at a time.
+        correlations: whether to keep all of E[x x^T], 8 bytes for each pair of inputs of a layer, or its diagonal.
         labels: int64, of the samples in order; None draws them from the model's own softmax.
         most_gradients: samples that gradients are taken of.
         seed: of the labels drawn.
@@ -100,7 +108,7 @@ def collect_statistics(
 
     def record(name: str, layer: Layer, inputs: Tensor) -> None:
         rows = _columns_met(layer, inputs.detach())
-        moments[name] = moments.get(name, 0) + rows.T @ rows
+        moments[name] = moments.get(name, 0) + (rows.T @ rows if correlations else rows.square().sum(0))
         counts[name] = counts.get(name, 0) + len(rows)
 
     handles = []
@@ -108,7 +116,10 @@ def collect_statistics(
         assert isinstance(layer, FACTORED_TYPES)
         handles.append(
             layer.register_forward_pre_hook(
-                lambda module, inputs, name=name, layer=layer: record(name, layer, inputs[0])
+                lambda module, inputs, named, name=name, layer=layer: record(
+                    name, layer, inputs[0] if inputs else named["input"]
+                ),
+                with_kwargs=True,
             )
         )
     training = model.training
@@ -160,7 +171,7 @@ def _fisher_rows(
             else:
                 label = labels[i : i + 1]
             loss = F.cross_entropy(scores, label.to(scores.device))
-            gradients = torch.autograd.grad(loss, list(weights.values()))  # type: ignore[arg-type]
+            gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)  # type: ignore[arg-type]
             for (name, layer), gradient in zip(layers.items(), gradients, strict=True):
                 assert isinstance(layer, FACTORED_TYPES)
                 squares = as_matrix(layer, gradient).to("cpu", torch.float64).square().sum(1)

@@ -1,4 +1,4 @@
-"""What a search can be told by name, for command lines. Imports no torch."""
+"""What a search can be told by name, and what its report's files are called, for command lines. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ Engine: TypeAlias = Literal["pac", "random", "tpe", "gp", "qlognei", "uniform"]
 
 Share: TypeAlias = Literal["none", "shape"]
 """Which layers share one number: none, or all those of one type and shape."""
+
+REPORT_SUFFIXES = (".md", ".json", ".svg")
+"""Of the files that `ternzip.search.write_report` writes."""
 
 METHODS: tuple[str, ...] = get_args(Method)
 LOSSES: tuple[str, ...] = get_args(LossName)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.lowrank.batch_norm import trainable_batch_norm
 from ternzip.search.compressors.base import sparser_layer
 from ternzip.search.compressors.encodings import Encoding
@@ -21,6 +24,11 @@ _HALVINGS = 14
 _CALIBRATION = 512
 _COMPARED, _COMPARED_SHARE = 2000, 8
 """Samples that are not trained on but compared with: an eighth, and at most so many."""
+_NARROW = (torch.float16, torch.bfloat16)
+
+
+class DivergedError(TernzipError):
+    """A loss or a weight was no longer finite."""
 
 
 class Held(nn.Module):
@@ -60,15 +68,17 @@ def finetune(
             has grown too large, the smallest kept magnitudes become zeros until it fits again.
 
     What comes back is `compressed` itself where that is the better one on an eighth of the samples, drawn at random,
-    that training does not see.
+    that training does not see. Weights of 16 bits are trained in float32, as Adam's steps are below what they can tell
+    apart, and cast back.
 
-    Raises TernzipError for a loss that is not finite.
+    Raises DivergedError for a loss or a weight that is not finite.
     """
-    model = copy.deepcopy(compressed.model)
+    model, dtypes = trainable_copy(compressed.model)
     order = drawn(len(samples), len(samples), seed)
     aside = min(len(samples) // _COMPARED_SHARE, _COMPARED)
     trained = order[: len(order) - aside]
     compared = samples.take(order[-aside:])  # all of a handful
+    samples = replace(samples, inputs=_widened(samples.inputs))
     trainable_batch_norm(model, samples.inputs[trained[:_CALIBRATION]])
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -90,10 +100,15 @@ def finetune(
             module = model.get_submodule(f"{name}.{part}".removesuffix(".weight"))
             original = module.parametrizations["weight"].original  # type: ignore[index,union-attr]
             assert isinstance(original, Tensor)
-            latents[name][part] = original.detach().clone()
+            latents[name][part] = original.detach().to(layer.latents[part][0].dtype, copy=True)
             parametrize.remove_parametrizations(module, "weight")
     for parameter in model.parameters():
         parameter.requires_grad_(False)
+    for name, tensor in _tensors(model):
+        tensor.data = tensor.data.to(dtypes.get(name, tensor.dtype))
+    values = [tensor for part in latents.values() for tensor in part.values()]
+    if not all(bool(value.isfinite().all()) for value in (*values, *model.parameters())):
+        raise DivergedError("fine-tuning: expected finite weights, found NaN or infinity")
 
     def assembled(zeros: float) -> CompressedNetwork:
         layers = {
@@ -127,6 +142,38 @@ def finetune(
     return compressed if best is None else better(best)
 
 
+def trainable_copy(model: nn.Module) -> tuple[nn.Module, dict[str, torch.dtype]]:
+    """A copy whose tensors of 16 bits are float32, and the dtypes that these had, by name."""
+    model = copy.deepcopy(model)
+    dtypes = {name: tensor.dtype for name, tensor in _tensors(model) if tensor.dtype in _NARROW}
+    for name, tensor in _tensors(model):
+        if name in dtypes:
+            tensor.data = tensor.data.float()
+    return model, dtypes
+
+
+def check_trainable(model: nn.Module, inputs: Tensor) -> None:
+    """Raises TernzipError for a model of 16 bits that does not run in float32, as fine-tuning will have it."""
+    model, dtypes = trainable_copy(model)
+    if not dtypes:
+        return
+    try:
+        outputs_of(model, _widened(inputs))
+    except Exception as error:  # whatever the model's own code raises
+        raise TernzipError(
+            f"fine-tuning: expected a model of 16 bits that runs in float32 too, found {first_line(error)}"
+        ) from error
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _widened(inputs: Tensor) -> Tensor:
+    return inputs.float() if inputs.dtype in _NARROW else inputs
+
+
 def _train(
     model: nn.Module,
     samples: Samples,
@@ -152,7 +199,7 @@ def _train(
                 outputs = model(batch.inputs)
                 loss = _loss(outputs, batch) / spread
                 if not bool(loss.isfinite()):
-                    raise TernzipError(f"fine-tuning: expected a finite loss, found {float(loss.detach())}")
+                    raise DivergedError(f"fine-tuning: expected a finite loss, found {float(loss.detach())}")
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.io.tensors import overlapping
 from ternzip.lowrank.batch_norm import BATCH_NORMS, affine_batch_norm, estimate_batch_norm
 from ternzip.lowrank.statistics import collect_statistics
@@ -28,13 +27,13 @@ from ternzip.search.compressors.base import (
     sparser_layer,
 )
 from ternzip.search.compressors.encodings import Codes, Encoded, Encoding, Plain
+from ternzip.search.compressors.methods import weightings
 from ternzip.search.size import Coder, dense_bytes, entropy_bytes
+from ternzip.search.uses import replace_modules, uses_of, without_unused
 
 SMALLEST = 1024
 """Layers of fewer weights are not searched: they are stored with 8 bits."""
 _BATCH = 256
-_PROBED = 2
-_HELD_TWICE = "held outside its parent as well"
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,7 @@ class Network:
         model: a copy of the original on the CPU, its batch norms as `ternzip.lowrank.affine_batch_norm` makes them.
         views: the searched layers by name, in the model's order.
         compressor: what is done to them.
+        uses: which layers were left alone because they never run, and which must stay one layer.
         dense_bytes: bytes of the original's float32 file.
 
     Args:
@@ -111,26 +111,35 @@ class Network:
         fisher: bool = False,
         coder: Coder | None = None,
     ) -> None:
-        self.model = copy.deepcopy(model).to("cpu").eval()
+        self.model = copied(model).eval()
         for parameter in self.model.parameters():
             parameter.requires_grad_(fisher)
         self.compressor = compressor
         self.calibration = calibration
         self.coder = coder or Coder()
         layers = _layers(self.model, [skip] if isinstance(skip, str) else list(skip), smallest)
+        self.uses = uses_of(self.model, layers, calibration)
+        layers = without_unused(layers, self.uses, model)
         found = {}
-        held = set() if calibration is None else _held_twice(self.model, layers, calibration[:_PROBED])
-        factored = {name: la for name, la in layers.items() if LayerView(name, la).obstacle is None}
+        fixed = self.uses.fixed
+        factored = {
+            name: la
+            for name, la in layers.items()
+            if LayerView(name, la, fixed=fixed.get(name)).obstacle is None
+        }
         if calibration is not None and factored:
             found = collect_statistics(
-                self.model, torch.split(calibration, _BATCH), factored, fisher=fisher, labels=labels
+                self.model,
+                torch.split(calibration, _BATCH),
+                factored,
+                fisher=fisher,
+                correlations="whitening" in weightings(compressor),
+                labels=labels,
             )
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         self.views = {
-            name: LayerView(
-                name, la, found.get(name), "activation", kept=_HELD_TWICE if name in held else None
-            )
+            name: LayerView(name, la, found.get(name), "activation", fixed.get(name))
             for name, la in layers.items()
         }
         self._norms = {
@@ -150,7 +159,22 @@ class Network:
         self.dense_bytes = dense_bytes(self._state)
         normed = any(isinstance(module, BATCH_NORMS) for module in self.model.modules())
         self.batch_norm = batch_norm and normed and calibration is not None
+        if self.batch_norm and calibration is not None and len(calibration) < 2:
+            raise TernzipError(
+                f"calibration: expected at least 2 samples to estimate batch norm on, found {len(calibration)}"
+            )
         self._compressed: dict[tuple[str, float], CompressedLayer] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """Which layers were left alone, and why, for people."""
+        reasons: dict[str, list[str]] = {}
+        for name in self.uses.unused:
+            reasons.setdefault("left at 8 bits, as they never run on the samples", []).append(name)
+        if weightings(self.compressor):
+            for name, why in self.uses.fixed.items():
+                reasons.setdefault(f"never two layers of low rank ({why})", []).append(name)
+        return [f"{', '.join(names)}: {why}" for why, names in reasons.items()]
 
     @property
     def names(self) -> list[str]:
@@ -222,7 +246,7 @@ class Network:
                     weight.copy_(layer.encoded["weight"].value)
             for name, norm in self._norms.items():
                 model.get_submodule(name).load_state_dict(norm)
-            _replace(
+            replace_modules(
                 model,
                 {n: la.module(self.views[n].layer) for n, la in layers.items() if la.rank is not None},
             )
@@ -293,6 +317,31 @@ class Network:
         return json.dumps(parts, sort_keys=True)
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """A copy on the CPU. Raises TernzipError for a model that cannot be copied, or whose state no file holds."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TernzipError(f"module {name or 'model'}: expected one of Python, found a ScriptModule")
+        if (
+            isinstance(module, COMPRESSED_TYPES)
+            and not parametrize.is_parametrized(module)
+            and module._parameters.get("weight") is None
+        ):
+            raise TernzipError(
+                f"layer {name}: expected a weight of its own, found one that is computed, as by "
+                "torch.nn.utils.weight_norm or spectral_norm: remove that first"
+            )
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise TernzipError(f"state {name}: expected a tensor, found {type(value).__name__}")
+        if value.is_meta:
+            raise TernzipError(f"tensor {name}: expected values, found a meta tensor")
+    try:
+        return copy.deepcopy(model).to("cpu")
+    except Exception as error:  # of whatever the model holds
+        raise TernzipError(f"model: cannot be copied: {first_line(error)}") from error
+
+
 def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Module]:
     owners: dict[int, int] = {}
     for module in model.modules():
@@ -316,8 +365,15 @@ def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Mo
     state = model.state_dict()
     for name, other in overlapping(state):  # one of them could not change without the other
         raise TernzipError(f"tensor {name}: expected memory of its own, found some of {other}'s")
+    masks = {  # buffers may hold infinity, as causal masks do
+        f"{name}.{buffer}".removeprefix(".")
+        for name, module in model.named_modules(remove_duplicate=False)
+        if not isinstance(module, BATCH_NORMS)
+        for buffer in module._buffers
+    }
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        fine = ~tensor.isnan() if name in masks else tensor.isfinite()
+        if not bool(fine.all()):
             raise TernzipError(f"tensor {name}: expected finite values, found NaN or infinity")
     chosen: dict[str, nn.Module] = {
         name: module
@@ -334,54 +390,8 @@ def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Mo
     return chosen
 
 
-def _held_twice(model: nn.Module, layers: dict[str, nn.Module], inputs: Tensor) -> set[str]:
-    """The layers that a run reaches although another module stands under their registered names.
-
-    Raises TernzipError for modules with weights that run without being registered at all: no state_dict, and so no
-    file, holds these.
-    """
-    probed = copy.deepcopy(model)
-    places = {name: probed.get_submodule(name) for name in layers}
-    _replace(probed, {name: copy.copy(module) for name, module in places.items()})
-    own = {id(module) for module in probed.modules()}
-    this_thread = threading.get_ident()
-    runs: list[dict[int, nn.Module]] = []
-
-    def record(module: nn.Module, inputs: object) -> None:
-        has_tensors = any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
-        if threading.get_ident() == this_thread and id(module) not in own and has_tensors:
-            runs[-1][id(module)] = module
-
-    handle = register_module_forward_pre_hook(record)
-    try:
-        for _ in range(2):  # a module that forward() makes is another one the second time
-            runs.append({})
-            with torch.no_grad():
-                probed(inputs)
-    finally:
-        handle.remove()
-    names = {id(module): name for name, module in places.items()}
-    strangers = {key: module for key, module in runs[0].items() if key in runs[1]}
-    for key, module in strangers.items():
-        if key not in names:
-            raise TernzipError(
-                f"model: expected every module that runs to be registered in it, found a {type(module).__name__} "
-                "in a list, a dict or a function, whose weights no file would hold"
-            )
-    return {names[key] for key in strangers}
-
-
-def _replace(model: nn.Module, modules: dict[str, nn.Module]) -> None:
-    named = dict(model.named_modules(remove_duplicate=False))
-    new = {id(named[name]): module for name, module in modules.items()}
-    for name, module in named.items():
-        if id(module) in new:
-            parent, _, child = name.rpartition(".")
-            setattr(named[parent], child, new[id(module)])
-
-
 def _encoding_of_others(value: Tensor) -> Encoding:
-    """How tensors are stored that no compressor changes: weights with 8 bits, vectors with 16."""
-    if not value.is_floating_point() or not value.numel():
+    """How tensors are stored that no compressor changes: weights with 8 bits, vectors with 16, masks as they are."""
+    if not value.is_floating_point() or not value.numel() or not bool(value.isfinite().all()):
         return Plain()
     return Codes(8) if value.dim() >= 2 else HALF

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
+from torch import Tensor
+
 from ternzip._core.errors import TernzipError
 from ternzip.search.choices import SHARES
 from ternzip.search.network import CompressedNetwork, Network
@@ -84,6 +87,8 @@ class Problem:
         seed: of the samples drawn.
         metadata: further metadata of the file, which count towards its size.
         share: which layers share one theta, of SHARES.
+
+    Raises TernzipError for a target that the file of the smallest setting exceeds.
     """
 
     def __init__(
@@ -114,6 +119,11 @@ class Problem:
         self.count = usual_count(len(self._searched)) if count is None else count
         self.seed = seed
         self.metadata = metadata or {}
+        if target is not None and len(self.smallest.data) > target:
+            raise TernzipError(
+                f"target size {target:,} bytes: cannot be reached: the smallest file that these compressors make "
+                f"is {len(self.smallest.data):,} bytes"
+            )
         self.target = None if target is None else TargetSize(network, target, metadata)
         self.binding = self.target is not None and (
             network.compressor.monotone or self.target.largest > self.target.target
@@ -140,6 +150,15 @@ class Problem:
         """How many numbers make a point."""
         return len(self.names)
 
+    @cached_property
+    def smallest(self) -> Compressed:
+        """The network with every layer at theta = 0, and its file: what is left where nothing else fits."""
+        return self._at([0.0] * len(self.network.names))
+
+    def _at(self, theta: Sequence[float], zeros: float = 0.0) -> Compressed:
+        compressed = self.network.compress(theta, zeros=zeros)
+        return Compressed(compressed, tuple(theta), compressed.file(self.network.coder, self.metadata))
+
     def _of_layers(self, of_groups: Sequence[float]) -> list[float]:
         """The groups' numbers, one for each layer in the network's order."""
         found = {name: x for group, x in zip(self.groups, of_groups, strict=True) for name in group}
@@ -156,8 +175,7 @@ class Problem:
         if self.target is not None and self.binding:
             return self.fitted(self.target, self.offsets(point))
         theta = self._of_layers(point)
-        compressed = self.network.compress(theta)
-        found = Compressed(compressed, tuple(theta), compressed.file(self.network.coder, self.metadata))
+        found = self._at(theta)
         if self.target is not None and len(found.data) > self.target.target:
             # `largest` is by entropy, and this file has turned out larger than that.
             return self.fitted(self.target, [t - max(theta) for t in theta])
@@ -166,7 +184,7 @@ class Problem:
     def fitted(self, target: TargetSize, offsets: Sequence[float]) -> Compressed:
         """The network whose file has the target's size, or is a little smaller; never larger.
 
-        Raises TernzipError where batch norm's new statistics leave no such file.
+        Where batch norm's new statistics leave no such file on this line, it is the smallest setting's.
         """
         goal = limit = target.target
         best: Compressed | None = None
@@ -174,25 +192,16 @@ class Problem:
         for _ in range(_CORRECTIONS):
             fit = target.for_target(goal).fit(offsets, tabulated)
             tabulated = fit.tabulated
-            compressed = self.network.compress(fit.theta, zeros=fit.zeros)
-            found = Compressed(
-                compressed, tuple(fit.theta), compressed.file(self.network.coder, self.metadata)
-            )
+            found = self._at(fit.theta, fit.zeros)
             size = len(found.data)
             if size <= limit and (best is None or size > len(best.data)):
                 best = found
-            saturated = fit.bytes < goal * (1 - TOLERANCE)
-            if limit * (1 - TOLERANCE) <= size <= limit or (size <= limit and saturated):
+            if limit * (1 - TOLERANCE) <= size <= limit or (size <= limit and fit.largest):
                 break
             goal += math.floor(limit * (1 - TOLERANCE / 2)) - size
             if goal < target.smallest:
                 break
-        if best is None:
-            raise TernzipError(
-                f"target size {limit:,} bytes: cannot be reached: the smallest file that these compressors make "
-                f"is {size:,} bytes"
-            )
-        return best
+        return best or self.smallest
 
     def uniform(self, size: int) -> Compressed:
         """One theta for all layers, with a file of at most that size; where no target binds, the best of a few.
@@ -203,10 +212,8 @@ class Problem:
             samples = fresh(self.samples, self.count, self.seed, 0, self._searched)
             tried = [self.compress([i / (_UNIFORMS - 1)] * len(self.groups)) for i in range(_UNIFORMS)]
             return min(tried, key=lambda one: self._loss(one, samples).value)
-        if self.target is None:
-            smallest = self.compress([0.0] * len(self.groups))
-            if len(smallest.data) >= size * (1 - TOLERANCE):  # by its batch norm it may be some bytes larger
-                return smallest
+        if self.target is None and len(self.smallest.data) >= size * (1 - TOLERANCE):
+            return self.smallest  # by its batch norm it may be some bytes larger
         target = self.target or TargetSize(self.network, size, self.metadata)
         return self.fitted(target.for_target(size), [0.0] * len(self.network.names))
 
@@ -261,11 +268,11 @@ class Problem:
         digest = hashlib.sha256()
         for name, tensor in self.network.model.state_dict().items():
             digest.update(name.encode())
-            digest.update(tensor.contiguous().flatten().view(-1).numpy().tobytes())
+            digest.update(_bytes(tensor))
         data = hashlib.sha256()
         parts = (self.samples.inputs, self.samples.labels, self.held_out.inputs, self.held_out.labels)
         for tensor in (part for part in parts if part is not None):
-            data.update(tensor.contiguous().numpy().tobytes())
+            data.update(_bytes(tensor))
         objective = {
             "loss": self.loss.name,
             "kappa": self.kappa,
@@ -293,6 +300,11 @@ def agree(key: str, expected: str, found: str | None) -> bool:
     one, other = json.loads(expected), json.loads(found)
     tolerance = _SAME_FUNCTION * max(one, default=0.0)
     return len(one) == len(other) and all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """A tensor's elements, of any dtype: numpy has no bfloat16."""
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def usual_count(samples: int) -> int:

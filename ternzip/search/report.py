@@ -62,6 +62,7 @@ def to_dict(result: SearchResult) -> dict[str, Any]:
             }
             for visited in result.visited
         ],
+        "notes": list(result.notes),
         "settings": dict(result.settings),
         "seconds": result.seconds,
     }
@@ -98,6 +99,7 @@ def markdown(result: SearchResult, picture: str | None = None) -> str:
         "Errors are relative Frobenius errors of a layer's matrix; weighted ones by the root mean square of its inputs "
         "to the power 1/2. Layers that are not listed are stored with 8 bits a weight, vectors with 16.",
         "",
+        *(line for note in result.notes for line in (f"{note}.", "")),
         "Batch norm was estimated anew after every compression, on unlabelled samples; it costs nothing in the file."
         if result.settings["batch_norm_estimated_anew"]
         else "Batch norm was left as it is.",

@@ -46,7 +46,7 @@ class SearchResult:
         dense: the original on the held-out samples; bytes are those of the float32 file.
         best: the compressed network before fine-tuning, on the same samples.
         uniform: one number for all layers, likewise: of the target's size, or of the best's.
-        finetuned: after fine-tuning; None where none was asked for.
+        finetuned: after fine-tuning; None where none was asked for, or it was given up.
         certificate: None where the evaluations were over before.
         confirmations: all that were tried, those that failed too.
         visited: every evaluation of the study in order; those of the runoff are not among them.
@@ -56,6 +56,7 @@ class SearchResult:
         target: bytes asked for, or None.
         settings: of the search, for the report.
         seconds: of this call; earlier ones on the same study not counted.
+        notes: what else there is to know, a line each: layers that were left alone, fine-tuning that was given up.
     """
 
     network: CompressedNetwork = field(repr=False)
@@ -74,6 +75,7 @@ class SearchResult:
     target: int | None
     settings: dict[str, object] = field(repr=False)
     seconds: float
+    notes: list[str] = field(default_factory=list, repr=False)
 
     @property
     def model(self) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterable, Mapping
@@ -15,10 +14,10 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.text import parse_size
 from ternzip.lowrank.stored import load_compressed
 from ternzip.search.compressors.base import Compressor
-from ternzip.search.compressors.methods import method
-from ternzip.search.compressors.rank import RankCompressor
+from ternzip.search.compressors.methods import method, weightings
+from ternzip.search.finetune import DivergedError, check_trainable
 from ternzip.search.finetune import finetune as train_on
-from ternzip.search.network import SMALLEST, CompressedNetwork, Network
+from ternzip.search.network import SMALLEST, CompressedNetwork, Network, copied
 from ternzip.search.objective import accuracy
 from ternzip.search.problem import Problem
 from ternzip.search.result import Score, SearchResult, Visited
@@ -105,8 +104,12 @@ def search(
     found = method(compressor) if isinstance(compressor, str) else compressor
     target = None if target_size is None else parse_size(target_size)
     _check(kappa, samples_per_evaluation, delta, epsilon, held_out, calibration)
+    if finetune < 0:
+        raise TernzipError(f"finetune: expected at least 0 epochs, found {finetune}")
+    if not 0 <= learning_rate < math.inf:
+        raise TernzipError(f"learning_rate: expected a finite number of at least 0, found {learning_rate}")
+    model = copied(model)
     inputs, labels = gather(samples)
-    model = copy.deepcopy(model).to("cpu")
     whole = samples_of(model, inputs, labels)
     if test is None:
         pool, held = split(whole, held_out, seed)
@@ -115,6 +118,8 @@ def search(
     if (pool.labels is None) != (held.labels is None):
         raise TernzipError("samples: expected labels with all samples or with none, found them with some")
     calibrated = pool.take(drawn(len(pool), calibration, seed))
+    if finetune:
+        check_trainable(model, pool.inputs[:2])
     network = Network(
         model,
         found,
@@ -123,7 +128,7 @@ def search(
         skip=skip,
         batch_norm=batch_norm,
         smallest=smallest,
-        fisher=isinstance(found, RankCompressor) and found.weighting == "fisher",
+        fisher="fisher" in weightings(found),
         coder=coder,
     )
     problem = Problem(
@@ -156,22 +161,26 @@ def search(
     point = runoff[0].point if runoff else the_study.incumbent()[0]
     chosen = problem.compress(point)
     compressed, data = chosen.network, chosen.data
-    best = _score(problem, compressed, len(data))
+    notes = network.notes
+    best = _score(problem, compressed, len(data), notes)
     uniform = problem.uniform(len(data) if target is None else target)
     finetuned = None
     if finetune:
-        compressed = train_on(
-            network,
-            compressed,
-            pool,
-            epochs=finetune,
-            learning_rate=learning_rate,
-            seed=seed,
-            target=target,
-            metadata=extra,
-        )
-        data = compressed.file(network.coder, extra)
-        finetuned = _score(problem, compressed, len(data))
+        try:
+            compressed = train_on(
+                network,
+                compressed,
+                pool,
+                epochs=finetune,
+                learning_rate=learning_rate,
+                seed=seed,
+                target=target,
+                metadata=extra,
+            )
+            data = compressed.file(network.coder, extra)
+            finetuned = _score(problem, compressed, len(data), notes)
+        except DivergedError as error:
+            notes.append(f"{error}: the network stays as it was found; a lower learning rate may help")
     _check_file(network, compressed, data, pool)
     settings: dict[str, object] = {
         "compressor": found.describe(),
@@ -198,7 +207,7 @@ def search(
         theta=dict(zip(network.names, chosen.theta, strict=True)),
         dense=_dense(problem),
         best=best,
-        uniform=_score(problem, uniform.network, len(uniform.data)),
+        uniform=_score(problem, uniform.network, len(uniform.data), []),
         finetuned=finetuned,
         certificate=the_study.certificate,
         confirmations=the_study.confirmations,
@@ -209,6 +218,7 @@ def search(
         target=target,
         settings=settings,
         seconds=time.perf_counter() - start,
+        notes=notes,
     )
 
 
@@ -254,9 +264,11 @@ def _study_class() -> type[SearchStudy]:
     return SearchStudy
 
 
-def _score(problem: Problem, compressed: CompressedNetwork, size: int) -> Score:
+def _score(problem: Problem, compressed: CompressedNetwork, size: int, notes: list[str]) -> Score:
     held = problem.held_out
     outputs = outputs_of(compressed.model, held.inputs)
+    if not bool(outputs.isfinite().all()):
+        notes.append(f"network of {size:,} bytes: NaN or infinity among its outputs on held-out samples")
     loss = problem.loss.estimate(outputs, held)
     right = None if held.labels is None else accuracy(outputs, held.labels)
     return Score(size, loss.value, loss.standard_error, right)

@@ -8,8 +8,10 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 
 SampleSource: TypeAlias = Tensor | tuple[Tensor, Tensor] | Iterable[Any]
 _BATCH = 256
@@ -35,7 +37,7 @@ class Samples:
 def gather(source: SampleSource, most: int | None = None) -> tuple[Tensor, Tensor | None]:
     """Inputs and labels of a tensor, a pair of tensors, or a loader of either, up to `most` samples.
 
-    Raises TernzipError where there are none.
+    Raises TernzipError where there are none, for batches of different shapes, and for labels that are no class each.
     """
     if isinstance(source, Tensor):
         inputs, labels = source, None
@@ -43,12 +45,25 @@ def gather(source: SampleSource, most: int | None = None) -> tuple[Tensor, Tenso
         inputs, labels = source
     else:
         inputs, labels = _loaded(source, most)
-    if labels is not None and len(labels) != len(inputs):
-        raise TernzipError(f"samples: expected {len(inputs)} labels, found {len(labels)}")
-    inputs, labels = inputs[:most], None if labels is None else labels[:most].long().to("cpu")
+    if not inputs.dim():
+        raise TernzipError("samples: expected inputs of shape (n, ...), found a single number")
+    if labels is not None:
+        _check_labels(inputs, labels)
+        labels = labels[:most].long().to("cpu")
+    inputs = inputs[:most]
     if not len(inputs):
         raise TernzipError("samples: expected at least one, found none")
     return _channels_last(inputs.detach().to("cpu")), labels
+
+
+def _check_labels(inputs: Tensor, labels: Tensor) -> None:
+    # Labels of shape (n, 1) would be compared with (n,) answers each with each.
+    if labels.dim() != 1:
+        raise TernzipError(f"samples: expected labels of shape [{len(inputs)}], found {list(labels.shape)}")
+    if len(labels) != len(inputs):
+        raise TernzipError(f"samples: expected {len(inputs)} labels, found {len(labels)}")
+    if labels.is_complex() or (labels.is_floating_point() and not torch.equal(labels, labels.trunc())):
+        raise TernzipError("samples: expected whole numbers as labels, found others")
 
 
 def _channels_last(inputs: Tensor) -> Tensor:
@@ -59,10 +74,23 @@ def _channels_last(inputs: Tensor) -> Tensor:
 def _loaded(source: Iterable[Any], most: int | None) -> tuple[Tensor, Tensor | None]:
     inputs: list[Tensor] = []
     labels: list[Tensor] = []
+    kind: type = type(source)
+    if issubclass(kind, Dataset) and not issubclass(kind, IterableDataset):
+        raise TernzipError(
+            f"samples: expected batches, found single samples ({kind.__name__}): give a DataLoader of it"
+        )
     for batch in source:
         pair = batch if isinstance(batch, tuple | list) else (batch,)
         if not pair or not all(isinstance(part, Tensor) for part in pair[:2]):
             raise TernzipError("samples: expected batches of a tensor, or of inputs and labels, found others")
+        first = inputs[0] if inputs else pair[0]
+        if not pair[0].dim() or pair[0].shape[1:] != first.shape[1:]:
+            raise TernzipError(
+                f"samples: expected batches of inputs of one shape, found {list(first.shape)} and "
+                f"{list(pair[0].shape)}; inputs and labels of all samples are a tuple"
+            )
+        if len(pair) > 1:
+            _check_labels(*pair[:2])
         inputs.append(pair[0])
         labels.extend(pair[1:2])
         if most is not None and sum(map(len, inputs)) >= most:
@@ -89,9 +117,18 @@ def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
 def samples_of(model: nn.Module, inputs: Tensor, labels: Tensor | None) -> Samples:
     """Samples with the original's outputs.
 
-    Raises TernzipError where these hold NaN or infinity, and for labels that are none of the model's classes.
+    Raises TernzipError where these hold NaN or infinity, for inputs that the model does not take, and for labels that
+    are none of its classes.
     """
-    outputs = outputs_of(model, inputs)
+    try:
+        outputs = outputs_of(model, inputs)
+    except TernzipError:
+        raise
+    except Exception as error:  # whatever the model's own code raises
+        raise TernzipError(
+            f"samples: expected inputs that the model takes, found {inputs.dtype} of shape {list(inputs.shape)}: "
+            f"{first_line(error)}"
+        ) from error
     if not bool(outputs.isfinite().all()):
         raise TernzipError("model: expected finite outputs on the samples, found NaN or infinity")
     if labels is not None:

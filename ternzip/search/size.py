@@ -8,15 +8,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ternzip._core.errors import TernzipError
+from ternzip.codecs import CHOICES
+from ternzip.codecs.context import EFFORTS
 from ternzip.io.files import save
 
 
 @dataclass(frozen=True)
 class Coder:
-    """How files are coded, in the search as in the end; see `ternzip.save`."""
+    """How files are coded, in the search as in the end; see `ternzip.save`.
+
+    Raises TernzipError for a codec or an effort that there is not.
+    """
 
     codec: str = "context"
     effort: int = 2
+
+    def __post_init__(self) -> None:
+        if self.codec not in CHOICES:
+            raise TernzipError(f"codec: expected one of {', '.join(CHOICES)}, found {self.codec!r}")
+        if self.effort not in EFFORTS:
+            raise TernzipError(
+                f"effort: expected one of {', '.join(map(str, EFFORTS))}, found {self.effort!r}"
+            )
 
     def file(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
         """The whole file, in memory."""

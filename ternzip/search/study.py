@@ -17,6 +17,7 @@ import sqlalchemy.exc
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.search.certificate import Certificate, Confirmation, is_certified
 from ternzip.search.engine.gaussian import Observation, Surrogate
 from ternzip.search.engine.sampler import (
@@ -132,13 +133,18 @@ class SearchStudy:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.study = optuna.create_study(
-                storage=open_storage(url),
-                study_name=name,
-                sampler=self.sampler,
-                direction="minimize",
-                load_if_exists=True,
-            )
+            storage = open_storage(url)
+            try:
+                self.study = optuna.create_study(
+                    storage=storage,
+                    study_name=name,
+                    sampler=self.sampler,
+                    direction="minimize",
+                    load_if_exists=True,
+                )
+            except optuna.exceptions.StorageInternalError as error:
+                reason = first_line(error.__cause__ or error)
+                raise TernzipError(f"{self._where}: cannot be written: {reason}") from error
         self._check_fingerprint({**problem.fingerprint(), "engine": f"{engine}, seed {seed}"})
 
     def _check_fingerprint(self, expected: dict[str, str]) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ternzip._core.errors import TernzipError
 from ternzip.search.network import Network
 
 TOLERANCE = 0.005
-"""A file may be this much smaller than the target, and never larger."""
+"""A file should be no more than this much smaller than the target, and is never larger."""
 _GRID = 33
 _EXACT_SIZES = 12
 _CLOSE = 2e-3  # between two settings: the larger one loses few weights to become as small as the other
@@ -24,12 +23,14 @@ class Fit:
     """theta of each layer, the bytes of the file it makes, and the share of zeros more that it took.
 
     `tabulated` is what the tables said of the target's bytes: the next fit with the same offsets begins with that.
+    `largest`: whether no setting with these offsets makes a larger file.
     """
 
     theta: list[float]
     bytes: int
     zeros: float = 0.0
     tabulated: float = 1.0
+    largest: bool = False
 
 
 class TargetSize:
@@ -41,8 +42,6 @@ class TargetSize:
     Attributes:
         smallest: bytes of the file with every layer at theta = 0.
         largest: about the bytes of the largest file that any setting makes.
-
-    Raises TernzipError where that is larger than the target.
     """
 
     def __init__(self, network: Network, target: int, metadata: dict[str, str] | None = None) -> None:
@@ -57,11 +56,6 @@ class TargetSize:
         self.smallest = self.bytes([0.0] * len(self._tables))
         self._others = self.smallest - sum(float(table[0]) for table in self._tables)
         self.largest = self._others + sum(float(table.max()) for table in self._tables)
-        if self.smallest > target:
-            raise TernzipError(
-                f"target size {target:,} bytes: cannot be reached: the smallest file that these compressors "
-                f"make is {self.smallest:,} bytes"
-            )
 
     def for_target(self, target: int) -> TargetSize:
         """The same tables for another size, which may be out of reach: `fit` then gives the smallest setting."""
@@ -79,7 +73,7 @@ class TargetSize:
 
         Where the settings' steps are too coarse, the smallest setting above the target loses its smallest
         magnitudes. The size is at most `target`, and within TOLERANCE below it unless no setting on this line is
-        as large.
+        as large, or sizes jump past it: one weight may change how the file holds its tensors.
         """
         shift = np.asarray(offsets, np.float64)
         low, high = -float(shift.max()), 1.0 - float(shift.min())
@@ -93,7 +87,9 @@ class TargetSize:
             size = self.bytes(theta)
             if size <= self.target:
                 best = Fit(theta, size, tabulated=wanted / goal) if size > best.bytes else best
-                if self._tight(size) or not crosses:
+                if not crosses:
+                    return replace(best, largest=True)
+                if self._tight(size):
                     return best
                 low = max(low, s)
             else:
@@ -110,6 +106,8 @@ class TargetSize:
         if above is None:
             theta = [float(t) for t in np.clip(high + shift, 0.0, 1.0)]
             above = Fit(theta, self.bytes(theta))
+            if above.bytes <= self.target:
+                return replace(max(best, above, key=lambda fit: fit.bytes), largest=True)
         return self._trimmed(above, best)
 
     def _tight(self, size: int) -> bool:

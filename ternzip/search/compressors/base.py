@@ -35,7 +35,7 @@ class LayerView:
         layer: one of COMPRESSED_TYPES; it is never changed.
         statistics: None where no data were seen, or the layer has no matrix (groups, other dimensions).
         error_weighting: the weighting of the weighted errors reported.
-        kept: why the module itself must stay in its place, in a few words; None where two may replace it.
+        fixed: why no pair of layers can stand in its place, in a few words; None where one can.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class LayerView:
         layer: nn.Module,
         statistics: LayerStatistics | None = None,
         error_weighting: str = "plain",
-        kept: str | None = None,
+        fixed: str | None = None,
     ) -> None:
         self.name = name
         self.layer = layer
         self.statistics = statistics
-        self.kept = kept
         self.error_weighting = error_weighting if statistics is not None else "plain"
+        self.fixed = fixed
         self._decompositions: dict[str, Decomposition] = {}
 
     @property
@@ -69,12 +69,12 @@ class LayerView:
     def obstacle(self) -> str | None:
         """Why low rank leaves the layer as it is, in a few words; None where it may be tried."""
         layer = self.layer
-        if self.kept is not None:
-            return self.kept
         if not isinstance(layer, FACTORED_TYPES):
             return type(layer).__name__
         if isinstance(layer, nn.Conv2d) and layer.groups != 1:
             return f"{layer.groups} groups"
+        if self.fixed is not None:
+            return self.fixed
         return None if self.largest_rank >= 1 else "no rank saves a byte"
 
     @property

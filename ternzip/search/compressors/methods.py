@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ternzip._core.errors import TernzipError
+from ternzip.lowrank.statistics import WEIGHTINGS
 from ternzip.search.choices import METHODS
 from ternzip.search.compressors.base import Compressor
 from ternzip.search.compressors.frontier import Frontier
@@ -46,3 +47,14 @@ def method(name: str) -> Compressor:
     if name not in _MADE:
         raise TernzipError(f"method: expected one of {', '.join(METHODS)}, found {name!r}")
     return _MADE[name]()
+
+
+def weightings(compressor: Compressor) -> set[str]:
+    """Of the SVDs that the compressor may ask for; empty for one that leaves every layer one layer."""
+    if isinstance(compressor, RankCompressor):
+        return {compressor.weighting}
+    if isinstance(compressor, Frontier):
+        return set().union(*(weightings(one) for one in compressor.compressors))
+    if isinstance(compressor, TernaryCompressor | PruneCompressor | BitsCompressor):
+        return set()
+    return set(WEIGHTINGS) - {"fisher"}  # a user's own: all that needs no gradients
