@@ -231,9 +231,10 @@ def _about(record: dict[str, Any]) -> str:
     without = f" Not drawn, as no finished run belongs there: figure {hidden}." if hidden else ""
     return (
         f"{progress}{without} {record['data']}. "
-        "Accuracies are those of the stored files on all test images, in float32; the best epoch "
-        "is picked on the test images, as the paper does. The same network in full precision, trained on the same "
-        "data, is what they are to be compared with, and not published scores. "
+        "Accuracies are those of the stored files on all test images, in float32; figures 2 to 5 show what was "
+        "measured in training, in its precision. The best epoch is picked on the test images, as the paper does. The "
+        "same network in full precision, trained on the same data, is what they are to be compared with, and not "
+        "published scores. "
         f"{record['date']}, commit {record['commit']}, {machine['processor']}, {machine['cores']} cores, "
         f"{machine['system']}."
     )
