@@ -129,11 +129,12 @@ def test_what_a_trace_cannot_see(body: Callable[[Model, Tensor], Tensor], exampl
             for _ in range(3):
                 found = made(x)
                 assert found.dtype == own(x).dtype if body is autocast else type(found) is Tensor
+    tolerance = 0.1 if body is autocast else 1e-5  # that is bfloat16
     with torch.inference_mode():
         own = copy.deepcopy(wanted)
         made = runtime.optimize(model, x if examples else None)
         for _ in range(3):
-            torch.testing.assert_close(made(x), own(x), rtol=1e-2 if body is autocast else 1e-5, atol=1e-2)
+            torch.testing.assert_close(made(x), own(x), rtol=tolerance, atol=tolerance)
 
 
 def test_arguments_that_may_be_no_tensors() -> None:
