@@ -9,7 +9,7 @@ import pytest
 
 from ternzip import TernzipError
 from ternzip.training.options import flag, is_within, read_toml
-from ternzip.training.recipe import OPTIONS, PRESETS, Recipe, preset
+from ternzip.training.recipe import OPTIONS, PRESETS, Recipe, preset, recipe_of
 
 
 def test_the_default_is_the_papers_recipe() -> None:
@@ -175,3 +175,13 @@ def test_every_condition_names_options_and_choices_that_exist() -> None:
         for other, values in known.only.items():
             assert values
             assert set(values) <= set(OPTIONS[other].choices)
+
+
+def test_twn_clips_no_network_that_is_not_built_in() -> None:
+    given = {"arch": "<Net>"}
+    assert recipe_of(given).ste == recipe_of({}, "own").ste == "identity"
+    assert recipe_of({**given, "quantizer": "twn"}, "paper").ste == "identity"
+    assert recipe_of({**given, "ste": "open"}).ste == "open"
+    assert recipe_of({**given, "quantizer": "delta"}).ste == "closed"
+    assert recipe_of({}).ste == recipe_of({"quantizer": "twn"}).ste == "closed"
+    assert recipe_of({}, start=Recipe(arch="<Net>", quantizer="twn")).ste == "closed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,25 @@ def test_another_task_has_its_own_loss_and_its_best_epoch_is_of_the_least(tmp_pa
     assert read_run_checkpoint(tmp_path / "best.ckpt").accuracy is None
     with ternzip.safe_open(result.path) as file:
         assert "arch" not in file.metadata()
+
+
+def test_the_weights_of_a_given_model_may_be_of_any_size_and_frozen_ones_stay(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 4, bias=False), nn.Linear(4, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.mul_(20)
+        model[1].weight.copy_(torch.tensor([[5.0, -5, 5, 0.1]]))
+    inputs = torch.randn(64, 8)
+    for ste, ternarizer in (("identity", ternzip.quantization.TWN()), ("closed", "delta")):
+        expected = ternzip.convert(ternzip.prepare(copy.deepcopy(model), ternarizer))
+        own = {} if ste == "identity" else {"quantizer": "delta"}
+        trained = copy.deepcopy(model)
+        data = (inputs, expected(inputs).detach())
+        options: dict[str, Any] = {**SHORT, **own, "lr": 1e-3, "freeze": "0", "loss": nn.MSELoss()}
+        ternzip.train(trained, data, data, out=tmp_path / ste, **options)
+        assert read_run_checkpoint(tmp_path / ste / "last.ckpt").recipe.ste == ste
+        assert torch.equal(trained[0].weight, expected[0].weight)
+        assert torch.allclose(trained[1].weight, expected[1].weight, rtol=0.01)
 
 
 class Endless(IterableDataset):  # type: ignore[type-arg]

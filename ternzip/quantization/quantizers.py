@@ -32,7 +32,7 @@ class Quantizer(nn.Module):
     Attributes:
         ste: which gradient reaches the latent weight (ternzip.ops.STE).
         bound: where "closed" and "open" saturate, and where `clip_latent_` then clips the latent weights.
-        pinned: whether a schedule leaves this layer's threshold alone, as for a frozen layer.
+        pinned: whether a schedule leaves this layer's threshold alone, and `clip_latent_` its weights: it is frozen.
     """
 
     ste: str = "closed"

@@ -84,6 +84,7 @@ class Learner(lightning.LightningModule):
         self.compiled = CompiledForward(self.model) if recipe.fast else None
         self.epochs: dict[int, dict[str, float]] = {}  # figures of each finished epoch, from 1
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
+        self.plateau_before: dict[str, Any] | None = None  # in the checkpoint of a run that goes on
         # Over the test samples: how many are right, how many there are, the sum of their losses.
         self.register_buffer("correct", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64), persistent=False)
@@ -257,6 +258,8 @@ class Learner(lightning.LightningModule):
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, self.objective.monitor[1], patience=recipe.plateau_patience
             )
+            if self.plateau_before is not None:
+                self.plateau.load_state_dict(self.plateau_before)
             return optimizer
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
@@ -279,8 +282,7 @@ class Learner(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what `on_save_checkpoint` added."""
         self.epochs = checkpoint[EPOCHS_KEY]
-        if self.plateau is not None and "ternzip_plateau" in checkpoint:
-            self.plateau.load_state_dict(checkpoint["ternzip_plateau"])
+        self.plateau_before = checkpoint.get("ternzip_plateau")  # Lightning makes the optimizers after this
 
 
 def image_learner(recipe: Recipe, dataset: Dataset) -> Learner:

@@ -101,8 +101,8 @@ class Recipe:
     ste: str = option(
         "closed",
         "Ternarization",
-        "Gradient where |w| <= 1 or |w| < 1.",
-        choices=("closed", "open"),
+        "Gradient where |w| <= 1 or |w| < 1, to which weights are clipped; identity: everywhere, unclipped.",
+        choices=("closed", "open", "identity"),
         only={"quantizer": ("delta", "binary", "twn")},
     )
     delta_scale: tuple[str, ...] = option(
@@ -433,12 +433,18 @@ def recipe_of(
 ) -> Recipe:
     """A recipe from options, which may have - or _, on top of a preset, or of the recipe of a run that goes on.
 
-    Without a name the preset is "paper" for a built-in architecture and "own" for any other. Raises TernzipError,
-    naming the option and its `source`, for one that makes no sense or would not be used.
+    Without a name the preset is "paper" for a built-in architecture and "own" for any other; TWN leaves the weights of
+    preset "own" and of networks that are not built in unclipped, where no `ste` is given. Raises TernzipError, naming
+    the option and its `source`, for one that makes no sense or would not be used.
     """
-    if start is None:
+    if start is not None:
+        recipe = start.with_options(options, source)
+    else:
         arch = str(options.get("arch", ""))
-        start = preset(preset_name or ("own" if is_own(arch) or is_given(arch) else "paper"))
-    recipe = start.with_options(options, source)
+        own = is_own(arch) or is_given(arch)
+        recipe = preset(preset_name or ("own" if own else "paper")).with_options(options, source)
+        if recipe.quantizer == "twn" and (own or preset_name == "own") and "ste" not in options:
+            # TWN's levels follow the weights, which may be of any size in networks that are not built in.
+            recipe = dataclasses.replace(recipe, ste="identity")
     recipe.check_used([name.replace("-", "_") for name in options])
     return recipe

@@ -40,6 +40,7 @@ from ternzip.training.catalog import DatasetInfo
 from ternzip.training.datasets import dataset_of
 from ternzip.training.fast import precision_of
 from ternzip.training.learner import Learner, image_learner
+from ternzip.training.lock import held
 from ternzip.training.loggers import log_options, loggers_named, require_loggers
 from ternzip.training.network import restore, spec_of
 from ternzip.training.recipe import Recipe, is_given
@@ -153,10 +154,25 @@ def run(
 
     Returns the result in the first process and None in the others. Raises TernzipError for data that cannot
     be read, a loss that is not finite, a training that has collapsed, a resume with another recipe, other data or fewer
-    epochs than are done, and a folder that holds a run when neither `resume` nor `force` says what to do with it.
+    epochs than are done, a folder that holds a run when neither `resume` nor `force` says what to do with it, and one
+    in which another run is training.
     """
     out = Path(out)
     require_loggers(recipe.logger)  # before the minutes that data may take
+    if resume and not (out / "last.ckpt").is_file():
+        check_resume(recipe, out / "last.ckpt")  # says so, and makes no folder
+    with held(out):
+        return _run(make, recipe, out, restored, resume, force)
+
+
+def _run(
+    make: Callable[[], Learner],
+    recipe: Recipe,
+    out: Path,
+    restored: Callable[[RunCheckpoint, str], nn.Module],
+    resume: bool,
+    force: bool,
+) -> Result | None:
     last = out / "last.ckpt"
     before = check_resume(recipe, last) if resume else None
     if not resume and last.exists() and not force:
