@@ -182,6 +182,23 @@ def test_the_weights_of_a_given_model_may_be_of_any_size_and_frozen_ones_stay(tm
         assert torch.allclose(trained[1].weight, expected[1].weight, rtol=0.01)
 
 
+def test_each_module_keeps_its_mode(tmp_path: Path) -> None:
+    model = network()
+    model[1].eval()
+    ternzip.train(model, samples(64), samples(20, 1), out=tmp_path, **SHORT)
+    assert [module.training for module in model] == [True, False, True, True, True, True]
+
+
+def test_norms_without_statistics_are_not_folded_ones(tmp_path: Path) -> None:
+    model = network()
+    model[1] = nn.BatchNorm2d(8, track_running_stats=False)
+    with torch.no_grad():
+        model[1].weight.mul_(2)
+    torch.save(model.state_dict(), tmp_path / "start.pt")
+    options = {**SHORT, "init": str(tmp_path / "start.pt")}
+    assert ternzip.train(model, samples(64), samples(20, 1), out=tmp_path / "run", **options) is not None
+
+
 class Endless(IterableDataset):  # type: ignore[type-arg]
     def __iter__(self) -> Any:
         return iter(())

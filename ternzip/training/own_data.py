@@ -115,12 +115,13 @@ class SampleFeed:
         device = next(model.parameters()).device
         batch = next(iter(self.batches(False, 0, 0, 1)))
         inputs, targets = self.arguments(batch, torch.float32)
-        training = model.training
+        training = [(module, module.training) for module in model.modules()]
         with torch.no_grad():
             outputs = model.eval()(
                 *(part.to(device) if isinstance(part, Tensor) else part for part in inputs)
             )
-        model.train(training)
+        for module, mode in training:
+            module.training = mode
         if not objective.accuracy:
             return
         scores = isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(targets)
