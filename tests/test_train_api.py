@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 pytest.importorskip("lightning")
 
@@ -197,6 +199,39 @@ def test_norms_without_statistics_are_not_folded_ones(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "start.pt")
     options = {**SHORT, "init": str(tmp_path / "start.pt")}
     assert ternzip.train(model, samples(64), samples(20, 1), out=tmp_path / "run", **options) is not None
+
+
+class Noisy(Dataset):  # type: ignore[type-arg]
+    """Draws from the generators of Python and numpy."""
+
+    def __len__(self) -> int:
+        return 32
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        noise = random.random() + np.random.rand()  # noqa: NPY002
+        return torch.full((1, 8, 8), noise), index % 4
+
+
+def test_a_dataset_that_draws_numbers_itself_is_resumed_exactly(tmp_path: Path) -> None:
+    def states() -> list[Any]:
+        return [random.getstate(), str(np.random.get_state())]  # noqa: NPY002
+
+    model, before = network(), states()
+    options: dict[str, Any] = {**SHORT, "epochs": 1}
+    ternzip.train(model, Noisy(), samples(20, 1), out=tmp_path / "parts", **options)
+    assert states() == before
+    random.seed(5)
+    parts, whole = network(), network()
+    ternzip.train(parts, Noisy(), samples(20, 1), out=tmp_path / "parts", resume=True, epochs=2)
+    random.seed(6)
+    ternzip.train(whole, Noisy(), samples(20, 1), out=tmp_path / "whole", **SHORT)
+    assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in parts.state_dict().items())
+
+
+def test_loaders_have_batches_of_their_own(tmp_path: Path) -> None:
+    loader = DataLoader(TensorDataset(*samples(20)), batch_size=4)
+    with pytest.raises(TernzipError, match="batch_size: not used with DataLoaders, which have their own"):
+        ternzip.train(network(), loader, loader, out=tmp_path, **SHORT)
 
 
 class Endless(IterableDataset):  # type: ignore[type-arg]

@@ -222,3 +222,17 @@ def test_nothing_to_resume_makes_no_folder(recipe: Recipe, tmp_path: Path) -> No
     with pytest.raises(TernzipError, match="nothing to resume"):
         training.train(recipe, tmp_path / "run", resume=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_norms_may_be_folded_by_a_run_that_goes_on(recipe: Recipe, tmp_path: Path) -> None:
+    before = training.train(recipe, tmp_path)
+    folded = training.train(recipe.with_options({"fold_norms": True}), tmp_path, resume=True)
+    assert before is not None
+    assert folded is not None
+    assert folded.best.file < before.best.file
+    assert folded.last.file < before.last.file
+
+
+def test_a_run_goes_on_or_starts_anew(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(TernzipError, match="--force starts anew and --resume goes on: expected one of them"):
+        training.train(recipe, tmp_path, resume=True, force=True)

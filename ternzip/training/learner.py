@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import time
 from collections.abc import Callable
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -146,8 +148,12 @@ class Learner(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed the epoch, freeze what is to be frozen in it."""
         self._epoch_start = time.monotonic()
-        # Every epoch starts from a seed of its own, so that a resumed run draws what the whole run drew.
-        torch.manual_seed((self.recipe.seed << 20) + self.current_epoch)
+        # Every epoch starts from a seed of its own, so that a resumed run draws what the whole run drew. Data sets of
+        # the user's may draw from the generators of Python and numpy, too; ternzip.training.trainer puts them back.
+        seed = (self.recipe.seed << 20) + self.current_epoch
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
         # The first loss that is not finite. No buffers, as those are sent from the first process to all others.
         self._broken_step = torch.zeros((), dtype=torch.int64, device=self.device)
         self._broken_loss = torch.zeros((), device=self.device)

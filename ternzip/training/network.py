@@ -84,7 +84,9 @@ def _has_folded_norms(network: nn.Module) -> bool:
         if isinstance(norm, NORMS) and norm.affine and norm.running_mean is not None
     ]
     return all(
-        bool((norm.running_mean == 0).all() and (norm.running_var == 1).all()) for norm in norms
+        bool((norm.running_mean == 0).all() and (norm.running_var == 1).all())
+        for norm in norms
+        if norm.running_mean is not None and norm.running_var is not None
     ) and any(bool((norm.weight != 1).any()) for norm in norms)
 
 

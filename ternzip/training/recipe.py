@@ -374,6 +374,8 @@ class Recipe:
         for name, needed in (("teacher_share", "teacher"), ("teacher_temperature", "teacher")):
             if name in names and getattr(self, needed) is None:
                 raise TernzipError(f"{flag(name)}: not used without {flag(needed)}")
+        if "mirror" in names and self.mirror and not self.augment:
+            raise TernzipError("--mirror: not used with --no-augment")
         if "rate_epochs" in names and not self.rate:
             raise TernzipError("--rate-epochs: not used without --rate")
         for name in names:
@@ -439,6 +441,7 @@ def recipe_of(
     """
     if start is not None:
         recipe = start.with_options(options, source)
+        _check_preset(preset_name, start, [name.replace("-", "_") for name in options])
     else:
         arch = str(options.get("arch", ""))
         own = is_own(arch) or is_given(arch)
@@ -448,3 +451,17 @@ def recipe_of(
             recipe = dataclasses.replace(recipe, ste="identity")
     recipe.check_used([name.replace("-", "_") for name in options])
     return recipe
+
+
+def _check_preset(name: str | None, start: Recipe, given: Collection[str]) -> None:
+    """TernzipError where a preset is named for a run that goes on and was begun by other numbers."""
+    if name is None:
+        return
+    named = preset(name)
+    for key in dict.fromkeys(key for options in PRESETS.values() for key in options):
+        expected, found = getattr(start, key), getattr(named, key)
+        if key not in (*given, "epochs") and expected != found:
+            raise TernzipError(
+                f"--preset {name}: cannot resume with another recipe: {flag(key)}: expected {expected!r}, found "
+                f"{found!r}: leave --preset out"
+            )
