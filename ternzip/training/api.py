@@ -40,9 +40,9 @@ def train(
 ) -> Result | None:
     """Train a ternary network; what comes of it is in the folder `out`, as after the command `ternzip train`.
 
-    The model is prepared, trained, clipped and counted epoch by epoch. At the end the .tnz files of the best and the last
-    epoch are written, and it holds the ternary weights of the last: the bits of `out`/last.tnz. Until then it is left
-    alone, as a copy is trained.
+    The model is prepared, trained, clipped and counted epoch by epoch. At the end the .tnz files of the best and the
+    last epoch are written, and it holds the ternary weights of the last: the bits of `out`/last.tnz. Until then it is
+    left alone, as a copy is trained.
 
     Args:
         model: what to train; without one, the architecture that the option `arch` names.
