@@ -234,6 +234,25 @@ def test_loaders_have_batches_of_their_own(tmp_path: Path) -> None:
         ternzip.train(network(), loader, loader, out=tmp_path, **SHORT)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_double_precision_is_resumed_exactly_and_takes_inputs_of_both(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    data = [(images.to(dtype), labels) for images, labels in (samples(64), samples(20, 1))]
+    double: dict[str, Any] = {**SHORT, "precision": "64", "ternary_activations": True}
+    start = network().state_dict()
+    torch.save(start, tmp_path / "start.pt")
+    for name in ("whole", "parts"):
+        epochs = 2 if name == "whole" else 1
+        out, options = tmp_path / name, {**double, "epochs": epochs, "init": str(tmp_path / "start.pt")}
+        ternzip.train(network(), *data, out=out, **options)
+    (tmp_path / "start.pt").unlink()
+    ternzip.train(network(), *data, out=tmp_path / "parts", resume=True, epochs=2)
+    whole, parts = (read_run_checkpoint(tmp_path / name / "last.ckpt").state for name in ("whole", "parts"))
+    assert whole["model.5.parametrizations.weight.original"].dtype == torch.float64
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
 class Endless(IterableDataset):  # type: ignore[type-arg]
     def __iter__(self) -> Any:
         return iter(())

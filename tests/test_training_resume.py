@@ -11,12 +11,12 @@ import torch
 
 pytest.importorskip("lightning")
 
-from training_fixtures import WARNINGS, weights
+from training_fixtures import WARNINGS, digits_like, weights
 
 from ternzip import TernzipError
 from ternzip.training import trainer as training
 from ternzip.training.evaluation import evaluate
-from ternzip.training.learner import Learner
+from ternzip.training.learner import Learner, image_learner
 from ternzip.training.recipe import Recipe
 from ternzip.training.runs import ACCURACY_KEY, EPOCHS_KEY, RECIPE_KEY, read_run_folder
 
@@ -236,3 +236,16 @@ def test_norms_may_be_folded_by_a_run_that_goes_on(recipe: Recipe, tmp_path: Pat
 def test_a_run_goes_on_or_starts_anew(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(TernzipError, match="--force starts anew and --resume goes on: expected one of them"):
         training.train(recipe, tmp_path, resume=True, force=True)
+
+
+def test_a_run_goes_on_without_the_file_that_it_began_with(recipe: Recipe, tmp_path: Path) -> None:
+    """Whose weights were so large that a Delta beyond fresh ones suited them."""
+    start = image_learner(recipe.with_options({"quantizer": "none"}), digits_like()).model.state_dict()
+    torch.save({name: tensor * 10 for name, tensor in start.items()}, tmp_path / "start.pt")
+    begun = recipe.with_options({"init": str(tmp_path / "start.pt"), "delta": 0.2, "growth": "fixed"})
+    training.train(begun, tmp_path / "whole")
+    training.train(begun.with_options({"epochs": 1}), tmp_path / "parts")
+    (tmp_path / "start.pt").unlink()
+    training.train(begun, tmp_path / "parts", resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)

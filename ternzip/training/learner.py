@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,7 @@ class Learner(lightning.LightningModule):
         feed: where batches come from.
         objective: the task.
         teacher: a network whose scores are learned as well, if the recipe wants one.
+        resumed: whether the model's weights are about to be replaced by those of a checkpoint.
 
     Attributes:
         schedule: Delta's schedule, or None where no Delta moves.
@@ -67,10 +69,12 @@ class Learner(lightning.LightningModule):
         *,
         objective: Objective = Objective(),  # noqa: B008 - frozen
         teacher: nn.Module | None = None,
+        resumed: bool = False,
     ) -> None:
         super().__init__()
         self.recipe = recipe
-        self.model = model
+        # Before Lightning does it: it loads a checkpoint first, which would be rounded.
+        self.model = model.double() if recipe.precision == "64" else model
         self.feed = feed
         self.objective = objective
         self.schedule = None
@@ -78,7 +82,7 @@ class Learner(lightning.LightningModule):
             self.schedule = DeltaSchedule(
                 self.model, recipe.delta, recipe.growth, recipe.multiplier, recipe.max_delta
             )
-        if not recipe.carry_on:
+        if not recipe.carry_on and not resumed:
             check_start(self.model, recipe)
         # In a tuple: the teacher is no part of the model, of its parameters and of its checkpoints.
         self.teacher = () if teacher is None else (teacher,)
@@ -291,12 +295,19 @@ class Learner(lightning.LightningModule):
         self.plateau_before = checkpoint.get("ternzip_plateau")  # Lightning makes the optimizers after this
 
 
-def image_learner(recipe: Recipe, dataset: Dataset) -> Learner:
-    """A learner of the network that a recipe names on a data set. Seeds the global random generator."""
+def image_learner(recipe: Recipe, dataset: Dataset, *, resumed: bool = False) -> Learner:
+    """A learner of the network that a recipe names on a data set. Seeds the global random generator.
+
+    One that is `resumed` has any weights, for those of a checkpoint to replace, and needs no --init file.
+    """
     torch.manual_seed(recipe.seed)
-    network = build_ternary(recipe, dataset.info)
+    with warnings.catch_warnings():
+        if resumed:
+            warnings.simplefilter("ignore")  # of how the weights start
+        start = dataclasses.replace(recipe, init=None) if resumed else recipe
+        network = build_ternary(start, dataset.info)
     teacher = None if recipe.teacher is None else build_teacher(recipe, dataset.info)
-    return Learner(recipe, network, ImageFeed(recipe, dataset), teacher=teacher)
+    return Learner(recipe, network, ImageFeed(recipe, dataset), teacher=teacher, resumed=resumed)
 
 
 def lr_factor(recipe: Recipe) -> Callable[[int], float]:

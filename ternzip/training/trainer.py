@@ -128,7 +128,7 @@ def train(recipe: Recipe, out: str | Path, *, resume: bool = False, force: bool 
     def make() -> Learner:
         dataset = dataset_of(recipe)
         _tell(*dataset.notes, dataset.summary)
-        return image_learner(recipe, dataset)
+        return image_learner(recipe, dataset, resumed=resume)
 
     return run(make, recipe, out, restored=partial(restore, trust_arch=True), resume=resume, force=force)
 
