@@ -260,7 +260,7 @@ class Recipe:
     teacher: str | None = option(
         None,
         "Transfer",
-        "Full-precision checkpoint of the same network whose scores are learned as well as the labels.",
+        "Full-precision checkpoint whose scores are learned as well: a run's file, or weights of the same network.",
         unset="none",
     )
     teacher_share: float = option(
