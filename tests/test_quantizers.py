@@ -287,3 +287,15 @@ def test_a_layers_own_scale_multiplies_what_the_schedule_sets() -> None:
     for scale in (0.0, -1.0, float("nan")):
         with pytest.raises(TernzipError, match="Delta's scale must be finite and > 0"):
             Delta(0.1, scale=scale)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_binary_has_no_zeros_where_subnormal_numbers_are_zeros(dtype: torch.dtype) -> None:
+    smallest = torch.finfo(dtype).tiny
+    weights = torch.tensor([-1.0, -smallest, -0.0, 0.0, smallest, 1.0], dtype=dtype)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor has no such mode")
+    try:
+        assert Binary()(weights).tolist() == [-1, -1, 1, 1, 1, 1]
+    finally:
+        torch.set_flush_denormal(False)

@@ -68,3 +68,13 @@ def test_symbols_that_never_occur_have_finite_bits(delta: float) -> None:
 def test_only_delta_layers_have_a_rate() -> None:
     with pytest.raises(TernzipError, match="no Delta layer"):
         expected_bits(ternzip.prepare(nn.Linear(3, 3), "twn"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_has_the_bits_of_float32(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    layer = ternzip.prepare(nn.Linear(512, 512, dtype=dtype), Delta(0.02))
+    bits = expected_bits(layer)
+    bits.backward()
+    assert bits.item() == pytest.approx(expected_bits(layer.float()).item())
+    assert all(p.grad is None or p.grad.isfinite().all() for p in layer.parameters())

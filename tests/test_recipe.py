@@ -9,7 +9,7 @@ import pytest
 
 from ternzip import TernzipError
 from ternzip.training.options import flag, is_within, read_toml
-from ternzip.training.recipe import OPTIONS, PRESETS, Recipe, preset
+from ternzip.training.recipe import OPTIONS, PRESETS, Recipe, preset, recipe_of
 
 
 def test_the_default_is_the_papers_recipe() -> None:
@@ -175,3 +175,32 @@ def test_every_condition_names_options_and_choices_that_exist() -> None:
         for other, values in known.only.items():
             assert values
             assert set(values) <= set(OPTIONS[other].choices)
+
+
+def test_twn_clips_no_network_that_is_not_built_in() -> None:
+    given = {"arch": "<Net>"}
+    assert recipe_of(given).ste == recipe_of({}, "own").ste == "identity"
+    assert recipe_of({**given, "quantizer": "twn"}, "paper").ste == "identity"
+    assert recipe_of({**given, "ste": "open"}).ste == "open"
+    assert recipe_of({**given, "quantizer": "delta"}).ste == "closed"
+    assert recipe_of({}).ste == recipe_of({"quantizer": "twn"}).ste == "closed"
+    assert recipe_of({}, start=Recipe(arch="<Net>", quantizer="twn")).ste == "closed"
+
+
+def test_a_run_goes_on_by_no_other_preset() -> None:
+    begun = recipe_of({"delta": 0.05}, "quick")
+    for name, message in (
+        ("quick", r"--delta: expected 0\.05, found 0\.03: leave --preset out"),
+        ("paper", r"--train-images: expected 10000, found None"),
+        ("own", "another recipe"),
+    ):
+        with pytest.raises(TernzipError, match=f"--preset {name}: cannot resume with .*{message}"):
+            recipe_of({}, name, start=begun)
+    assert recipe_of({"delta": 0.05, "epochs": 20}, "quick", start=begun).epochs == 20
+    assert recipe_of({}, "own", start=Recipe().with_options(PRESETS["own"])).ste == "closed"
+
+
+def test_images_are_not_mirrored_without_augmentation() -> None:
+    with pytest.raises(TernzipError, match="--mirror: not used with --no-augment"):
+        recipe_of({"mirror": True, "augment": False})
+    recipe_of({"mirror": False, "augment": False})

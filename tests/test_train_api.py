@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 pytest.importorskip("lightning")
 
@@ -160,6 +163,94 @@ def test_another_task_has_its_own_loss_and_its_best_epoch_is_of_the_least(tmp_pa
     assert read_run_checkpoint(tmp_path / "best.ckpt").accuracy is None
     with ternzip.safe_open(result.path) as file:
         assert "arch" not in file.metadata()
+
+
+def test_the_weights_of_a_given_model_may_be_of_any_size_and_frozen_ones_stay(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 4, bias=False), nn.Linear(4, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.mul_(20)
+        model[1].weight.copy_(torch.tensor([[5.0, -5, 5, 0.1]]))
+    inputs = torch.randn(64, 8)
+    for ste, ternarizer in (("identity", ternzip.quantization.TWN()), ("closed", "delta")):
+        expected = ternzip.convert(ternzip.prepare(copy.deepcopy(model), ternarizer))
+        own = {} if ste == "identity" else {"quantizer": "delta"}
+        trained = copy.deepcopy(model)
+        data = (inputs, expected(inputs).detach())
+        options: dict[str, Any] = {**SHORT, **own, "lr": 1e-3, "freeze": "0", "loss": nn.MSELoss()}
+        ternzip.train(trained, data, data, out=tmp_path / ste, **options)
+        assert read_run_checkpoint(tmp_path / ste / "last.ckpt").recipe.ste == ste
+        assert torch.equal(trained[0].weight, expected[0].weight)
+        assert torch.allclose(trained[1].weight, expected[1].weight, rtol=0.01)
+
+
+def test_each_module_keeps_its_mode(tmp_path: Path) -> None:
+    model = network()
+    model[1].eval()
+    ternzip.train(model, samples(64), samples(20, 1), out=tmp_path, **SHORT)
+    assert [module.training for module in model] == [True, False, True, True, True, True]
+
+
+def test_norms_without_statistics_are_not_folded_ones(tmp_path: Path) -> None:
+    model = network()
+    model[1] = nn.BatchNorm2d(8, track_running_stats=False)
+    with torch.no_grad():
+        model[1].weight.mul_(2)
+    torch.save(model.state_dict(), tmp_path / "start.pt")
+    options = {**SHORT, "init": str(tmp_path / "start.pt")}
+    assert ternzip.train(model, samples(64), samples(20, 1), out=tmp_path / "run", **options) is not None
+
+
+class Noisy(Dataset):  # type: ignore[type-arg]
+    """Draws from the generators of Python and numpy."""
+
+    def __len__(self) -> int:
+        return 32
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        noise = random.random() + np.random.rand()  # noqa: NPY002
+        return torch.full((1, 8, 8), noise), index % 4
+
+
+def test_a_dataset_that_draws_numbers_itself_is_resumed_exactly(tmp_path: Path) -> None:
+    def states() -> list[Any]:
+        return [random.getstate(), str(np.random.get_state())]  # noqa: NPY002
+
+    model, before = network(), states()
+    options: dict[str, Any] = {**SHORT, "epochs": 1}
+    ternzip.train(model, Noisy(), samples(20, 1), out=tmp_path / "parts", **options)
+    assert states() == before
+    random.seed(5)
+    parts, whole = network(), network()
+    ternzip.train(parts, Noisy(), samples(20, 1), out=tmp_path / "parts", resume=True, epochs=2)
+    random.seed(6)
+    ternzip.train(whole, Noisy(), samples(20, 1), out=tmp_path / "whole", **SHORT)
+    assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in parts.state_dict().items())
+
+
+def test_loaders_have_batches_of_their_own(tmp_path: Path) -> None:
+    loader = DataLoader(TensorDataset(*samples(20)), batch_size=4)
+    with pytest.raises(TernzipError, match="batch_size: not used with DataLoaders, which have their own"):
+        ternzip.train(network(), loader, loader, out=tmp_path, **SHORT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_double_precision_is_resumed_exactly_and_takes_inputs_of_both(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    data = [(images.to(dtype), labels) for images, labels in (samples(64), samples(20, 1))]
+    double: dict[str, Any] = {**SHORT, "precision": "64", "ternary_activations": True}
+    start = network().state_dict()
+    torch.save(start, tmp_path / "start.pt")
+    for name in ("whole", "parts"):
+        epochs = 2 if name == "whole" else 1
+        out, options = tmp_path / name, {**double, "epochs": epochs, "init": str(tmp_path / "start.pt")}
+        ternzip.train(network(), *data, out=out, **options)
+    (tmp_path / "start.pt").unlink()
+    ternzip.train(network(), *data, out=tmp_path / "parts", resume=True, epochs=2)
+    whole, parts = (read_run_checkpoint(tmp_path / name / "last.ckpt").state for name in ("whole", "parts"))
+    assert whole["model.5.parametrizations.weight.original"].dtype == torch.float64
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 class Endless(IterableDataset):  # type: ignore[type-arg]

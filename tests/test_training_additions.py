@@ -19,7 +19,7 @@ from ternzip.training.catalog import DATASETS
 from ternzip.training.evaluation import evaluate
 from ternzip.training.learner import image_learner
 from ternzip.training.losses import distillation, rate_price
-from ternzip.training.network import build_teacher, build_ternary
+from ternzip.training.network import build, build_teacher, build_ternary
 from ternzip.training.recipe import Recipe
 
 pytestmark = WARNINGS
@@ -122,3 +122,23 @@ def test_a_scale_of_output_channels_cancels_before_a_norm_and_not_before_a_sum()
             weight.mul_(factors)
             assert torch.allclose(network(images), before, atol=1e-3) == cancels
             weight.div_(factors)
+
+
+def test_a_teacher_is_built_by_its_own_recipe(recipe: Recipe, tmp_path: Path) -> None:
+    own = recipe.with_options({"quantizer": "none", "signed_activations": True, "activation": "hardtanh"})
+    training.train(own, tmp_path)
+    mnist = digits_like().info
+    images = torch.randn(8, 1, 28, 28)
+    with torch.no_grad():
+        for name in ("last.ckpt", "last.tnz"):
+            teacher = build_teacher(recipe.with_options({"teacher": str(tmp_path / name)}), mnist)
+            twin = build_teacher(own.with_options({"teacher": str(tmp_path / name)}), mnist)
+            other = ternzip.models.load_weights(build(recipe, mnist), tmp_path / name).eval()
+            assert torch.equal(teacher(images), twin(images))
+            assert not torch.equal(teacher(images), other(images))
+    # A checkpoint of another program says nothing of its network.
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    torch.save({"state_dict": state}, tmp_path / "other.ckpt")
+    with torch.no_grad():
+        teacher = build_teacher(recipe.with_options({"teacher": str(tmp_path / "other.ckpt")}), mnist)
+        assert torch.equal(teacher(images), other(images))

@@ -11,12 +11,12 @@ import torch
 
 pytest.importorskip("lightning")
 
-from training_fixtures import WARNINGS, weights
+from training_fixtures import WARNINGS, digits_like, weights
 
 from ternzip import TernzipError
 from ternzip.training import trainer as training
 from ternzip.training.evaluation import evaluate
-from ternzip.training.learner import Learner
+from ternzip.training.learner import Learner, image_learner
 from ternzip.training.recipe import Recipe
 from ternzip.training.runs import ACCURACY_KEY, EPOCHS_KEY, RECIPE_KEY, read_run_folder
 
@@ -106,7 +106,7 @@ def test_a_forced_run_that_breaks_off_leaves_no_result_of_the_old_one(
     assert (tmp_path / "result.json").exists()
     with pytest.raises(RuntimeError, match="killed"):
         training.train(recipe, tmp_path, force=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"csv", "tensorboard", "notes.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"csv", "tensorboard", "notes.txt", "run.lock"}
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
@@ -170,3 +170,82 @@ def test_a_checkpoint_that_does_not_fit_its_recipe(recipe: Recipe, tmp_path: Pat
     torch.save(loaded, tmp_path / "cut.ckpt")
     with pytest.raises(TernzipError, match=r"cut\.ckpt: not a whole checkpoint of ternzip train: no 'epoch'"):
         evaluate(tmp_path / "cut.ckpt", recipe)
+
+
+def test_a_rate_that_waits_for_progress_waits_as_long_in_a_run_that_goes_on(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    """Nothing moves: no epoch is better than the first."""
+    recipe = recipe.with_options(
+        {"lr": 0.0, "frozen_norm": True, "quantizer": "twn", "lr_schedule": "plateau"}
+    )
+    training.train(recipe.with_options({"epochs": 4}), tmp_path / "whole")
+    training.train(recipe, tmp_path / "parts")
+    training.train(recipe.with_options({"epochs": 4}), tmp_path / "parts", resume=True)
+    whole, parts = (
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["ternzip_plateau"]
+        for name in ("whole", "parts")
+    )
+    assert whole["num_bad_epochs"] == parts["num_bad_epochs"] == 3
+    assert whole == parts
+
+
+def test_a_run_that_has_stopped_early_stays_as_it_is(recipe: Recipe, tmp_path: Path) -> None:
+    still = recipe.with_options({"lr": 0.0, "frozen_norm": True, "quantizer": "twn", "early_stopping": 1})
+    still = still.with_options({"epochs": 5})
+    assert training.train(still, tmp_path) == training.train(still, tmp_path, resume=True)
+    assert sorted(read_run_folder(tmp_path).epochs) == [1, 2]
+
+
+def test_one_run_at_a_time_trains_in_a_folder(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fcntl")
+    step, refused = Learner.training_step, []
+
+    def second(self: Learner, batch: object, index: int) -> torch.Tensor:
+        for options in ({}, {"force": True}, {"resume": True}):
+            if options != {"resume": True} or (tmp_path / "last.ckpt").exists():
+                with pytest.raises(TernzipError, match=r"another run is training in it: wait for its end or"):
+                    training.train(recipe, tmp_path, **options)
+                refused.append(options)
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Learner, "training_step", second)
+    assert training.train(recipe, tmp_path) is not None
+    assert {"resume": True} in refused
+    monkeypatch.setattr(Learner, "training_step", step)
+    assert training.train(recipe, tmp_path, force=True) is not None
+
+
+def test_nothing_to_resume_makes_no_folder(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(TernzipError, match="nothing to resume"):
+        training.train(recipe, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_norms_may_be_folded_by_a_run_that_goes_on(recipe: Recipe, tmp_path: Path) -> None:
+    before = training.train(recipe, tmp_path)
+    folded = training.train(recipe.with_options({"fold_norms": True}), tmp_path, resume=True)
+    assert before is not None
+    assert folded is not None
+    assert folded.best.file < before.best.file
+    assert folded.last.file < before.last.file
+
+
+def test_a_run_goes_on_or_starts_anew(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(TernzipError, match="--force starts anew and --resume goes on: expected one of them"):
+        training.train(recipe, tmp_path, resume=True, force=True)
+
+
+def test_a_run_goes_on_without_the_file_that_it_began_with(recipe: Recipe, tmp_path: Path) -> None:
+    """Whose weights were so large that a Delta beyond fresh ones suited them."""
+    start = image_learner(recipe.with_options({"quantizer": "none"}), digits_like()).model.state_dict()
+    torch.save({name: tensor * 10 for name, tensor in start.items()}, tmp_path / "start.pt")
+    begun = recipe.with_options({"init": str(tmp_path / "start.pt"), "delta": 0.2, "growth": "fixed"})
+    training.train(begun, tmp_path / "whole")
+    training.train(begun.with_options({"epochs": 1}), tmp_path / "parts")
+    (tmp_path / "start.pt").unlink()
+    training.train(begun, tmp_path / "parts", resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class Quantizer(nn.Module):
     Attributes:
         ste: which gradient reaches the latent weight (ternzip.ops.STE).
         bound: where "closed" and "open" saturate, and where `clip_latent_` then clips the latent weights.
-        pinned: whether a schedule leaves this layer's threshold alone, as for a frozen layer.
+        pinned: whether a schedule leaves this layer's threshold alone, and `clip_latent_` its weights: it is frozen.
     """
 
     ste: str = "closed"
@@ -178,7 +179,11 @@ class Binary(Quantizer):
     def thresholds(self, weight: Tensor) -> tuple[Scalar, Scalar]:
         # w > hi is then w >= 0: hi is the largest number below zero.
         info = torch.finfo(weight.dtype)
-        return 0.0, -info.tiny * info.eps
+        smallest = info.tiny * info.eps
+        # With torch.set_flush_denormal(True), which floats of Python heed too, subnormal numbers are zeros. Those of
+        # float16 are none in float32, in which they are compared.
+        flushed = sys.float_info.min / 2 == 0 and smallest < torch.finfo(torch.float32).tiny
+        return 0.0, -info.tiny if flushed else -smallest
 
 
 class TWN(Quantizer):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip.quantization.layers import ternary_layers
-from ternzip.quantization.quantizers import Delta
+from ternzip.quantization.quantizers import Delta, wide
 
 SMALLEST_TEMPERATURE = 1e-6  # in units of the weights: a Delta of 0 is no division by 0
 
@@ -37,6 +37,7 @@ def expected_bits(model: nn.Module, temperature: float = 0.25) -> Tensor:
 
 def _layer_bits(latent: Tensor, quantizer: nn.Module, temperature: float) -> Tensor:
     assert isinstance(quantizer, Delta)
+    latent = latent.to(wide(latent))  # sums over a layer are beyond float16
     delta = quantizer.delta.to(latent.dtype)
     softness = (temperature * delta).clamp(min=SMALLEST_TEMPERATURE)
     above, below = (((side * latent - delta) / softness).sigmoid() for side in (1, -1))

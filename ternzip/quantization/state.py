@@ -20,7 +20,7 @@ def clip_latent_(model: nn.Module) -> None:
 
     Beyond that bound "closed" and "open" give no gradient, and a weight would never come back. Layers of other
     estimators have no bound and are left alone (the default quantizer's among them), as are frozen latent weights
-    (requires_grad False).
+    (requires_grad False, or a quantizer that is `pinned`).
 
     The next forward ternarizes anew, in a pass of its own. `ops.clip_ternarize_count_` does both in one and
     `ops.attach_ste` attaches the estimator, for a loop that alone writes its weights; here that would save less than
@@ -29,7 +29,8 @@ def clip_latent_(model: nn.Module) -> None:
     """
     by_bound: dict[float, list[Tensor]] = {}
     for layer in ternary_layers(model):
-        if layer.quantizer.ste in SATURATING and layer.latent.requires_grad:
+        frozen = layer.quantizer.pinned or not layer.latent.requires_grad
+        if layer.quantizer.ste in SATURATING and not frozen:
             by_bound.setdefault(layer.quantizer.bound, []).append(layer.latent)
     for bound, latents in by_bound.items():
         clip_(latents, bound)

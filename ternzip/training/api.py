@@ -40,8 +40,9 @@ def train(
 ) -> Result | None:
     """Train a ternary network; what comes of it is in the folder `out`, as after the command `ternzip train`.
 
-    The model is prepared, trained, clipped, counted and written to .tnz files epoch by epoch, and at the end holds the
-    ternary weights of the last epoch: the bits of `out`/last.tnz. Until then it is left alone, as a copy is trained.
+    The model is prepared, trained, clipped and counted epoch by epoch. At the end the .tnz files of the best and the
+    last epoch are written, and it holds the ternary weights of the last: the bits of `out`/last.tnz. Until then it is
+    left alone, as a copy is trained.
 
     Args:
         model: what to train; without one, the architecture that the option `arch` names.
@@ -68,6 +69,8 @@ def train(
         raise TernzipError(f"{lacking}: expected a model, training and test samples together, found None")
     _check_unused(options, OF_NETWORKS if model is not None else (), "a model")
     _check_unused(options, OF_IMAGES if train is not None else (), "samples")
+    if _are_loaders(train, test) and any(name.replace("-", "_") == "batch_size" for name in options):
+        raise TernzipError("batch_size: not used with DataLoaders, which have their own")
     if train is None and (loss is not None or accuracy is not None):
         raise TernzipError("loss, accuracy: not used with a folder of images, whose task is their classes")
     if model is not None:
@@ -113,6 +116,12 @@ def _train_model(
         return samples
 
     return train_model(model, recipe, out, feed, objective, resume=resume, force=force)
+
+
+def _are_loaders(*samples: Any) -> bool:
+    from torch.utils.data import DataLoader
+
+    return all(isinstance(part, DataLoader) for part in samples)
 
 
 def _check_unused(options: dict[str, Any], names: tuple[str, ...], given: str) -> None:

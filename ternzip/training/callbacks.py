@@ -177,6 +177,11 @@ class ArmedEarlyStopping(EarlyStopping):
     def __init__(self, patience: int, figure: str = "accuracy", mode: str = "max") -> None:
         super().__init__(figure, mode=mode, patience=patience, check_on_train_epoch_end=False)
 
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Train no further where the run that goes on had been stopped."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Judge the epoch, if Delta stands still."""
         if pl_module.delta_stands_still:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +51,7 @@ class Learner(lightning.LightningModule):
         feed: where batches come from.
         objective: the task.
         teacher: a network whose scores are learned as well, if the recipe wants one.
+        resumed: whether the model's weights are about to be replaced by those of a checkpoint.
 
     Attributes:
         schedule: Delta's schedule, or None where no Delta moves.
@@ -65,10 +69,12 @@ class Learner(lightning.LightningModule):
         *,
         objective: Objective = Objective(),  # noqa: B008 - frozen
         teacher: nn.Module | None = None,
+        resumed: bool = False,
     ) -> None:
         super().__init__()
         self.recipe = recipe
-        self.model = model
+        # Before Lightning does it: it loads a checkpoint first, which would be rounded.
+        self.model = model.double() if recipe.precision == "64" else model
         self.feed = feed
         self.objective = objective
         self.schedule = None
@@ -76,7 +82,7 @@ class Learner(lightning.LightningModule):
             self.schedule = DeltaSchedule(
                 self.model, recipe.delta, recipe.growth, recipe.multiplier, recipe.max_delta
             )
-        if not recipe.carry_on:
+        if not recipe.carry_on and not resumed:
             check_start(self.model, recipe)
         # In a tuple: the teacher is no part of the model, of its parameters and of its checkpoints.
         self.teacher = () if teacher is None else (teacher,)
@@ -84,6 +90,7 @@ class Learner(lightning.LightningModule):
         self.compiled = CompiledForward(self.model) if recipe.fast else None
         self.epochs: dict[int, dict[str, float]] = {}  # figures of each finished epoch, from 1
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
+        self.plateau_before: dict[str, Any] | None = None  # in the checkpoint of a run that goes on
         # Over the test samples: how many are right, how many there are, the sum of their losses.
         self.register_buffer("correct", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64), persistent=False)
@@ -145,8 +152,12 @@ class Learner(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed the epoch, freeze what is to be frozen in it."""
         self._epoch_start = time.monotonic()
-        # Every epoch starts from a seed of its own, so that a resumed run draws what the whole run drew.
-        torch.manual_seed((self.recipe.seed << 20) + self.current_epoch)
+        # Every epoch starts from a seed of its own, so that a resumed run draws what the whole run drew. Data sets of
+        # the user's may draw from the generators of Python and numpy, too; ternzip.training.trainer puts them back.
+        seed = (self.recipe.seed << 20) + self.current_epoch
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
         # The first loss that is not finite. No buffers, as those are sent from the first process to all others.
         self._broken_step = torch.zeros((), dtype=torch.int64, device=self.device)
         self._broken_loss = torch.zeros((), device=self.device)
@@ -257,6 +268,8 @@ class Learner(lightning.LightningModule):
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, self.objective.monitor[1], patience=recipe.plateau_patience
             )
+            if self.plateau_before is not None:
+                self.plateau.load_state_dict(self.plateau_before)
             return optimizer
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
@@ -279,16 +292,22 @@ class Learner(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up what `on_save_checkpoint` added."""
         self.epochs = checkpoint[EPOCHS_KEY]
-        if self.plateau is not None and "ternzip_plateau" in checkpoint:
-            self.plateau.load_state_dict(checkpoint["ternzip_plateau"])
+        self.plateau_before = checkpoint.get("ternzip_plateau")  # Lightning makes the optimizers after this
 
 
-def image_learner(recipe: Recipe, dataset: Dataset) -> Learner:
-    """A learner of the network that a recipe names on a data set. Seeds the global random generator."""
+def image_learner(recipe: Recipe, dataset: Dataset, *, resumed: bool = False) -> Learner:
+    """A learner of the network that a recipe names on a data set. Seeds the global random generator.
+
+    One that is `resumed` has any weights, for those of a checkpoint to replace, and needs no --init file.
+    """
     torch.manual_seed(recipe.seed)
-    network = build_ternary(recipe, dataset.info)
+    with warnings.catch_warnings():
+        if resumed:
+            warnings.simplefilter("ignore")  # of how the weights start
+        start = dataclasses.replace(recipe, init=None) if resumed else recipe
+        network = build_ternary(start, dataset.info)
     teacher = None if recipe.teacher is None else build_teacher(recipe, dataset.info)
-    return Learner(recipe, network, ImageFeed(recipe, dataset), teacher=teacher)
+    return Learner(recipe, network, ImageFeed(recipe, dataset), teacher=teacher, resumed=resumed)
 
 
 def lr_factor(recipe: Recipe) -> Callable[[int], float]:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from ternzip import models
 from ternzip._core.errors import TernzipError
 from ternzip.models.own import parse_arguments
-from ternzip.models.spec import NetworkSpec
+from ternzip.models.spec import NetworkSpec, read_spec
 from ternzip.quantization import Delta, Quantizer, count_layers, prepare, ternary_layers
 from ternzip.quantization.learned import quantizer_named
 from ternzip.training.catalog import DatasetInfo, statistics_of
 from ternzip.training.recipe import OPTIONS, Recipe, is_given
-from ternzip.training.runs import RunCheckpoint
+from ternzip.training.runs import RunCheckpoint, read_run_checkpoint
 
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -78,7 +78,11 @@ def check_norms(network: nn.Module, recipe: Recipe) -> None:
 
 def _has_folded_norms(network: nn.Module) -> bool:
     """Whether all batch norms have the statistics 0 and 1, as fresh ones have, but not the weights of fresh ones."""
-    norms = [norm for norm in network.modules() if isinstance(norm, NORMS) and norm.affine]
+    norms = [
+        norm
+        for norm in network.modules()
+        if isinstance(norm, NORMS) and norm.affine and norm.running_mean is not None
+    ]
     return all(
         bool((norm.running_mean == 0).all() and (norm.running_var == 1).all())
         for norm in norms
@@ -87,13 +91,32 @@ def _has_folded_norms(network: nn.Module) -> bool:
 
 
 def build_teacher(recipe: Recipe, info: DatasetInfo) -> nn.Module:
-    """The recipe's network in full precision with the weights of `--teacher`, in evaluation mode.
+    """The network in full precision of the file `--teacher`, in evaluation mode, for images of this data set.
 
-    Leaves the global random generator alone.
+    Its architecture and options are the file's own where it says so, as a run's files do, and else the recipe's. Leaves
+    the global random generator alone.
     """
+    assert recipe.teacher is not None
+    spec = _spec_in(recipe.teacher)
+    if spec is None:
+        spec = spec_of(recipe, info)
+    else:
+        spec.check_consent(recipe.teacher, recipe.arch, False)
+        spec = dataclasses.replace(spec, image_shape=info.image_shape, num_classes=info.num_classes)
     with torch.random.fork_rng(devices=[]):
-        teacher = build(dataclasses.replace(recipe, init=recipe.teacher), info)
+        teacher = models.load_weights(spec.build(), recipe.teacher)
     return teacher.requires_grad_(False).eval()
+
+
+def _spec_in(path: str) -> NetworkSpec | None:
+    """What builds the network of a run's .ckpt or of a .tnz file; None where the file does not say."""
+    if Path(path).suffix != ".ckpt":
+        return read_spec(path)
+    try:
+        run = read_run_checkpoint(path)
+    except TernzipError:  # another program's
+        return None
+    return None if is_given(run.recipe.arch) else spec_of(run.recipe, run.dataset)
 
 
 def check_start(model: nn.Module, recipe: Recipe) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -108,19 +109,27 @@ class SampleFeed:
         *inputs, targets = batch
         if not isinstance(targets, Tensor) or not targets.ndim:
             raise TernzipError(f"expected targets (batch, ...) as a tensor, found {type(targets).__name__}")
+        if self.recipe.precision == "64":  # as Lightning does, which does not see every batch
+            inputs = [
+                part.double() if isinstance(part, Tensor) and part.is_floating_point() else part
+                for part in inputs
+            ]
         return tuple(inputs), targets
 
     def check(self, model: nn.Module, objective: Objective) -> None:
         """TernzipError where what a model makes of the first test samples is not what the objective compares."""
+        if self.recipe.precision == "64":
+            model = copy.deepcopy(model).double()
         device = next(model.parameters()).device
         batch = next(iter(self.batches(False, 0, 0, 1)))
         inputs, targets = self.arguments(batch, torch.float32)
-        training = model.training
+        training = [(module, module.training) for module in model.modules()]
         with torch.no_grad():
             outputs = model.eval()(
                 *(part.to(device) if isinstance(part, Tensor) else part for part in inputs)
             )
-        model.train(training)
+        for module, mode in training:
+            module.training = mode
         if not objective.accuracy:
             return
         scores = isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(targets)

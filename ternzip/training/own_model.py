@@ -43,14 +43,14 @@ def train_model(
     def make() -> Learner:
         torch.manual_seed(recipe.seed)
         network = _copy(model)
-        if recipe.init is not None:
+        if recipe.init is not None and not resume:  # whose weights a checkpoint replaces
             models.load_weights(network, recipe.init)
             check_norms(network, recipe)
         teacher = None
         if recipe.teacher is not None:
             teacher = models.load_weights(_copy(model), recipe.teacher).requires_grad_(False).eval()
         prepared = make_ternary(network, recipe)
-        return Learner(recipe, prepared, feed(), objective=objective, teacher=teacher)
+        return Learner(recipe, prepared, feed(), objective=objective, teacher=teacher, resumed=resume)
 
     def restored(checkpoint: RunCheckpoint, source: str) -> nn.Module:
         with warnings.catch_warnings():

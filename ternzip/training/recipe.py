@@ -101,8 +101,8 @@ class Recipe:
     ste: str = option(
         "closed",
         "Ternarization",
-        "Gradient where |w| <= 1 or |w| < 1.",
-        choices=("closed", "open"),
+        "Gradient where |w| <= 1 or |w| < 1, to which weights are clipped; identity: everywhere, unclipped.",
+        choices=("closed", "open", "identity"),
         only={"quantizer": ("delta", "binary", "twn")},
     )
     delta_scale: tuple[str, ...] = option(
@@ -260,7 +260,7 @@ class Recipe:
     teacher: str | None = option(
         None,
         "Transfer",
-        "Full-precision checkpoint of the same network whose scores are learned as well as the labels.",
+        "Full-precision checkpoint whose scores are learned as well: a run's file, or weights of the same network.",
         unset="none",
     )
     teacher_share: float = option(
@@ -374,6 +374,8 @@ class Recipe:
         for name, needed in (("teacher_share", "teacher"), ("teacher_temperature", "teacher")):
             if name in names and getattr(self, needed) is None:
                 raise TernzipError(f"{flag(name)}: not used without {flag(needed)}")
+        if "mirror" in names and self.mirror and not self.augment:
+            raise TernzipError("--mirror: not used with --no-augment")
         if "rate_epochs" in names and not self.rate:
             raise TernzipError("--rate-epochs: not used without --rate")
         for name in names:
@@ -433,12 +435,33 @@ def recipe_of(
 ) -> Recipe:
     """A recipe from options, which may have - or _, on top of a preset, or of the recipe of a run that goes on.
 
-    Without a name the preset is "paper" for a built-in architecture and "own" for any other. Raises TernzipError,
-    naming the option and its `source`, for one that makes no sense or would not be used.
+    Without a name the preset is "paper" for a built-in architecture and "own" for any other; TWN leaves the weights of
+    preset "own" and of networks that are not built in unclipped, where no `ste` is given. Raises TernzipError, naming
+    the option and its `source`, for one that makes no sense or would not be used.
     """
-    if start is None:
+    if start is not None:
+        recipe = start.with_options(options, source)
+        _check_preset(preset_name, start, [name.replace("-", "_") for name in options])
+    else:
         arch = str(options.get("arch", ""))
-        start = preset(preset_name or ("own" if is_own(arch) or is_given(arch) else "paper"))
-    recipe = start.with_options(options, source)
+        own = is_own(arch) or is_given(arch)
+        recipe = preset(preset_name or ("own" if own else "paper")).with_options(options, source)
+        if recipe.quantizer == "twn" and (own or preset_name == "own") and "ste" not in options:
+            # TWN's levels follow the weights, which may be of any size in networks that are not built in.
+            recipe = dataclasses.replace(recipe, ste="identity")
     recipe.check_used([name.replace("-", "_") for name in options])
     return recipe
+
+
+def _check_preset(name: str | None, start: Recipe, given: Collection[str]) -> None:
+    """TernzipError where a preset is named for a run that goes on and was begun by other numbers."""
+    if name is None:
+        return
+    named = preset(name)
+    for key in dict.fromkeys(key for options in PRESETS.values() for key in options):
+        expected, found = getattr(start, key), getattr(named, key)
+        if key not in (*given, "epochs") and expected != found:
+            raise TernzipError(
+                f"--preset {name}: cannot resume with another recipe: {flag(key)}: expected {expected!r}, found "
+                f"{found!r}: leave --preset out"
+            )

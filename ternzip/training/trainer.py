@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import logging
+import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
@@ -40,6 +42,7 @@ from ternzip.training.catalog import DatasetInfo
 from ternzip.training.datasets import dataset_of
 from ternzip.training.fast import precision_of
 from ternzip.training.learner import Learner, image_learner
+from ternzip.training.lock import held
 from ternzip.training.loggers import log_options, loggers_named, require_loggers
 from ternzip.training.network import restore, spec_of
 from ternzip.training.recipe import Recipe, is_given
@@ -125,7 +128,7 @@ def train(recipe: Recipe, out: str | Path, *, resume: bool = False, force: bool 
     def make() -> Learner:
         dataset = dataset_of(recipe)
         _tell(*dataset.notes, dataset.summary)
-        return image_learner(recipe, dataset)
+        return image_learner(recipe, dataset, resumed=resume)
 
     return run(make, recipe, out, restored=partial(restore, trust_arch=True), resume=resume, force=force)
 
@@ -141,7 +144,7 @@ def run(
 ) -> Result | None:
     """Train; `out` then holds best.ckpt, last.ckpt, best.tnz, last.tnz, result.json and the logs.
 
-    The caller's random generator of the CPU is left alone.
+    The caller's random generators of the CPU are left alone: torch's, Python's and numpy's.
 
     Args:
         make: makes the learner; may draw random numbers.
@@ -153,17 +156,36 @@ def run(
 
     Returns the result in the first process and None in the others. Raises TernzipError for data that cannot
     be read, a loss that is not finite, a training that has collapsed, a resume with another recipe, other data or fewer
-    epochs than are done, and a folder that holds a run when neither `resume` nor `force` says what to do with it.
+    epochs than are done, a folder that holds a run when neither `resume` nor `force` says what to do with it, and one
+    in which another run is training.
     """
     out = Path(out)
+    if resume and force:
+        raise TernzipError(
+            f"{out}: --force starts anew and --resume goes on: expected one of them, found both"
+        )
     require_loggers(recipe.logger)  # before the minutes that data may take
+    if resume and not (out / "last.ckpt").is_file():
+        check_resume(recipe, out / "last.ckpt")  # says so, and makes no folder
+    with held(out):
+        return _run(make, recipe, out, restored, resume, force)
+
+
+def _run(
+    make: Callable[[], Learner],
+    recipe: Recipe,
+    out: Path,
+    restored: Callable[[RunCheckpoint, str], nn.Module],
+    resume: bool,
+    force: bool,
+) -> Result | None:
     last = out / "last.ckpt"
     before = check_resume(recipe, last) if resume else None
     if not resume and last.exists() and not force:
         raise TernzipError(
             f"{out}: holds a run already: --resume it, --force to start anew, or choose another --out"
         )
-    with torch.random.fork_rng(devices=[]), _quiet_lightning():
+    with torch.random.fork_rng(devices=[]), _generators_kept(), _quiet_lightning():
         learner = make()
         if before is not None:
             check_same_data(before.dataset, learner.feed.info, last)
@@ -179,7 +201,7 @@ def run(
         raise KeyboardInterrupt
     if not trainer.is_global_zero:
         return None
-    best, end = (store(path, restored) for path in (out / "best.ckpt", last))
+    best, end = (store(path, restored, fold_norms=recipe.fold_norms) for path in (out / "best.ckpt", last))
     history = [{"epoch": epoch, **figures} for epoch, figures in sorted(learner.epochs.items())]
     result = Result(best, end, history)
     with atomic_file(out / "result.json") as stream:
@@ -274,8 +296,13 @@ def check_same_data(before: DatasetInfo, now: DatasetInfo | None, last: Path) ->
             )
 
 
-def store(checkpoint: Path, restored: Callable[[RunCheckpoint, str], nn.Module]) -> Stored:
-    """Write a checkpoint's ternary weights beside it as a .tnz file, with what its network is built by."""
+def store(
+    checkpoint: Path, restored: Callable[[RunCheckpoint, str], nn.Module], *, fold_norms: bool
+) -> Stored:
+    """Write a checkpoint's ternary weights beside it as a .tnz file, with what its network is built by.
+
+    `fold_norms` is not the checkpoint's own: a run that goes on may be told another.
+    """
     run = read_run_checkpoint(checkpoint)
     network = restored(run, str(checkpoint))
     path = checkpoint.with_suffix(".tnz")
@@ -284,7 +311,7 @@ def store(checkpoint: Path, restored: Callable[[RunCheckpoint, str], nn.Module])
         metadata["accuracy"] = f"{run.accuracy:.4f}"
     if not is_given(run.recipe.arch):
         metadata = spec_of(run.recipe, run.dataset).to_metadata() | metadata
-    if run.recipe.fold_norms:
+    if fold_norms:
         affine_batch_norm(network)
     save_file(ternary_state(network), path, metadata=metadata)
     sizes = stored_sizes(path, network)
@@ -306,6 +333,16 @@ def store(checkpoint: Path, restored: Callable[[RunCheckpoint, str], nn.Module])
 def _tell(*lines: str) -> None:
     for line in lines:
         print(line, file=sys.stderr)
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    own, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(own)
+        np.random.set_state(numpys)  # noqa: NPY002
 
 
 @contextmanager
