@@ -303,6 +303,7 @@ def _markers() -> Iterator[dict[str, Any]]:
 def _grouped(runs: Sequence[RunRecord], by_growth: bool = False) -> dict[str, list[RunRecord]]:
     groups: dict[str, list[RunRecord]] = {}
     for run in runs:
-        label = run.recipe.growth if by_growth and run.recipe.quantizer == "delta" else run.label
+        grown = by_growth and run.name is None and run.recipe.quantizer == "delta"
+        label = run.recipe.growth if grown else run.label
         groups.setdefault(label, []).append(run)
     return groups
