@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 import torch
 
+import ternzip
 from ternzip import TernzipError
 from ternzip.models import NetworkSpec
 from ternzip.training.catalog import IMAGENET_MEAN, parse_image_size, statistics_of
 from ternzip.training.datasets import Wanted, dataset_of, open_dataset
+from ternzip.training.evaluation import evaluate
+from ternzip.training.feeds import ImageFeed
 from ternzip.training.images import measured_statistics
 from ternzip.training.readers.inert_pickle import read_inert_pickle
 from ternzip.training.recipe import Recipe
@@ -191,10 +194,53 @@ def test_a_folder_of_pictures_for_each_class(tmp_path: Path) -> None:
 def test_test_images_are_set_aside_where_there_are_none(tmp_path: Path) -> None:
     write_pictures(tmp_path, count=5)
     first, again = (open_dataset("auto", tmp_path) for _ in range(2))
-    assert (len(first.train), len(first.test)) == (8, 2)
+    count = len(first.test)
+    assert (len(first.train), 1 <= count <= 4) == (10 - count, True)
     assert torch.equal(first.test.images, again.test.images)
-    assert first.notes == (f"{tmp_path}: no test images: 2 of 10 set aside by --test-share",)
+    assert first.notes == (f"{tmp_path}: no test images: {count} of 10 set aside by --test-share",)
     assert len(open_dataset("auto", tmp_path, wanted=Wanted(test_share=1.0)).test) == 10
+
+
+def test_what_is_set_aside_stays_so_as_the_folder_grows(tmp_path: Path) -> None:
+    def values(images: torch.Tensor) -> set[tuple[int, ...]]:
+        return {tuple(image[:, 0, 0].tolist()) for image in images}
+
+    write_pictures(tmp_path / "small", count=40)
+    write_pictures(tmp_path / "large", count=100)
+    small, large = (open_dataset("auto", tmp_path / name) for name in ("small", "large"))
+    assert values(small.test.images) < values(large.test.images)
+    assert values(small.train.images) < values(large.train.images)
+    assert len(large.test) == pytest.approx(40, abs=15)
+
+
+def test_evaluation_says_that_images_were_set_aside(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "data", count=10)
+    network = ternzip.models.ARCHITECTURES["fc3"].build(in_features=192, num_classes=2, hidden=8)
+    ternzip.save_file(network.state_dict(), tmp_path / "net.tnz")
+    recipe = Recipe(arch="fc3", arch_arg=("hidden=8",), data=str(tmp_path / "data"))
+    found = evaluate(tmp_path / "net.tnz", recipe)
+    assert found.notes == (
+        f"{tmp_path / 'data'}: no test images: {found.images} of 20 set aside by --test-share",
+    )
+
+
+def test_a_single_training_image_is_too_few(tmp_path: Path) -> None:
+    write_pictures(tmp_path, count=1)
+    recipe = Recipe(data=str(tmp_path), test_share=1.0)
+    with pytest.raises(
+        TernzipError, match="expected two training images or more, found 0 beside 2 for testing"
+    ):
+        ImageFeed(recipe, dataset_of(recipe))
+
+
+def test_pictures_of_no_class_are_no_classes(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ("train", "test"))
+    with pytest.raises(
+        TernzipError, match="test: expected a folder of pictures for each class, found pictures of no"
+    ):
+        open_dataset("auto", tmp_path)
+    write_pictures(tmp_path / "vehicles", ("car", "train"))
+    assert open_dataset("auto", tmp_path / "vehicles").info.classes == ("car", "train")
 
 
 def test_sizes_and_channels(tmp_path: Path) -> None:

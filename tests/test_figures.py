@@ -216,3 +216,21 @@ def test_a_figure_of_a_size_that_is_asked_for_holds_all_of_it(runs: list[RunReco
         assert 0 <= box.x0 < box.x1 <= figure.bbox.width
         assert box.y0 >= 0
         assert all(box.y1 <= axis.get_tightbbox().y0 + 1 for axis in figure.axes)
+
+
+def test_runs_without_accuracy_are_left_out_of_what_shows_it(runs: list[RunRecord], tmp_path: Path) -> None:
+    """As those with a loss of their own are."""
+    fixed = next(run for run in runs if run.recipe.growth == "fixed")
+    without = dataclasses.replace(fixed, epochs={1: {"sparsity": 0.5, "test_loss": 1.0}})
+    for figure in "2345":
+        plotting.draw([*runs, without], tmp_path, figure, formats=["svg"])
+    for figure in "245":
+        with pytest.raises(plotting.NothingToDraw, match="no run has measured an accuracy"):
+            plotting.draw([without], tmp_path, figure)
+
+
+def test_figures_call_a_run_by_its_name(runs: list[RunRecord]) -> None:
+    named = [dataclasses.replace(run, name=f"method {i}") for i, run in enumerate(runs[:2])]
+    for draw in (plotting.tradeoff, plotting.speed):
+        (legend,) = draw(named).legends
+        assert [text.get_text() for text in legend.get_texts()] == ["method 0", "method 1"]

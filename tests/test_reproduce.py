@@ -30,6 +30,7 @@ from reproduce_plan import FULL_PRECISION, SCALES, Run, plan
 from reproduce_questions import answers
 
 import ternzip
+from ternzip._core.errors import TernzipError
 from ternzip.training import trainer as training
 from ternzip.training.learner import Learner
 from ternzip.training.recipe import Recipe
@@ -79,6 +80,7 @@ with (folder / "given.txt").open("a") as file:
     print(*sys.argv[1:], file=file)
 (folder / "threads.txt").write_text(os.environ["OMP_NUM_THREADS"])
 (folder / "last.ckpt").touch()
+print("in short:", given["--arch"])
 if given["--arch"] == "fails":
     sys.exit(3)
 if given["--arch"] == "waits" and "--resume" not in given:
@@ -92,6 +94,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script = tmp_path / "train.py"
     script.write_text(STAND_IN)
     monkeypatch.setattr(reproduce_queue, "TRAIN", [sys.executable, str(script)])
+    monkeypatch.setattr(reproduce_queue, "check_recipe", lambda run, folder: None)  # of empty checkpoints
     return tmp_path / "out"
 
 
@@ -115,6 +118,8 @@ def test_the_queue_trains_what_is_unfinished_in_order(stand_in: Path, tmp_path: 
     reproduce_queue.work(runs, stand_in, tmp_path)
     assert [len(given(stand_in, run)) for run in (start, after, broken)] == [1, 1, 2]
     assert given(stand_in, broken)[1].endswith("--resume")
+    assert reproduce_queue.failure_of(stand_in / broken.name) == "status 3: in short: fails"
+    assert reproduce_queue.failure_of(stand_in / start.name) is None
     starts = (stand_in / broken.name / "starts.jsonl").read_text().splitlines()
     assert [set(json.loads(start)) >= {"time", "commit", "machine", "versions"} for start in starts] == [
         True,
@@ -254,18 +259,83 @@ def test_a_run_killed_again_and_again_gives_the_same_numbers(tmp_path: Path) -> 
     same_numbers(*(tmp_path / folder / run.name for folder in ("whole", "parts")))
 
 
+SMALL = {"dataset": "digits", "train_images": 200, "batch_size": 48, "delta": 0.02, "epochs": 3}
+
+
+def planned(method: str, seed: int = 0, **options: object) -> Run:
+    return Run(method, seed, {**SMALL, "seed": seed, **options})
+
+
+def train_planned(run: Run, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training.train(digits(monkeypatch, test_images=None, **run.options), out / run.name)
+    (out / run.name / "starts.jsonl").write_text('{"commit": "abc"}\n')
+
+
+def test_a_run_of_another_recipe_is_neither_gone_on_with_nor_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, log = tmp_path / "out", planned("log", init="elsewhere/last.ckpt", epochs=1)
+    train_planned(dataclasses.replace(log, options={**log.options, "init": None}), out, monkeypatch)
+    with pytest.raises(TernzipError, match=r"log-seed0: holds a run of another recipe: init: expected 'else"):
+        reproduce_queue.check_recipe(log, out / log.name)
+    for name, value, found in (("delta", 0.03, "0.02"), ("inflate", 5, "1"), ("epochs", 500, "1")):
+        other = planned("log", **{"epochs": 1, name: value})
+        expected = (
+            f"log-seed0: holds a run of another recipe: {name}: expected {value} by the plan, found {found}"
+        )
+        with pytest.raises(TernzipError, match=expected):
+            reproduce_queue.work([other], out, tmp_path)
+        with pytest.raises(TernzipError, match=expected):
+            reproduce_results.collect([other], out, tmp_path)
+    assert reproduce_queue.work([planned("log", epochs=1)], out, tmp_path) == []
+    # Another scale's plan may leave out what this one's names.
+    with pytest.raises(TernzipError, match="log-seed0: holds a run of another recipe: epochs"):
+        reproduce_queue.work(
+            [Run("log", 0, {k: v for k, v in SMALL.items() if k != "epochs"})], out, tmp_path
+        )
+
+
+@pytest.mark.filterwarnings("ignore:layer .* all ternary weights are zero")
+def test_the_report_tells_the_runs_own_options_data_and_layers_of_zeros(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zeros: dict[str, object] = {"growth": "fixed", "max_delta": 0.02, "delta_scale": ("fc2=45",)}
+    runs = [
+        planned(FULL_PRECISION, quantizer="none", epochs=2),
+        planned("short", epochs=1, **zeros),
+        planned("short, too", epochs=1, max_delta=0.5),
+    ]
+    for run in runs:
+        train_planned(run, tmp_path, monkeypatch)
+    (finished, _) = reproduce_results.collect(runs, tmp_path, tmp_path)
+    own = json.loads((tmp_path / "short-seed0" / "result.json").read_text())["last"]
+    found = finished[1].files["last"]
+    assert (found["weights"], found["zeros"]) == (own["weights"], pytest.approx(own["sparsity"]))
+    assert (found["entropy"], found["predicted"]) == pytest.approx((own["entropy"], own["predicted"]))
+    assert [one.record.label for one in finished] == [run.method for run in runs]
+    # Half as long as the twin, so that they are not compared with it.
+    assert [row["loss"] for row in reproduce_results.summary(finished, FULL_PRECISION)] == [None] * 6
+    reproduce_report.write_report(runs, tmp_path, tmp_path, tmp_path / "report")
+    record = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert record["data"] == "digits"
+    assert record["runs"][1]["options"]["arch"] == "fc3"
+    assert "data" not in record["runs"][1]["options"]
+    text = (tmp_path / "report" / "results.md").read_text()
+    assert "Data: digits." in text
+    assert "JPEG" not in text
+
+
 def test_the_report_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [
-        Run(FULL_PRECISION, 0, {"quantizer": "none"}),
-        Run("log", 0, {}),
-        Run("log", 1, {"seed": 1}),
-        Run("fixed", 0, {"growth": "fixed"}),
-        Run("TWN", 0, {"quantizer": "twn"}),
+        planned(FULL_PRECISION, quantizer="none"),
+        planned("log"),
+        planned("log", 1),
+        planned("fixed", growth="fixed"),
+        planned("TWN", quantizer="twn"),
     ]
     out, folder = tmp_path / "out", tmp_path / "report"
     for run in runs[:-1]:
-        training.train(digits(monkeypatch, test_images=None, **run.options), out / run.name)
-        (out / run.name / "starts.jsonl").write_text('{"commit": "abc"}\n')
+        train_planned(run, out, monkeypatch)
     written = reproduce_report.write_report(runs, out, tmp_path, folder, "digits <of> scikit-learn")
     assert all(path.is_file() for path in written)
     record = json.loads((folder / "results.json").read_text())
@@ -287,7 +357,7 @@ def test_the_report_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
     assert "src='figure" not in page
     text = (folder / "results.md").read_text()
     assert "| log | last | 2 |" in text
-    assert "4 of 5 runs are finished, 0 are under way" in text
+    assert "4 of 5 runs are finished, 0 are under way, 0 failed" in text
     assert "| accuracy, %: log > linear > binary | waits for linear, binary |" in text
     assert "| log | 3 | 5e-03 from 1 | 0.02 in 1, 0.0463 in 2, 0.0617 in 3 |" in text
     assert "Figure 1. Latent weights" in text
@@ -318,6 +388,19 @@ def test_the_papers_claims_are_asked_of_means_over_seeds() -> None:
     assert "too few seeds" in dict(answers(rows))["accuracy, %: log > linear > binary"]
     rows[3] = row("binary", 0.78, 0.001)
     assert dict(answers(rows))["accuracy, %: log > linear > binary"].startswith("no: ")
+    rows[1]["loss"] = None
+    waiting = [answer for question, answer in answers(rows) if question.startswith("log within")]
+    assert waiting == ["waits for a seed that log and full precision both have"]
+
+
+def test_failed_runs_are_neither_under_way_nor_not_begun(tmp_path: Path) -> None:
+    run = planned("log")
+    (tmp_path / run.name).mkdir()
+    (tmp_path / run.name / "failure.txt").write_text("status 1: error: training has collapsed")
+    reproduce_report.write_report([run], tmp_path, tmp_path, tmp_path / "report")
+    text = (tmp_path / "report" / "results.md").read_text()
+    assert "0 of 1 runs are finished, 0 are under way, 1 failed" in text
+    assert "| log-seed0 | failed, not begun: status 1: error: training has collapsed |" in text
 
 
 def test_what_was_measured_is_kept_until_the_file_changes(
@@ -325,9 +408,18 @@ def test_what_was_measured_is_kept_until_the_file_changes(
 ) -> None:
     calls: list[Path] = []
     monkeypatch.setattr(reproduce_results, "measure", lambda path, data: calls.append(path) or {"file": 1})
-    path = tmp_path / "last.tnz"
+    train_planned(planned("log", epochs=1), tmp_path, monkeypatch)
+    path = tmp_path / "log-seed0" / "last.tnz"
+
+    def measured(note: str | None = None) -> int:
+        assert reproduce_results.measured(path, tmp_path, note)["file"] == 1
+        return len(calls)
+
+    assert [measured(), measured(), measured("other data"), measured("other data")] == [1, 1, 2, 2]
+    os.utime(path, ns=(1, 1))
+    assert measured("other data") == 2  # copied to another machine
     path.write_bytes(b"x")
-    for modified in (1, 1, 2):
-        os.utime(path, ns=(modified, modified))
-        assert reproduce_results.measured(path, tmp_path)["file"] == 1
-    assert len(calls) == 2
+    assert measured("other data") == 3
+    installed = reproduce_results._nncodec()
+    monkeypatch.setattr(reproduce_results, "_nncodec", lambda: None if installed else object())
+    assert measured("other data") == 4

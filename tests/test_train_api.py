@@ -23,6 +23,7 @@ from ternzip.training.evaluation import evaluate
 from ternzip.training.learner import Learner
 from ternzip.training.recipe import Recipe
 from ternzip.training.runs import read_run_checkpoint
+from ternzip.training.sizes import project
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
@@ -258,6 +259,14 @@ class Endless(IterableDataset):  # type: ignore[type-arg]
         return iter(())
 
 
+class Told(nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"steps": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        pass
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
@@ -290,6 +299,37 @@ class Endless(IterableDataset):  # type: ignore[type-arg]
             {},
             "of torch.float32: another task has its own loss=",
         ),
+        (
+            {"train": (np.zeros((9, 1, 8, 8)), np.zeros(9))},
+            {},
+            "train: expected a pair .* found numpy arrays",
+        ),
+        (
+            {"test": (torch.zeros(3, 1, 8, 8), torch.zeros(3).int())},
+            {},
+            "whole numbers, torch.int64, .* torch.int32",
+        ),
+        (
+            {"train": (torch.zeros(3, 1, 8, 8), torch.full((3,), 7))},
+            {},
+            "expected targets from 0 to 3, found 7",
+        ),
+        ({"train": samples(1)}, {}, "train: expected two samples or more, found 1"),
+        (
+            {"test": (torch.zeros(3, 2, 8, 8), torch.zeros(3).long())},
+            {},
+            "Sequential: the model or its loss does not",
+        ),
+        (
+            {"loss": nn.CrossEntropyLoss(reduction="none")},
+            {},
+            r"loss: expected a tensor .* found shape \(16,\)",
+        ),
+        (
+            {"model": nn.Sequential(Told(64, 4))},
+            {},
+            "Sequential: 0._extra_state: expected a tensor, found dict",
+        ),
         ({"model": nn.Conv2d(1, 4, 3)}, {}, r"found outputs \(16, 4, 6, 6\) and targets \(16,\)"),
     ],
 )
@@ -313,3 +353,14 @@ def test_a_named_network_on_a_folder_of_images_as_the_command_does_it(tmp_path: 
     assert model[1].weight.unique().numel() == 3
     with pytest.raises(TernzipError, match=r"its network was given to ternzip\.train"):
         evaluate(tmp_path / "own" / "last.ckpt", Recipe())
+    for wrong, message in (
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), "expected (scores|targets)"),
+        (nn.Sequential(nn.Conv2d(3, 10, 8), nn.Flatten()), "Sequential: the model or its loss does not take"),
+    ):
+        with pytest.raises(TernzipError, match=message):
+            ternzip.train(wrong, out=tmp_path / "wrong", **options)
+
+
+def test_extra_state_that_is_no_tensor_takes_no_bytes() -> None:
+    model = ternzip.prepare(nn.Sequential(Told(8, 4)), "twn")
+    assert project(model).other == 4 * 4

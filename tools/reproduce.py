@@ -19,6 +19,8 @@ from reproduce_plan import SCALES, plan
 from reproduce_queue import work
 from reproduce_report import write_report
 
+from ternzip._core.errors import TernzipError
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(
@@ -27,7 +29,7 @@ def main() -> int:
     parser.add_argument("--scale", choices=SCALES, required=True)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data set")
     parser.add_argument(
-        "--note", default="CIFAR-10 (JPEG re-encoding)", help="what the data are, for the report"
+        "--note", help="what the data are, for the report; by default the data set of the runs"
     )
     parser.add_argument("--seeds", type=int, default=1, help="runs of each method, with seeds 0, 1, ...")
     parser.add_argument("--only", nargs="*", default=[], help="names of methods; default all")
@@ -44,12 +46,16 @@ def main() -> int:
         runs = plan(arguments.scale, arguments.seeds, tuple(arguments.only))
     except ValueError as error:
         parser.error(str(error))
-    if arguments.report is not None:
-        for path in write_report(runs, arguments.out, arguments.data, arguments.report, arguments.note):
-            print(path)
-        return 0
-    deadline = None if arguments.minutes is None else time.monotonic() + 60 * arguments.minutes
-    failed = work(runs, arguments.out, arguments.data, threads=arguments.threads, deadline=deadline)
+    try:
+        if arguments.report is not None:
+            for path in write_report(runs, arguments.out, arguments.data, arguments.report, arguments.note):
+                print(path)
+            return 0
+        deadline = None if arguments.minutes is None else time.monotonic() + 60 * arguments.minutes
+        failed = work(runs, arguments.out, arguments.data, threads=arguments.threads, deadline=deadline)
+    except TernzipError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 1 if failed else 0
 
 

@@ -134,6 +134,15 @@ SCALES = {
     ),
 }
 
+# The options that any plan names. Of data no plan but the trial's says what they are, which `auto` finds.
+PLANNED = {
+    name
+    for scale in SCALES.values()
+    for options in (scale.base, *scale.methods.values(), *scale.ablation.values())
+    for name in options
+} | {"init"}
+NOT_COMPARED = {"dataset"}
+
 
 def plan(scale: str, seeds: int, only: tuple[str, ...] = ()) -> list[Run]:
     """The runs of a scale in the order of the queue: every method with the first seed, then with the next.

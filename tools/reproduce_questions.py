@@ -48,6 +48,8 @@ def _deviation(one: Row, two: Row) -> float | None:
 
 
 def _near(_: Row, log: Row) -> str:
+    if log["loss"] is None:
+        return f"waits for a seed that log and {FULL_PRECISION} both have"
     loss, zeros, size = 100 * log["loss"], 100 * log["zeros"], log["file"] / KB
     holds = loss <= 4 and zeros >= 80 and size <= 24
     return f"{'yes' if holds else 'no'}: {loss:.2f} points, {zeros:.2f} % zeros, {size:.1f} kB"

@@ -2,8 +2,8 @@
 
 All that is known of a run lies in its own folder: what `ternzip train` writes there, `log.txt` with what it printed,
 and `starts.jsonl` with a line for each time it was started or taken up again: date, commit, machine, versions. A run is
-finished when it has a result.json. Several processes may work on one queue: each takes the first run that no other
-holds.
+finished when it has a result.json, and has failed when it has a failure.txt, until it is taken up again. Several
+processes may work on one queue: each takes the first run that no other holds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from machine import provenance
-from reproduce_plan import Run
+from reproduce_plan import NEEDED, NOT_COMPARED, PLANNED, Run
+
+from ternzip._core.errors import TernzipError
+from ternzip.training.recipe import Recipe
+from ternzip.training.runs import read_run_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = [sys.executable, "-m", "ternzip", "train"]
@@ -31,6 +35,29 @@ def is_finished(folder: Path) -> bool:
     return (folder / "result.json").is_file()
 
 
+def failure_of(folder: Path) -> str | None:
+    """Why the run in this folder failed when it was last trained; None where it did not."""
+    failure = folder / "failure.txt"
+    return failure.read_text(encoding="utf-8") if failure.is_file() else None
+
+
+def check_recipe(run: Run, folder: Path) -> None:
+    """TernzipError where a run was begun in this folder by another recipe than the planned one.
+
+    Compared are the options that any plan names: another scale may leave out one that this one gives. Where the files
+    lie may differ.
+    """
+    if not _begun(folder):
+        return
+    planned, found = Recipe().with_options(run.options), read_run_checkpoint(folder / "last.ckpt").recipe
+    for name in sorted((PLANNED - NOT_COMPARED) | set(run.options)):
+        expected, own = getattr(planned, name), getattr(found, name)
+        if (expected is None) != (own is None) or (name not in NEEDED and expected != own):
+            raise TernzipError(
+                f"{folder}: holds a run of another recipe: {name}: expected {expected!r} by the plan, found {own!r}"
+            )
+
+
 def work(
     runs: Sequence[Run], out: Path, data: Path, *, threads: int = 1, deadline: float | None = None
 ) -> list[Run]:
@@ -38,9 +65,12 @@ def work(
 
     `threads` are those of each run, fixed because sums over another number of them round in other ways.
     `deadline` (of time.monotonic) stops the run of that moment, which goes on from its last whole epoch the next time.
+    Raises TernzipError, before anything is trained, where a folder holds a run of another recipe.
     """
     failed: list[Run] = []
     out.mkdir(parents=True, exist_ok=True)
+    for run in runs:
+        check_recipe(run, out / run.name)
     # A run that another process was training when we came by may have been left since, and a run that others need may
     # have been finished.
     while True:
@@ -93,6 +123,8 @@ def _train(run: Run, out: Path, data: Path, lock: int, threads: int, deadline: f
     # Paths in a recipe are relative to the queue's folder, which may be moved.
     command = [*TRAIN, f"--data={data.resolve()}", f"--out={run.name}"]
     command += flags(run.options) + ["--resume"] * _begun(folder)
+    failure = folder / "failure.txt"
+    failure.unlink(missing_ok=True)
     with (folder / "starts.jsonl").open("a") as starts:
         starts.write(
             json.dumps({"time": time.time(), "commit": commit(), "threads": threads, **provenance()}) + "\n"
@@ -119,6 +151,9 @@ def _train(run: Run, out: Path, data: Path, lock: int, threads: int, deadline: f
             process.kill()
             raise
     if status:
+        printed = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(printed) if line.strip()), "nothing printed")
+        failure.write_text(f"status {status}: {last}", encoding="utf-8")
         print(f"{run.name}: failed with status {status}: see {folder / 'log.txt'}", file=sys.stderr)
     return status == 0
 

@@ -14,11 +14,13 @@ from machine import provenance
 from reproduce_plan import FULL_PRECISION, Run
 from reproduce_questions import answers
 from reproduce_queue import commit
-from reproduce_results import NOT_BEGUN, Finished, collect, summary
+from reproduce_results import FAILED, NOT_BEGUN, Finished, collect, summary
 
 from ternzip.io.atomic import atomic_file
 from ternzip.training import plotting
 from ternzip.training.learner import lr_factor
+from ternzip.training.recipe import OPTIONS
+from ternzip.training.runs import hyperparameters
 
 CAPTIONS = {
     "1": "Latent weights after the last epoch, cut by each layer's thresholds.",
@@ -37,9 +39,14 @@ img { max-width: 100%; display: block } figure { margin: 2em 0 } pre { white-spa
 Table = tuple[list[str], list[list[str]]]
 
 
-def write_report(runs: Sequence[Run], out: Path, data: Path, folder: Path, note: str) -> list[Path]:
-    """Write results.json, results.md, report.html, the figures and the chosen networks; returns what was written."""
-    finished, missing = collect(runs, out, data)
+def write_report(
+    runs: Sequence[Run], out: Path, data: Path, folder: Path, note: str | None = None
+) -> list[Path]:
+    """Write results.json, results.md, report.html, the figures and the chosen networks; returns what was written.
+
+    `note` says what the data are; by default the data sets of the runs. Raises TernzipError as `collect` does.
+    """
+    finished, missing = collect(runs, out, data, note)
     rows = summary(finished, FULL_PRECISION)
     folder.mkdir(parents=True, exist_ok=True)
     pictures = _figures(finished, folder)
@@ -47,7 +54,7 @@ def write_report(runs: Sequence[Run], out: Path, data: Path, folder: Path, note:
     record = {
         **provenance(),
         "commit": commit(),
-        "data": note,
+        "data": note or ", ".join(sorted({one.dataset for one in finished})) or "none yet",
         "summary": rows,
         "runs": [_run_record(one) for one in finished],
         "unfinished": missing,
@@ -81,12 +88,22 @@ def _run_record(one: Finished) -> dict[str, Any]:
         "name": one.run.name,
         "method": one.run.method,
         "seed": one.run.seed,
-        "options": dict(one.run.options),
+        "options": _options(one),
         "last": one.files["last"],
         "best": one.files["best"],
         "hours": one.hours,
         "starts": one.starts,
         "epochs": {name: values for name, values in epochs.items() if values},
+    }
+
+
+def _options(one: Finished) -> dict[str, Any]:
+    """The run's own: those that the plan names, and what differs from the defaults; not where its data lay."""
+    return {
+        name: value
+        for name, value in hyperparameters(one.record.recipe).items()
+        if name != "data"
+        and (name in one.run.options or getattr(one.record.recipe, name) != OPTIONS[name].default)
     }
 
 
@@ -221,20 +238,22 @@ def _runs_table(finished: Sequence[Finished]) -> Table:
 def _about(record: dict[str, Any]) -> str:
     machine = record["machine"]
     done, missing = len(record["runs"]), len(record["unfinished"])
-    begun = sum(state != NOT_BEGUN for state in record["unfinished"].values())
+    failed = sum(state.startswith(FAILED) for state in record["unfinished"].values())
+    begun = sum(state != NOT_BEGUN for state in record["unfinished"].values()) - failed
     progress = (
         "All runs are finished."
         if not missing
-        else f"{done} of {done + missing} runs are finished, {begun} are under way: what follows is of the finished."
+        else f"{done} of {done + missing} runs are finished, {begun} are under way, {failed} failed: "
+        "what follows is of the finished."
     )
     hidden = ", ".join(name.removeprefix("-") for name in record["not_drawn"])
     without = f" Not drawn, as no finished run belongs there: figure {hidden}." if hidden else ""
     return (
-        f"{progress}{without} {record['data']}. "
+        f"{progress}{without} Data: {record['data']}. "
         "Accuracies are those of the stored files on all test images, in float32; figures 2 to 5 show what was "
         "measured in training, in its precision. The best epoch is picked on the test images, as the paper does. The "
         "same network in full precision, trained on the same data, is what they are to be compared with, and not "
-        "published scores. "
+        "published scores; of runs that are neither as long as it nor start from it no loss is told. "
         f"{record['date']}, commit {record['commit']}, {machine['processor']}, {machine['cores']} cores, "
         f"{machine['system']}."
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +12,23 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
-from codec_peers import peers
+from codec_peers import Coder, peers
 from reproduce_plan import Run
-from reproduce_queue import is_finished
+from reproduce_queue import check_recipe, failure_of, is_finished
 
 import ternzip
-from ternzip.container.describe import FileInfo, describe_file
+from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
 from ternzip.io.atomic import atomic_file
+from ternzip.quantization.state import ternary_names
 from ternzip.training.evaluation import evaluate
+from ternzip.training.network import restore
 from ternzip.training.runs import RunRecord, read_run_checkpoint, read_run_folder
+from ternzip.training.sizes import stored_sizes
 
 NNCODEC = "NNCodec, best"
 NOT_BEGUN = "not begun"
+FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Finished:
         run: as it was planned.
         record: its epochs.
         files: for "best" and "last", what `measure` found.
+        dataset: the name of what it was trained on.
         starts: what `starts.jsonl` holds.
     """
 
@@ -40,6 +47,7 @@ class Finished:
     record: RunRecord
     files: dict[str, dict[str, Any]]
     starts: list[dict[str, Any]]
+    dataset: str
 
     @property
     def hours(self) -> float:
@@ -47,36 +55,52 @@ class Finished:
         return sum(figures.get("seconds", 0.0) for figures in self.record.epochs.values()) / 3600
 
 
-def collect(runs: Sequence[Run], out: Path, data: Path) -> tuple[list[Finished], dict[str, str]]:
-    """The finished runs, and how far each of the others is, by name."""
+def collect(
+    runs: Sequence[Run], out: Path, data: Path, note: str | None = None
+) -> tuple[list[Finished], dict[str, str]]:
+    """The finished runs, and how far each of the others is, by name.
+
+    `note` says what the data are: under another one the files are measured anew. Raises TernzipError where a folder
+    holds a run of another recipe.
+    """
     finished: list[Finished] = []
     missing: dict[str, str] = {}
     for run in runs:
         folder = out / run.name
+        check_recipe(run, folder)
         if is_finished(folder):
-            files = {which: measured(folder / f"{which}.tnz", data) for which in ("best", "last")}
+            files = {which: measured(folder / f"{which}.tnz", data, note) for which in ("best", "last")}
             lines = (folder / "starts.jsonl").read_text(encoding="utf-8").splitlines()
-            finished.append(
-                Finished(run, read_run_folder(folder), files, [json.loads(line) for line in lines])
-            )
-        elif (folder / "last.ckpt").is_file():
+            starts = [json.loads(line) for line in lines]
+            dataset = read_run_checkpoint(folder / "last.ckpt").dataset.name
+            record = dataclasses.replace(read_run_folder(folder), name=run.method)
+            finished.append(Finished(run, record, files, starts, dataset))
+            continue
+        state = NOT_BEGUN
+        if (folder / "last.ckpt").is_file():
             checkpoint = read_run_checkpoint(folder / "last.ckpt")
-            missing[run.name] = (
-                f"epoch {checkpoint.epoch} of {checkpoint.recipe.epochs}, accuracy so far {checkpoint.accuracy:.2%}"
-            )
-        else:
-            missing[run.name] = NOT_BEGUN
+            state = f"epoch {checkpoint.epoch} of {checkpoint.recipe.epochs}, accuracy so far {checkpoint.accuracy:.2%}"
+        failure = failure_of(folder)
+        missing[run.name] = state if failure is None else f"{FAILED}, {state}: {failure}"
     return finished, missing
 
 
-def measured(path: Path, data: Path) -> dict[str, Any]:
-    """What `measure` finds, kept beside the file."""
+def measured(path: Path, data: Path, note: str | None = None) -> dict[str, Any]:
+    """What `measure` finds, kept beside the file with what it was found of and by."""
+    content = path.read_bytes()
+    source = {
+        "bytes": len(content),
+        "crc32": zlib.crc32(content),
+        "dataset": read_run_checkpoint(path.with_suffix(".ckpt")).dataset.name,
+        "note": note,
+        "nncodec": _nncodec() is not None,
+    }
     kept = path.with_suffix(".measured.json")
     if kept.is_file():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if found.get("modified") == path.stat().st_mtime_ns:
+        if found.get("source") == source:
             return found
-    found = {**measure(path, data), "modified": path.stat().st_mtime_ns}
+    found = {**measure(path, data), "source": source}
     with atomic_file(kept) as stream:
         stream.write(json.dumps(found, indent=2).encode())
     return found
@@ -88,40 +112,49 @@ def measure(path: Path, data: Path) -> dict[str, Any]:
     `predicted` is what order-0 coding of each tensor takes by its entropy, `static` and `context` what these codecs
     take in a file, NNCodec what its payloads take (None where it is not installed), `file` the whole file.
     """
-    run = read_run_checkpoint(path.with_suffix(".ckpt"))
+    checkpoint = path.with_suffix(".ckpt")
+    run = read_run_checkpoint(checkpoint)
     recipe = run.recipe.with_options({"data": str(data), "test_images": None, "init": None})
     score = evaluate(path, recipe)
     tensors = ternzip.load_file(path)
-    described = {codec: _described(tensors, codec) for codec in ("static", "context")}
-    info = described["context"]
-    trits = [
-        np.ascontiguousarray(np.sign(tensors[tensor.name].numpy()).astype(np.int8))
-        for tensor in info.tensors
-        if tensor.counted
-    ]
-    nncodec = next((coder for coder in peers()[0] if coder.name == NNCODEC), None)
+    # By the network: of a file alone, layers that are all zero cannot be told from other tensors of zeros.
+    network = restore(run, checkpoint)
+    names = list(ternary_names(network))
+    sizes = stored_sizes(path, network)
+    trits = [np.ascontiguousarray(np.sign(tensors[name].numpy()).astype(np.int8)) for name in names]
+    nncodec = _nncodec()
     return {
         "epoch": run.epoch,
         "accuracy": score.accuracy,
-        "weights": info.counts.total,
-        "zeros": info.counts.sparsity,
-        "entropy": info.counts.entropy,
-        "predicted": info.predicted_bytes,
-        **{codec: found.ternary_bytes for codec, found in described.items()},
+        "weights": sizes.counts.total,
+        "zeros": sizes.counts.sparsity,
+        "entropy": sizes.counts.entropy,
+        "predicted": sizes.predicted,
+        **{codec: _ternary_bytes(tensors, codec, names) for codec in ("static", "context")},
         "nncodec": None if nncodec is None else sum(map(len, nncodec.encode(trits))),
         "file": path.stat().st_size,
     }
 
 
-def _described(tensors: dict[str, Any], codec: str) -> FileInfo:
+def _nncodec() -> Coder | None:
+    return next((coder for coder in peers()[0] if coder.name == NNCODEC), None)
+
+
+def _ternary_bytes(tensors: dict[str, Any], codec: str, names: Sequence[str]) -> int:
     with Reader.open(ternzip.save(tensors, codec=codec)) as reader:
-        return describe_file(reader)
+        return sum(tensor.bytes for tensor in describe_file(reader).tensors if tensor.name in names)
+
+
+def _comparable(one: Finished, full: Finished) -> bool:
+    """Whether a run was trained as long as its twin in full precision, or started from it."""
+    recipe = one.record.recipe
+    return recipe.init is not None or recipe.epochs == full.record.recipe.epochs
 
 
 def summary(finished: Sequence[Finished], full_precision: str) -> list[dict[str, Any]]:
     """A row for each method and each of "last" and "best": mean and deviation over its seeds.
 
-    Losses against full precision are over the seeds that both have.
+    Losses against full precision are over the seeds that both have, of runs as long or that start from it.
     """
     rows = []
     by_method: dict[str, list[Finished]] = {}
@@ -130,8 +163,12 @@ def summary(finished: Sequence[Finished], full_precision: str) -> list[dict[str,
     for method, group in by_method.items():
         for which in ("last", "best"):
             own = {one.run.seed: one.files[which] for one in group}
-            full = {one.run.seed: one.files[which] for one in by_method.get(full_precision, [])}
-            losses = [full[seed]["accuracy"] - own[seed]["accuracy"] for seed in own if seed in full]
+            full = {one.run.seed: one for one in by_method.get(full_precision, [])}
+            losses = [
+                full[one.run.seed].files[which]["accuracy"] - one.files[which]["accuracy"]
+                for one in group
+                if one.run.seed in full and _comparable(one, full[one.run.seed])
+            ]
             row: dict[str, Any] = {"method": method, "epoch": which, "seeds": sorted(own)}
             for name in ("accuracy", "zeros", "entropy", "predicted", "static", "context", "nncodec", "file"):
                 values = [found[name] for found in own.values() if found[name] is not None]

@@ -139,8 +139,10 @@ def evaluate(
         arch=options.get("arch"),
         trust_arch=trust_arch,
     )
+    for note in score.notes:
+        say(note)
     if as_json:
-        print_json({**dataclasses.asdict(score), "accuracy": score.accuracy})
+        print_json({"correct": score.correct, "images": score.images, "accuracy": score.accuracy})
     else:
         print(f"{file}: {score.correct:,} of {score.images:,} images right: accuracy {score.accuracy:.2%}")
 

@@ -101,7 +101,7 @@ def _train_model(
     from ternzip.training.datasets import dataset_of
     from ternzip.training.feeds import Feed, ImageFeed
     from ternzip.training.objective import Objective
-    from ternzip.training.own_data import SampleFeed
+    from ternzip.training.own_data import SampleFeed, check_images
     from ternzip.training.own_model import train_model
 
     objective = Objective(accuracy=loss is None if accuracy is None else accuracy)
@@ -109,11 +109,20 @@ def _train_model(
         objective = Objective(loss, objective.accuracy)
 
     def feed() -> Feed:
-        if train is None:
-            return ImageFeed(recipe, dataset_of(recipe))
-        samples = SampleFeed(recipe, train, test)
-        samples.check(model, objective)
-        return samples
+        made = ImageFeed(recipe, dataset_of(recipe)) if train is None else SampleFeed(recipe, train, test)
+        try:
+            if isinstance(made, ImageFeed):
+                check_images(made, model, objective)
+            else:
+                made.check(model, objective)
+        except TernzipError:
+            raise
+        except Exception as error:  # every model and loss fails in its own way
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise TernzipError(
+                f"{type(model).__name__}: the model or its loss does not take the first test samples: {reason}"
+            ) from error
+        return made
 
     return train_model(model, recipe, out, feed, objective, resume=resume, force=force)
 

@@ -163,18 +163,20 @@ def _of_pictures(name: str, train: Labelled, test: Labelled | None, folder: Path
         if part is not None
     ]
     if test is None:
-        splits = _set_aside(splits[0], wanted.test_share)
+        splits = _set_aside(splits[0], [picture.draw for picture in train.pictures], wanted.test_share)
         notes.append(
             f"{folder}: no test images: {len(splits[1]):,} of {len(train.labels):,} set aside by --test-share"
         )
     return _measured(name, splits[0], splits[1], train.classes, tuple(notes))
 
 
-def _set_aside(split: Split, share: float) -> list[Split]:
-    """Training and test images: the same ones every time, by a permutation of all with a seed of its own."""
-    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
-    chosen = torch.zeros(len(split), dtype=torch.bool)
-    chosen[order[: max(1, round(share * len(split)))]] = True
+def _set_aside(split: Split, draws: list[float], share: float) -> list[Split]:
+    """Training and test images, each by its own draw: an image stays where it is when others come or go.
+
+    At least one is for testing.
+    """
+    numbers = torch.tensor(draws, dtype=torch.float64)
+    chosen = numbers < max(share, float(numbers.min()) + 2**-48)
     return [Split(split.images[part], split.labels[part]) for part in (~chosen, chosen)]
 
 

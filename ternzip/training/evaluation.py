@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,16 @@ from ternzip.training.runs import read_run_checkpoint
 
 @dataclass(frozen=True)
 class Score:
-    """How many of the images a network got right."""
+    """How many of the images a network got right.
+
+    Attributes:
+        correct, images: how many, of how many.
+        notes: lines for the person about what was done to the images on the way: scaled, set aside.
+    """
 
     correct: int
     images: int
+    notes: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -77,7 +84,8 @@ def evaluate(
         spec = spec or spec_of(recipe, dataset.info)
         network = stored.build(spec)
     mean, std = (spec.mean, spec.std) if spec.mean else normalization(recipe, dataset.info)
-    return score(network.to(device).eval(), dataset.test.sample(recipe.test_images), mean, std)
+    found = score(network.to(device).eval(), dataset.test.sample(recipe.test_images), mean, std)
+    return dataclasses.replace(found, notes=dataset.notes)
 
 
 def score(network: nn.Module, split: Split, mean: tuple[float, ...], std: tuple[float, ...]) -> Score:

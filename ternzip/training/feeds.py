@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ternzip._core.errors import TernzipError
 from ternzip.training.batches import ImageBatches, augment, normalize
 from ternzip.training.catalog import DatasetInfo
 from ternzip.training.images import Dataset
@@ -33,11 +34,19 @@ class Feed(Protocol):
 
 
 class ImageFeed:
-    """Images in memory, augmented and normalized as a recipe says, on the device that they lie on."""
+    """Images in memory, augmented and normalized as a recipe says, on the device that they lie on.
+
+    Raises TernzipError for fewer than two training images, of which no batch can be made.
+    """
 
     def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
         self.recipe = recipe
         self.dataset = dataset
+        if len(dataset.train) < 2:
+            raise TernzipError(
+                f"{recipe.data}: expected two training images or more, found {len(dataset.train)} beside "
+                f"{len(dataset.test):,} for testing"
+            )
         self.mean, self.std = (torch.tensor(part) for part in normalization(recipe, dataset.info))
 
     @property

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from ternzip._core.errors import TernzipError
 from ternzip.training.catalog import DatasetInfo
+from ternzip.training.feeds import ImageFeed
 from ternzip.training.objective import Objective
 from ternzip.training.recipe import Recipe
 
@@ -67,6 +70,17 @@ class LoaderBatches:
         yield from self.loader
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The samples of some indices out of tensors."""
+
+    tensors: tuple[Tensor, ...]
+
+    def __call__(self, chosen: list[int]) -> tuple[Tensor, ...]:
+        """Those samples, a tensor each part."""
+        return tuple(part[chosen] for part in self.tensors)
+
+
 class SampleFeed:
     """Samples as they are: no augmentation and no normalization beside the data's own.
 
@@ -118,6 +132,9 @@ class SampleFeed:
 
     def check(self, model: nn.Module, objective: Objective) -> None:
         """TernzipError where what a model makes of the first test samples is not what the objective compares."""
+        source = self.sources[True]
+        if not isinstance(source, DataLoader) and source[1] < 2:
+            raise TernzipError(f"train: expected two samples or more, found {source[1]}")
         if self.recipe.precision == "64":
             model = copy.deepcopy(model).double()
         device = next(model.parameters()).device
@@ -131,18 +148,61 @@ class SampleFeed:
         for module, mode in training:
             module.training = mode
         if not objective.accuracy:
+            check_loss(objective, outputs, targets)
             return
-        scores = isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(targets)
-        if not scores or targets.ndim != 1 or targets.is_floating_point():
-            found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-            raise TernzipError(
-                "expected scores (batch, classes) and targets (batch,) of whole numbers, found outputs "
-                f"{found} and targets {tuple(targets.shape)} of {targets.dtype}: another task has its own loss="
-            )
-        least, largest = int(targets.min()), int(targets.max())
-        if least < 0 or largest >= outputs.shape[1]:
-            wrong = least if least < 0 else largest
-            raise TernzipError(f"expected targets from 0 to {outputs.shape[1] - 1}, found {wrong}")
+        check_scores(objective, outputs, targets)
+        if not isinstance(source, DataLoader) and isinstance(source[0], Parts):
+            check_labels(source[0].tensors[-1], outputs.shape[1])
+
+
+def check_images(feed: ImageFeed, model: nn.Module, objective: Objective) -> None:
+    """TernzipError where a model does not give the scores of a data set's classes for its images."""
+    parameter = next(model.parameters())
+    inputs, labels = feed.arguments(next(iter(feed.batches(False, 0, 0, 1))), parameter.dtype)
+    modes = [(module, module.training) for module in model.modules()]
+    with torch.no_grad():
+        outputs = model.eval()(*(part.to(parameter.device) for part in inputs))
+    for module, mode in modes:
+        module.training = mode
+    check_scores(objective, outputs, labels)
+    if outputs.shape[1] < feed.info.num_classes:
+        raise TernzipError(f"expected scores of {feed.info.num_classes} classes, found {outputs.shape[1]}")
+
+
+def check_scores(objective: Objective, outputs: object, targets: Tensor) -> None:
+    """TernzipError unless these are scores, and targets that are compared with them."""
+    scores = isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(targets)
+    # Cross entropy takes numbers of classes in this type alone.
+    whole = targets.dtype == torch.int64 or (
+        objective.loss is not F.cross_entropy and not targets.is_floating_point()
+    )
+    if not isinstance(outputs, Tensor) or not scores or targets.ndim != 1 or not whole:
+        found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise TernzipError(
+            "expected scores (batch, classes) and targets (batch,) of whole numbers, torch.int64, found outputs "
+            f"{found} and targets {tuple(targets.shape)} of {targets.dtype}: another task has its own loss="
+        )
+    check_labels(targets, outputs.shape[1])
+    check_loss(objective, outputs, targets)
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    """TernzipError for a label that is no class."""
+    least, largest = int(labels.min()), int(labels.max())
+    if least < 0 or largest >= classes:
+        raise TernzipError(
+            f"expected targets from 0 to {classes - 1}, found {least if least < 0 else largest}"
+        )
+
+
+def check_loss(objective: Objective, outputs: Any, targets: Tensor) -> None:
+    """TernzipError for a loss that is not a single number."""
+    device = outputs.device if isinstance(outputs, Tensor) else targets.device
+    with torch.no_grad():
+        loss = objective.loss(outputs, targets.to(device))
+    if not isinstance(loss, Tensor) or loss.ndim:
+        found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise TernzipError(f"loss: expected a tensor of one number, the mean over a batch, found {found}")
 
 
 def _source(data: object, name: str) -> DataLoader[Any] | tuple[Callable[[list[int]], Any], int]:
@@ -153,7 +213,11 @@ def _source(data: object, name: str) -> DataLoader[Any] | tuple[Callable[[list[i
         lengths = [len(part) for part in data]
         if len(set(lengths)) > 1:
             raise TernzipError(f"{name}: expected tensors of as many samples each, found {lengths}")
-        return _counted(lambda chosen: tuple(part[chosen] for part in data), lengths[0], name)
+        return _counted(Parts(tuple(data)), lengths[0], name)
+    if isinstance(data, list | tuple) and any(isinstance(part, np.ndarray) for part in data):
+        raise TernzipError(
+            f"{name}: expected {EXPECTED}, found numpy arrays: torch.from_numpy makes tensors of them"
+        )
     if isinstance(data, IterableDataset) or (
         not isinstance(data, Dataset) and not hasattr(data, "__getitem__")
     ):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ternzip import models
 from ternzip._core.errors import TernzipError
@@ -39,6 +39,12 @@ def train_model(
 
     In processes other than the first it stays as it was.
     """
+
+    for name, entry in model.state_dict().items():
+        if not isinstance(entry, Tensor):  # which the .tnz files cannot hold
+            raise TernzipError(
+                f"{type(model).__name__}: {name}: expected a tensor, found {type(entry).__name__}"
+            )
 
     def make() -> Learner:
         torch.manual_seed(recipe.seed)

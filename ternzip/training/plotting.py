@@ -125,11 +125,20 @@ def _range(values: Iterable[float]) -> str:
     return least if least == largest else f"{least} to {largest}"
 
 
+def _measured(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs whose accuracy is known, as that of a run with a loss of its own need not be."""
+    found = [run for run in runs if run.series("accuracy")[0]]
+    if not found:
+        raise NothingToDraw("no run has measured an accuracy")
+    return found
+
+
 def fixed_deltas(runs: Sequence[RunRecord], size: Size = None) -> Any:
     """Figure 2: accuracy over the epochs for several fixed Deltas, a line a run, and the best of each by its Delta."""
     fixed = [run for run in runs if run.recipe.quantizer == "delta" and run.recipe.growth == "fixed"]
     if not fixed:
         raise NothingToDraw("no run has a fixed Delta (--growth fixed)")
+    fixed = _measured(fixed)
     figure, (axes,) = subplots(1, 2, figsize=size or (10, 3.8))
     fixed.sort(key=lambda run: run.recipe.delta)
     for style, run in zip(_styles(), fixed, strict=False):
@@ -169,6 +178,7 @@ def tradeoff(runs: Sequence[RunRecord], size: Size = None) -> Any:
 
     Full precision has neither sparsity nor entropy to speak of: its accuracies are lines across.
     """
+    runs = _measured(runs)
     figure, (axes,) = subplots(1, 2, figsize=size or (10, 3.8), sharey=True)
     full = [run for run in runs if run.recipe.quantizer == "none"]
     for run, axis in itertools.product(full, axes):
@@ -192,6 +202,7 @@ def tradeoff(runs: Sequence[RunRecord], size: Size = None) -> Any:
 
 def speed(runs: Sequence[RunRecord], size: Size = None) -> Any:
     """Figure 5: best accuracy against training speed, the epoch it came in; a marker for each setting."""
+    runs = _measured(runs)
     figure, ((axis,),) = subplots(1, 1, figsize=size or (6, 4))
     for marker, (label, group) in zip(_markers(), _grouped(runs).items(), strict=False):
         epochs, accuracy = zip(*(run.peak for run in group), strict=True)
@@ -303,6 +314,7 @@ def _markers() -> Iterator[dict[str, Any]]:
 def _grouped(runs: Sequence[RunRecord], by_growth: bool = False) -> dict[str, list[RunRecord]]:
     groups: dict[str, list[RunRecord]] = {}
     for run in runs:
-        label = run.recipe.growth if by_growth and run.recipe.quantizer == "delta" else run.label
+        grown = by_growth and run.name is None and run.recipe.quantizer == "delta"
+        label = run.recipe.growth if grown else run.label
         groups.setdefault(label, []).append(run)
     return groups

@@ -104,7 +104,8 @@ def recipe_to_resume(path: str | Path, options: Mapping[str, Any], *, trust_arch
 class RunRecord:
     """One run: `epochs` holds the figures of each epoch, from 1, by the names they were logged under.
 
-    `trust_arch` is whether code that the run names as its network's may be run, see `NetworkSpec.check_consent`.
+    `trust_arch` is whether code that the run names as its network's may be run, see `NetworkSpec.check_consent`;
+    `name` is what figures call the run, by default what its recipe tells.
 
     They come from the run's last checkpoint, which a run that is killed leaves whole: its weights and its figures are
     of the same epochs, which its logs are not.
@@ -114,10 +115,13 @@ class RunRecord:
     recipe: Recipe
     epochs: dict[int, dict[str, float]]
     trust_arch: bool = False
+    name: str | None = None
 
     @property
     def label(self) -> str:
-        """What tells the run from others: its quantizer, or Delta's growth."""
+        """What tells the run from others: its name, or else its quantizer, or Delta's growth."""
+        if self.name is not None:
+            return self.name
         r = self.recipe
         if r.quantizer != "delta":
             return "full precision" if r.quantizer == "none" else r.quantizer

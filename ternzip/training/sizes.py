@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from ternzip._core.symbols import SymbolCounts
 from ternzip.container.describe import describe_file
@@ -41,7 +41,8 @@ def project(model: nn.Module, counts: Mapping[str, SymbolCounts] | None = None) 
     others = other_state(model).values()
     return Projection(
         ternary=predicted_bytes(count_layers(model) if counts is None else counts),
-        other=sum(tensor.numel() * tensor.element_size() for tensor in others),
+        # A module's extra state may be anything.
+        other=sum(entry.numel() * entry.element_size() for entry in others if isinstance(entry, Tensor)),
     )
 
 

@@ -41,12 +41,16 @@ def list_class_folders(folder: Path) -> tuple[Labelled, Labelled | None]:
     """Training and test pictures in `folder`/train/CLASS and test/CLASS (or val, ...); no test pictures in CLASS alone.
 
     Classes are numbered by the order of their names. Raises TernzipError where a class of one has no folder in the
-    other, and where there are fewer than two.
+    other, where there are fewer than two, and where training or test pictures are of no class.
     """
     if not class_folders(folder / "train"):
         found = class_folders(folder)
         if not found:
             raise MissingDataError(f"{folder}: expected a folder of pictures for each class, found none")
+        if {entry.name for entry in found} <= {"train", *TEST_NAMES}:
+            raise TernzipError(
+                f"{found[0]}: expected a folder of pictures for each class, found pictures of no class"
+            )
         return _labelled(folder, found), None
     train_folders = class_folders(folder / "train")
     train = _labelled(folder / "train", train_folders)
@@ -71,7 +75,7 @@ def _labelled(folder: Path, classes: list[Path]) -> Labelled:
     pictures, labels = [], []
     for label, inner in enumerate(classes):
         for path in sorted(_pictures(inner), key=lambda path: path.name):
-            pictures.append(Picture(str(path), path))
+            pictures.append(Picture(str(path), path, f"{inner.name}/{path.name}".encode()))
             labels.append(label)
     return Labelled(pictures, labels, tuple(entry.name for entry in classes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,10 +31,24 @@ DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 @dataclass(frozen=True)
 class Picture:
-    """An encoded picture, in a file or in memory; `name` is for messages."""
+    """An encoded picture, in a file or in memory.
+
+    Attributes:
+        name: for messages.
+        source: its file, or what that holds.
+        key: what tells it from the others of a data set wherever that lies and however it grows; of a picture in memory
+            itself.
+    """
 
     name: str
     source: Path | bytes
+    key: bytes = b""
+
+    @property
+    def draw(self) -> float:
+        """A number in [0, 1) by which it is set aside or not, always the same and like a random one."""
+        key = self.key or (self.source if isinstance(self.source, bytes) else str(self.source).encode())
+        return int.from_bytes(hashlib.sha256(key).digest()[:6], "big") / 2**48
 
     @contextmanager
     def opened(self) -> Iterator[Image]:
