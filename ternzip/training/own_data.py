@@ -126,10 +126,10 @@ class SampleFeed:
 
     def check(self, model: nn.Module, objective: Objective) -> None:
         """TernzipError where what a model makes of the first test samples is not what the objective compares."""
+        device = next(model.parameters()).device
         source = self.sources[True]
         if not isinstance(source, DataLoader) and source[1] < 2:
             raise TernzipError(f"train: expected two samples or more, found {source[1]}")
-        device = next(model.parameters()).device
         batch = next(iter(self.batches(False, 0, 0, 1)))
         inputs, targets = self.arguments(batch, torch.float32)
         training = model.training
@@ -188,9 +188,12 @@ def check_labels(labels: Tensor, classes: int) -> None:
 
 def check_loss(objective: Objective, outputs: Any, targets: Tensor) -> None:
     """TernzipError for a loss that is not a single number."""
-    device = outputs.device if isinstance(outputs, Tensor) else targets.device
+    if isinstance(outputs, Tensor):
+        targets = targets.to(outputs.device)
+        if outputs.dtype == torch.float64 and targets.is_floating_point():
+            targets = targets.double()  # as --precision 64 makes of them
     with torch.no_grad():
-        loss = objective.loss(outputs, targets.to(device))
+        loss = objective.loss(outputs, targets)
     if not isinstance(loss, Tensor) or loss.ndim:
         found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TernzipError(f"loss: expected a tensor of one number, the mean over a batch, found {found}")
