@@ -197,9 +197,12 @@ def check_labels(labels: Tensor, classes: int) -> None:
 
 def check_loss(objective: Objective, outputs: Any, targets: Tensor) -> None:
     """TernzipError for a loss that is not a single number."""
-    device = outputs.device if isinstance(outputs, Tensor) else targets.device
+    if isinstance(outputs, Tensor):
+        targets = targets.to(outputs.device)
+        if outputs.dtype == torch.float64 and targets.is_floating_point():
+            targets = targets.double()  # as --precision 64 makes of them
     with torch.no_grad():
-        loss = objective.loss(outputs, targets.to(device))
+        loss = objective.loss(outputs, targets)
     if not isinstance(loss, Tensor) or loss.ndim:
         found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TernzipError(f"loss: expected a tensor of one number, the mean over a batch, found {found}")
