@@ -231,6 +231,22 @@ def test_layers_inside_modules_of_torch_stay() -> None:
             torch.testing.assert_close(fast(x), model(x), rtol=1e-4, atol=1e-5)
 
 
+def test_layers_inside_a_module_that_is_but_a_name_are_replaced() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.middle = nn.Module()
+            self.middle.fc = nn.Linear(16, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.middle.fc(x)
+            return y
+
+    for examples in (None, X):
+        fast = runtime.optimize(make_ternary(Named()), examples)
+        assert [choice.name for choice in runtime.describe(fast)] == ["middle.fc"]
+
+
 def test_another_answer_is_an_error() -> None:
     class Looking(Model):
         def forward(self, x: Tensor) -> Tensor:

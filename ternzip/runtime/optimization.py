@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -31,7 +31,8 @@ from ternzip.runtime.trits import FloatWeight, TernaryWeight, stored_weight, ter
 
 Inputs = Tensor | Sequence[Any]
 Arguments = tuple[Any, ...]
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_Module = TypeVar("_Module", bound=nn.Module)
+_CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _LAYOUTS = (DenseLayer, ChannelsLastLayer)
 
 
@@ -163,7 +164,7 @@ def _inputs(given: Inputs | None) -> Arguments | None:
     return (given,) if isinstance(given, Tensor) else tuple(given)
 
 
-def _copy(model: nn.Module) -> nn.Module:
+def _copy(model: _Module) -> _Module:
     """The modules anew, in evaluation mode and without gradients: parameters in the same memory, buffers in their own.
 
     Calls may write into buffers.
@@ -202,10 +203,11 @@ def _optimized(
     _check_values(model, set(map(_weight_name, weights)))
     plans = {name: plan_of(name, model.get_submodule(name), weight) for name, weight in weights.items()}
     graph = _graph_of(model, inputs)
+    all_plans = plans if graph is None else plans | _float_plans(model, plans)
     if inputs is None:
         if graph is None:
             return _replaced(model, plans, by_rule)
-        fast: nn.Module = _folded(graph, plans | _float_plans(model, plans), by_rule)
+        fast: nn.Module = _folded(graph, all_plans, by_rule)
         return NativeNetwork.of(fast) or fast
 
     untouched = _copy(model)
@@ -218,7 +220,7 @@ def _optimized(
             return None  # which nothing is the same as: such layers cannot be replaced
 
     if graph is not None:
-        found = _measured_graph(graph, model, plans | _float_plans(model, plans), inputs)
+        found = _measured_graph(graph, all_plans, inputs)
         # Its trace may have taken a turn that the model itself does not take.
         if found is not None and _same(expected(), found[1]):
             return found[0]
@@ -258,18 +260,18 @@ def _outputs(model: nn.Module, inputs: Arguments) -> object:
 
 
 def _measured_graph(
-    graph: fx.GraphModule, model: nn.Module, plans: Mapping[str, LayerPlan], inputs: Arguments
+    graph: fx.GraphModule, plans: Mapping[str, LayerPlan], inputs: Arguments
 ) -> tuple[nn.Module, object] | None:
     """The graph with its layers replaced by what is quickest, and its outputs; None if it cannot be run."""
     times: Times = {}
     try:
-        trial = _folded(graph, plans, functools.partial(MeasuringLayer, times=times))
+        trial = _folded(_copy(graph), plans, functools.partial(MeasuringLayer, times=times))
         _outputs(trial, inputs)
         fast: nn.Module = trial
         for name, module in list(trial.named_modules(remove_duplicate=False)):
             if isinstance(module, MeasuringLayer):
                 fast = _with(fast, name, module.settled())
-        fast = _quickest(model, plans, fast, times, inputs)
+        fast = _quickest(graph, plans, fast, times, inputs)
         return fast, _outputs(fast, inputs)
     except Exception:  # of anybody's code, where the trace took a turn that the model does not take
         return None
@@ -327,7 +329,7 @@ def _dense_kind(
 
 
 def _quickest(
-    model: nn.Module,
+    graph: fx.GraphModule,
     plans: Mapping[str, LayerPlan],
     fast: nn.Module,
     times: Times,
@@ -341,9 +343,7 @@ def _quickest(
     kinds = {layer.plan_name: type(layer) for layer in fast.modules() if isinstance(layer, RuntimeLayer)}
 
     def network(kind_of: Callable[[LayerPlan], type[RuntimeLayer]]) -> fx.GraphModule:
-        graph = _graph_of(model, inputs)
-        assert graph is not None  # as before
-        return _folded(graph, plans, lambda plan: kind_of(plan)(plan))
+        return _folded(_copy(graph), plans, lambda plan: kind_of(plan)(plan))
 
     def native(plan: LayerPlan) -> type[RuntimeLayer]:
         candidates = native_kinds_of(plan)
