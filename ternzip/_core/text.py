@@ -8,8 +8,8 @@ from fractions import Fraction
 from ternzip._core.errors import TernzipError
 
 _PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_MOST = (1 << 63) - 1
 _PREFIXES |= {"KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
+_MOST = (1 << 63) - 1
 
 
 def listed(names: list[str], most: int = 3) -> str:

@@ -183,7 +183,6 @@ def search(
     from ternzip.search.samples import drawn
     from ternzip.training.batches import normalize
     from ternzip.training.datasets import open_dataset
-    from ternzip.training.images import Split
 
     if target_size is not None:
         try:
@@ -212,8 +211,7 @@ def search(
         spec = NetworkSpec(arch or "", parse_arguments(arch_arg or ()), shape, classes)
     network = stored.build(spec)
     mean, std = statistics_for(spec, found.info, statistics)
-    chosen = drawn(len(found.train), images, seed)
-    train = Split(found.train.images[chosen], found.train.labels[chosen])
+    train = found.train.take(drawn(len(found.train), images, seed))
     pool, held = ((normalize(part.images, mean, std), part.labels) for part in (train, found.test))
     metadata = dataclasses.replace(spec, mean=mean, std=std).to_metadata()
     if fold_batch_norm:

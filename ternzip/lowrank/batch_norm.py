@@ -14,9 +14,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from ternzip.lowrank.passes import BATCH, modes_kept, run_through
+
 _Norm: TypeAlias = nn.modules.batchnorm._BatchNorm
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_BATCH = 256
 
 
 def estimate_batch_norm(model: nn.Module, inputs: Tensor) -> None:
@@ -29,7 +30,7 @@ def estimate_batch_norm(model: nn.Module, inputs: Tensor) -> None:
         norm.momentum = None
         norm.train()
     with torch.no_grad():
-        for batch in torch.split(inputs, _BATCH):
+        for batch in torch.split(inputs, BATCH):
             if len(batch) > 1 or len(inputs) == 1:
                 model(batch)
     for norm, (momentum, training) in zip(norms, before, strict=True):
@@ -87,17 +88,8 @@ def _moments(model: nn.Module, norms: list[_Norm], inputs: Tensor) -> list[tuple
         norm.register_forward_pre_hook(lambda module, read, i=i: record(i, read[0]))
         for i, norm in enumerate(norms)
     ]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            for batch in torch.split(inputs, _BATCH):
-                model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, training in modes:
-            module.training = training
+    with modes_kept(model):
+        run_through(model.eval(), inputs, handles)
     found = []
     for norm, parts in zip(norms, sums, strict=True):
         assert norm.running_mean is not None

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -53,7 +54,7 @@ def _pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
     try:
         graph = fx.symbolic_trace(copy.deepcopy(model)).graph  # a forward may keep what it is traced with
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise TernzipError(
             f"fold_batch_norm: {type(model).__name__} cannot be traced by torch.fx: {reason}"
         ) from None

@@ -16,6 +16,7 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.text import first_line
 from ternzip.io.tensors import overlapping
 from ternzip.lowrank.batch_norm import BATCH_NORMS, affine_batch_norm, estimate_batch_norm
+from ternzip.lowrank.passes import BATCH
 from ternzip.lowrank.statistics import collect_statistics
 from ternzip.lowrank.stored import METADATA_KEY, Description
 from ternzip.search.compressors.base import (
@@ -33,7 +34,6 @@ from ternzip.search.uses import replace_modules, uses_of, without_unused
 
 SMALLEST = 1024
 """Layers of fewer weights are not searched: they are stored with 8 bits."""
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Network:
         if calibration is not None and factored:
             found = collect_statistics(
                 self.model,
-                torch.split(calibration, _BATCH),
+                torch.split(calibration, BATCH),
                 factored,
                 fisher=fisher,
                 correlations="whitening" in weightings(compressor),

@@ -12,9 +12,9 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.text import first_line
+from ternzip.lowrank.passes import BATCH
 
 SampleSource: TypeAlias = Tensor | tuple[Tensor, Tensor] | Iterable[Any]
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
     model.eval()
     try:
         with torch.no_grad():
-            found = [model(batch) for batch in torch.split(inputs, _BATCH)]
+            found = [model(batch) for batch in torch.split(inputs, BATCH)]
     finally:
         model.train(training)
     if not all(isinstance(part, Tensor) and part.dim() == 2 for part in found):
@@ -153,7 +153,7 @@ def split(samples: Samples, held_out: float, seed: int) -> tuple[Samples, Sample
 
     Raises TernzipError where either side would have fewer than two.
     """
-    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+    order = drawn(len(samples), len(samples), seed)
     held = round(held_out * len(samples))
     if min(held, len(samples) - held) < 2:
         raise TernzipError(

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ternzip._core.errors import TernzipError
+from ternzip.lowrank.passes import run_through
 
-_BATCH = 256
 _CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _FEW = 2
 _HELD_TWICE = "the model holds it elsewhere too"
@@ -101,9 +101,7 @@ def _tried(model: nn.Module, names: Iterable[str], inputs: Tensor) -> set[str] |
     replace_modules(model, places)
     model.eval()
     try:
-        with torch.no_grad():
-            for batch in torch.split(inputs, _BATCH):
-                model(batch)
+        run_through(model, inputs)
     except Exception:  # whatever the model's own code raises
         return None
     return {name for name, place in places.items() if place.called}
@@ -153,13 +151,7 @@ def _running(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor) 
         layer.register_forward_pre_hook(lambda module, inputs, name=name: found.add(name))
         for name, layer in layers.items()
     ]
-    try:
-        with torch.no_grad():
-            for batch in torch.split(inputs, _BATCH):
-                model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_through(model, inputs, handles)
     return found
 
 

@@ -177,7 +177,7 @@ def _set_aside(split: Split, draws: list[float], share: float) -> list[Split]:
     """
     numbers = torch.tensor(draws, dtype=torch.float64)
     chosen = numbers < max(share, float(numbers.min()) + 2**-48)
-    return [Split(split.images[part], split.labels[part]) for part in (~chosen, chosen)]
+    return [split.take(~chosen), split.take(chosen)]
 
 
 def _measured(

@@ -29,7 +29,10 @@ class Split:
         """`count` images at even distances, all of them for None: of every class, where images lie class by class."""
         if count is None or count >= len(self):
             return self
-        chosen = torch.arange(count) * len(self) // count
+        return self.take(torch.arange(count) * len(self) // count)
+
+    def take(self, chosen: Tensor) -> Split:
+        """The images of these indices, or of a mask."""
         return Split(self.images[chosen], self.labels[chosen])
 
     def resident(self, device: torch.device) -> Split:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
+from ternzip.lowrank.passes import modes_kept
 from ternzip.quantization import (
     DeltaSchedule,
     Quantizer,
@@ -140,14 +141,11 @@ class Learner(lightning.LightningModule):
         device = next(self.model.parameters()).device
         inputs = tuple(part.to(device) if isinstance(part, Tensor) else part for part in inputs)
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]  # what batch norms have seen
-        training = [(module, module.training) for module in self.model.modules()]
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), modes_kept(self.model):
             self._set_modes()
             self.model(*inputs)
         for buffer, before in buffers:
             buffer.copy_(before)
-        for module, mode in training:
-            module.training = mode
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch, freeze what is to be frozen in it."""

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from ternzip._core.errors import TernzipError
+from ternzip.lowrank.passes import modes_kept
 from ternzip.training.catalog import DatasetInfo
-from ternzip.training.feeds import ImageFeed
+from ternzip.training.feeds import Feed, ImageFeed
 from ternzip.training.objective import Objective
 from ternzip.training.recipe import Recipe
 
@@ -137,16 +138,7 @@ class SampleFeed:
             raise TernzipError(f"train: expected two samples or more, found {source[1]}")
         if self.recipe.precision == "64":
             model = copy.deepcopy(model).double()
-        device = next(model.parameters()).device
-        batch = next(iter(self.batches(False, 0, 0, 1)))
-        inputs, targets = self.arguments(batch, torch.float32)
-        training = [(module, module.training) for module in model.modules()]
-        with torch.no_grad():
-            outputs = model.eval()(
-                *(part.to(device) if isinstance(part, Tensor) else part for part in inputs)
-            )
-        for module, mode in training:
-            module.training = mode
+        outputs, targets = _first_outputs(self, model, torch.float32)
         if not objective.accuracy:
             check_loss(objective, outputs, targets)
             return
@@ -157,16 +149,19 @@ class SampleFeed:
 
 def check_images(feed: ImageFeed, model: nn.Module, objective: Objective) -> None:
     """TernzipError where a model does not give the scores of a data set's classes for its images."""
-    parameter = next(model.parameters())
-    inputs, labels = feed.arguments(next(iter(feed.batches(False, 0, 0, 1))), parameter.dtype)
-    modes = [(module, module.training) for module in model.modules()]
-    with torch.no_grad():
-        outputs = model.eval()(*(part.to(parameter.device) for part in inputs))
-    for module, mode in modes:
-        module.training = mode
+    outputs, labels = _first_outputs(feed, model, next(model.parameters()).dtype)
     check_scores(objective, outputs, labels)
     if outputs.shape[1] < feed.info.num_classes:
         raise TernzipError(f"expected scores of {feed.info.num_classes} classes, found {outputs.shape[1]}")
+
+
+def _first_outputs(feed: Feed, model: nn.Module, dtype: torch.dtype) -> tuple[Any, Tensor]:
+    """What a model makes of the first test batch, and that batch's targets."""
+    device = next(model.parameters()).device
+    inputs, targets = feed.arguments(next(iter(feed.batches(False, 0, 0, 1))), dtype)
+    with modes_kept(model), torch.no_grad():
+        outputs = model.eval()(*(part.to(device) if isinstance(part, Tensor) else part for part in inputs))
+    return outputs, targets
 
 
 def check_scores(objective: Objective, outputs: object, targets: Tensor) -> None:
