@@ -29,6 +29,7 @@ from machine import provenance
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ternzip._core.text import first_line
 from ternzip.models import he_resnet20, load_weights, resnet20
 from ternzip.quantization import quantize_inputs
 from ternzip.runtime import describe, optimize
@@ -236,13 +237,8 @@ def network(model: nn.Module, batch: int, rounds: int) -> dict[str, Any]:
         with torch.inference_mode():
             entry["int8"] = medians({"int8": onnx_int8(model, x), "ternzip": lambda: optimized(x)}, rounds)
     except Exception as error:  # an engine that is not installed, or cannot
-        entry["int8"] = {"problem": problem_of(error)}
+        entry["int8"] = {"problem": first_line(error)}
     return entry
-
-
-def problem_of(error: Exception) -> str:
-    """The first line of what an error says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def answers(model: nn.Module, folder: Path) -> dict[str, Any]:
@@ -330,7 +326,7 @@ def main() -> None:
         try:
             entry = measure()
         except Exception as error:  # the others must not be lost
-            entry, failed = {"problem": problem_of(error)}, True
+            entry, failed = {"problem": first_line(error)}, True
         sections.setdefault(section, []).append(entry)
         if arguments.output:
             arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

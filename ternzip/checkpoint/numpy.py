@@ -20,7 +20,7 @@ from ternzip._core import dtypes
 from ternzip._core.dtypes import DType
 from ternzip._core.errors import TernzipError
 from ternzip._core.tensor import RawTensor, Tie
-from ternzip._core.text import listed, quoted
+from ternzip._core.text import first_line, listed, quoted
 from ternzip.checkpoint.base import Checkpoint, located
 from ternzip.checkpoint.source_file import SourceFile
 from ternzip.checkpoint.zip_members import ZipMembers
@@ -209,7 +209,7 @@ def _read_by_numpy(file: SourceFile, headers: Mapping[str, _Header]) -> Iterator
             array = loaded if isinstance(loaded, np.ndarray) else loaded[name + _MEMBER]
             yield name, to_raw(name, array)
     except (ValueError, EOFError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise TernzipError(f"{file.name}: numpy cannot read it: {reason}") from None
 
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Mapping
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.checkpoint.source_file import SourceFile
 
 ZIP = b"PK\3\4"
@@ -40,7 +41,7 @@ class ZipMembers:
         except TernzipError:
             raise
         except Exception as error:  # zipfile has many for what is damaged
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise self._unreadable(reason) from None
         self.infos: Mapping[str, zipfile.ZipInfo] = {member.filename: member for member in found}
         if len(self.infos) != len(found):

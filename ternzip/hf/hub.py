@@ -8,6 +8,7 @@ from typing import Any
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
+from ternzip._core.text import first_line
 
 WEIGHTS_OF_OTHERS = ["*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf", "*.h5", "*.msgpack", "*.onnx*"]
 """What need not be downloaded beside .tnz files."""
@@ -36,5 +37,5 @@ def local_folder(folder_or_repo: str | os.PathLike[str], **options: Any) -> Path
     try:
         return Path(snapshot_download(name, ignore_patterns=WEIGHTS_OF_OTHERS, **options))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise TernzipError(f"{name}: no such folder, and the Hub cannot give it: {reason}") from error

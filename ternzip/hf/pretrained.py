@@ -13,6 +13,7 @@ from torch import nn
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
+from ternzip._core.text import first_line
 from ternzip.checkpoint.folder import CompressFolderReport, compress_folder
 from ternzip.hf.hub import local_folder
 from ternzip.hf.lazy import LazyTensors
@@ -59,7 +60,7 @@ def from_pretrained(
         try:
             config = transformers.AutoConfig.from_pretrained(folder, **trust)
         except (OSError, ValueError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise TernzipError(
                 f"{folder}: expected a config.json that transformers can read: {reason}"
             ) from error

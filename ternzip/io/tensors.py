@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from ternzip._core import dtypes
 from ternzip._core.errors import TernzipError, UnstorableTensor
 from ternzip._core.tensor import RawTensor, Tie
-from ternzip._core.text import quoted
+from ternzip._core.text import first_line, quoted
 from ternzip.codecs.plane import Bytes
 from ternzip.container.offload import Offloaded
 
@@ -51,7 +51,7 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
     except (TernzipError, MemoryError):
         raise
     except Exception as error:  # a subclass may answer in any way
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UnstorableTensor(
             f"tensor {quoted(name)}: cannot read this {_kind(tensor)}: {reason}"
         ) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.models.registry import ARCHITECTURES, architecture
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class NetworkSpec:
         try:
             return made(self.image_shape, self.num_classes, **self.options)
         except (TypeError, RuntimeError, ValueError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise TernzipError(f"{self.arch}: cannot be built with {dict(self.options)}: {reason}") from error
 
     def check_consent(self, source: str | Path, named: str | None = None, trusted: bool = False) -> None:

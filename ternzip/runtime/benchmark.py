@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.runtime.choice import weight_bytes
 from ternzip.runtime.export import onnx_bytes
 
@@ -79,7 +80,7 @@ def compare(
                 calls[name]()
             except Exception as error:  # a compiler that is missing, an engine that is not installed
                 calls.pop(name, None)
-                problems[name] = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                problems[name] = first_line(error)
         times = dict(zip(calls, in_turns(list(calls.values()), rounds), strict=True))
     return [
         Timing(name, statistics.median(times[name]), min(times[name]), sizes[name])

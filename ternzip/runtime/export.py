@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
+from ternzip._core.text import first_line
 from ternzip.io.atomic import atomic_file
 from ternzip.runtime.compact_onnx import compact
 from ternzip.runtime.integer_onnx import integer_model
@@ -101,7 +102,7 @@ def _reason(error: BaseException) -> str:
     """One line on what went wrong in the model, not on the exporter's steps around it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -56,7 +57,7 @@ def integer_model(model: ModelProto, inputs: Tensor) -> ModelProto:
                 per_channel=True,
             )
         except Exception as error:  # it has many classes for it, ONNX Runtime's own among them
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise TernzipError(f"ONNX Runtime cannot quantize it: {reason}") from error
         return onnx.load(integer)
 

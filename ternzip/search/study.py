@@ -62,7 +62,7 @@ def open_storage(url: str | None) -> optuna.storages.BaseStorage:
         options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
         return _open_database(url, options)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise TernzipError(f"study {url}: cannot be opened: {reason}") from None
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
+from ternzip._core.text import first_line
 from ternzip.training.recipe import Recipe, recipe_of
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _train_model(
         except TernzipError:
             raise
         except Exception as error:  # every model and loss fails in its own way
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise TernzipError(
                 f"{type(model).__name__}: the model or its loss does not take the first test samples: {reason}"
             ) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
+from ternzip._core.text import first_line
 from ternzip.training.catalog import DatasetInfo
 
 
@@ -25,5 +26,5 @@ def fetch(info: DatasetInfo, folder: Path) -> None:
                 target, processor = folder / info.name, None
             pooch.retrieve(info.base + file, f"md5:{md5}", fname=file, path=target, processor=processor)
     except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise TernzipError(f"{info.name}: download failed: {reason}") from error

@@ -11,6 +11,7 @@ from torch import nn
 
 from ternzip import models
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.checkpoint.base import LATENT_MARK
 from ternzip.models.spec import NetworkSpec
 from ternzip.training.batches import ImageBatches, normalize
@@ -104,6 +105,6 @@ def usable_device(device: str | torch.device) -> torch.device:
     try:
         torch.zeros(1, device=device).item()
     except Exception as error:  # every backend says in its own way that it is not there
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise TernzipError(f"device {str(device)!r} cannot be used: {reason}") from error
     return torch.device(device)

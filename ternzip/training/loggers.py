@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
+from ternzip._core.text import first_line
 
 # The package that a logger needs, and the extra that brings it.
 NEEDED = {
@@ -51,7 +52,7 @@ def log_options(loggers: Iterable[Logger], options: dict[str, Any]) -> None:
         try:
             logger.log_hyperparams(options)
         except Exception as error:  # every logger's service fails in its own way
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise TernzipError(f"--logger: {type(logger).__name__} cannot log: {reason}") from error
 
 

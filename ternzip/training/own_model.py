@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ternzip import models
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.quantization import quantize_inputs, ternary_state
 from ternzip.quantization.activations import stored_quantizers
 from ternzip.training.feeds import Feed
@@ -77,5 +78,5 @@ def _copy(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
     except Exception as error:  # whatever a module of the user's does not let itself be copied for
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise TernzipError(f"{type(model).__name__}: the model cannot be copied: {reason}") from error

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.models.spec import NetworkSpec
 from ternzip.training.catalog import DATASETS, NO_IMAGES, DatasetInfo
 from ternzip.training.recipe import Recipe, is_given
@@ -75,7 +76,7 @@ def read_run_checkpoint(path: str | Path) -> RunCheckpoint:
     except FileNotFoundError:
         raise TernzipError(f"{path}: no such file") from None
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise TernzipError(f"{path}: not a readable checkpoint: {reason}") from error
     if not isinstance(loaded, dict) or RECIPE_KEY not in loaded:
         raise TernzipError(f"{path}: not a checkpoint of ternzip train")

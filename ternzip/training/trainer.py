@@ -26,6 +26,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.io.atomic import atomic_file, atomic_path
 from ternzip.io.files import save_file
 from ternzip.lowrank.batch_norm import affine_batch_norm
@@ -261,7 +262,7 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
         )
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         asked = f"--accelerator {recipe.accelerator} --devices {recipe.devices} --strategy {recipe.strategy}"
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise TernzipError(f"{asked} --precision {precision_of(recipe)}: {reason}") from error
 
 

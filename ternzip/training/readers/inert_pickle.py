@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 
 # Element types by the names that pickles have for them; numbers only, as an element of any other type is an object.
 NUMBERS = frozenset(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"))
@@ -36,7 +37,7 @@ def read_inert_pickle(data: bytes, path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise TernzipError(f"{path}: {error}") from error
     except Exception as error:  # a damaged pickle is a damaged program: it may fail in any way
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise TernzipError(f"{path}: damaged: not a pickle that can be read: {reason}") from error
 
 

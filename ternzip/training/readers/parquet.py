@@ -10,6 +10,7 @@ from typing import Any
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
+from ternzip._core.text import first_line
 from ternzip.training.images import MissingDataError
 from ternzip.training.readers.folder import TEST_NAMES, Labelled
 from ternzip.training.readers.pictures import Picture
@@ -106,7 +107,7 @@ def _batches(path: Path) -> Iterator[tuple[Any, tuple[str, str]]]:
             for batch in file.iter_batches(columns=list(columns)):
                 yield batch, columns
     except (OSError, pyarrow.ArrowException) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise TernzipError(f"{path}: not a Parquet file that can be read: {reason}") from error
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
+from ternzip._core.text import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,7 +63,7 @@ class Picture:
         except TernzipError:
             raise
         except Exception as error:  # every format's decoder fails in its own way
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise TernzipError(f"{self.name}: not a picture that can be read: {reason}") from error
 
 
