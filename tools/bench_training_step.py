@@ -10,11 +10,15 @@ alike, and its own time does not count.
 `prepare` ternarizes in the forward and `clip_latent_` clips after the optimizer's step. The operators also have both in
 one pass, with the forward only attaching the estimator; `one_pass` measures them bare, without any check that the
 prepared values are still those of the weights, so it is the most that such a scheme could save.
+
+Beside them stands the bound: the time that the step's convolutions and matrix products would take at the rate that one
+large matrix product reaches on the same threads.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import multiprocessing
@@ -27,6 +31,7 @@ from typing import Any
 
 import torch
 from machine import provenance
+from torch.utils.flop_counter import FlopCounterMode
 
 from ternzip import ops, prepare
 from ternzip.quantization import TernaryLayer, clip_latent_, count_layers, ternary_layers
@@ -48,6 +53,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 WARM_STEPS = 2
 STEPS_A_TURN = 3
+MATRIX = 2048
+TYPES = (torch.float32, torch.bfloat16)
 
 
 class Trainer:
@@ -111,6 +118,23 @@ def least_seconds(calls: Mapping[str, Callable[[], object]], rounds: int, warm: 
     return least
 
 
+def operations(recipe: Recipe) -> int:
+    """Floating-point operations of one step's convolutions and matrix products, two for a multiply-add."""
+    _, step = training_step(recipe)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return int(counter.get_total_flops())
+
+
+def operations_per_second(rounds: int) -> dict[str, float]:
+    """What a matrix product of 2,048 x 2,048 by as many reaches, by type."""
+    ones = {str(dtype).removeprefix("torch."): torch.ones(MATRIX, MATRIX, dtype=dtype) for dtype in TYPES}
+    least = least_seconds(
+        {name: functools.partial(torch.matmul, one, one) for name, one in ones.items()}, rounds
+    )
+    return {name: 2 * MATRIX**3 / seconds for name, seconds in least.items()}
+
+
 def training_step(recipe: Recipe) -> tuple[Learner, Callable[[], None]]:
     """A fresh network, and one step of its training on images of noise."""
     count = 2 * recipe.batch_size
@@ -164,6 +188,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     base = Recipe(batch_size=arguments.batch_size)
     steps = step_seconds(base, arguments.rounds, arguments.threads)
+    count, rates = operations(base), operations_per_second(arguments.rounds)
+    bounds = {name: count / rate for name, rate in rates.items()}
 
     layers = ternary_layers(build_ternary(base, DATASETS["cifar10"]))
     bare = prepare(WeightsAlone(layers), "delta")
@@ -203,6 +229,12 @@ def main() -> None:
         "precision_of_fast": precision_of(base.with_options(SETTINGS["fast"])),
         "step_seconds": steps,
         "of_float32": {name: least / steps["float32"] for name, least in steps.items()},
+        "multiplications": {
+            "operations": count,
+            "operations_per_second": rates,
+            "seconds": bounds,
+            "of_float32": {name: bound / steps["float32"] for name, bound in bounds.items()},
+        },
         "parts_seconds": parts,
         "ternarizing_share_of_fast": parts["ternarizing"] / steps["fast"],
         "one_pass_saves_of_fast": (parts["two_passes"] - parts["one_pass"]) / steps["fast"],
@@ -210,6 +242,10 @@ def main() -> None:
     arguments.json.write_text(json.dumps(record, indent=2) + "\n")
     for name, least in steps.items():
         print(f"{name:>9}: {least:.3f} s a step, {least / steps['float32']:.2f} of float32")
+    for name, bound in bounds.items():
+        print(
+            f"its multiplications alone in {name}: {bound:.3f} s, {bound / steps['float32']:.2f} of float32"
+        )
     print(
         f"ternarizing {1e3 * parts['ternarizing']:.2f} ms, {record['ternarizing_share_of_fast']:.2%} of a fast step"
     )

@@ -167,6 +167,38 @@ def hf_table(result: dict[str, Any]) -> str:
     )
 
 
+STEPS = {
+    "float32": "`ternzip train`",
+    "compiled": "compiled",
+    "bfloat16": "bfloat16",
+    "fast": "**`--fast`**: both",
+}
+
+
+def steps_table(result: dict[str, Any]) -> str:
+    """A step of training by each setting, and what its multiplications alone would take."""
+    bounds = result["multiplications"]
+    rows = [
+        *((title, result["step_seconds"][name], result["of_float32"][name]) for name, title in STEPS.items()),
+        *(
+            (f"multiplications alone, {kind}", seconds, bounds["of_float32"][kind])
+            for kind, seconds in bounds["seconds"].items()
+        ),
+    ]
+    lines = ["| | s a step | of plain float32 |", "|---|---:|---:|"]
+    lines += [f"| {name} | {seconds:.3f} | {share:.2f} |" for name, seconds, share in rows]
+    rates = ", ".join(
+        f"{1e-9 * rate:.0f} in {kind}" for kind, rate in bounds["operations_per_second"].items()
+    )
+    about = (
+        f"ResNet-20, inflate 1, batches of {result['batch_size']}, {result['threads']} thread. The last rows are what "
+        f"the step's {1e-9 * bounds['operations']:.1f} billion operations would take at the rate of one large matrix "
+        f"product, in billions a second {rates}. Ternarizing is {result['ternarizing_share_of_fast']:.1%} of a step "
+        f"with `--fast`."
+    )
+    return "\n".join([*lines, "", f"{about} {_measured(result)}"])
+
+
 def measured_too(table: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
     """The table with when and where it was measured."""
     return lambda result: f"{table(result)} {_measured(result)}"
@@ -179,6 +211,7 @@ TABLES: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     "hf": ("docs/huggingface.md", "hf.json", hf_table),
     "prepare": ("docs/guide.md", "prepare.json", prepare_table),
     "quantizers": ("docs/guide.md", "quantizers.json", quantizers_table),
+    "steps": ("docs/guide.md", "training_step.json", steps_table),
     "runtime-layers": ("docs/runtime.md", "runtime.json", measured_too(runtime_tables.layers_table)),
     "runtime-networks": ("docs/runtime.md", "runtime.json", measured_too(runtime_tables.networks_table)),
     "search-certificate": (
