@@ -213,6 +213,20 @@ class Noisy(Dataset):  # type: ignore[type-arg]
         return torch.full((1, 8, 8), noise), index % 4
 
 
+class Mislabelled(Noisy):
+    """The first samples are of the classes that the model knows, the last is not."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return super().__getitem__(index)[0], 7 if index == 31 else index % 4
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_target_that_is_no_class_is_named_wherever_it_stands(part: str, tmp_path: Path) -> None:
+    data = (Mislabelled(), Noisy()) if part == "train" else (Noisy(), Mislabelled())
+    with pytest.raises(TernzipError, match="expected targets from 0 to 3, found 7"):
+        ternzip.train(network(), *data, out=tmp_path, **SHORT)
+
+
 def test_a_dataset_that_draws_numbers_itself_is_resumed_exactly(tmp_path: Path) -> None:
     def states() -> list[Any]:
         return [random.getstate(), str(np.random.get_state())]  # noqa: NPY002

@@ -93,6 +93,9 @@ def test_folded_norms_are_no_start(recipe: Recipe, tmp_path: Path) -> None:
     started = build_ternary(recipe.with_options({"init": whole, "quantizer": "none"}), mnist)
     assert torch.equal(started.bn1.running_var, weights(tmp_path / "twin")["model.bn1.running_var"])
     build_ternary(recipe, mnist)
+    other = recipe.with_options({"init": whole, "quantizer": "none", "activation": "relu"})
+    with pytest.warns(UserWarning, match=r"last\.ckpt: was trained with --activation .*, this network has relu"):
+        build_ternary(other, mnist)
 
 
 def test_layers_may_have_deltas_of_their_own(recipe: Recipe) -> None:

@@ -192,7 +192,7 @@ class Learner(lightning.LightningModule):
 
     def _loss(self, inputs: tuple[Any, ...], targets: Tensor) -> Tensor:
         outputs = self(*inputs)
-        loss = self.objective.loss(outputs, targets)
+        loss = self.objective.loss_of(outputs, targets)
         for teacher in self.teacher:
             distance = distillation(outputs, teacher(*inputs), self.recipe.teacher_temperature)
             loss = (1 - self.recipe.teacher_share) * loss + self.recipe.teacher_share * distance
@@ -234,7 +234,7 @@ class Learner(lightning.LightningModule):
         outputs = self(*inputs)
         if self.objective.accuracy:
             self.correct += (outputs.argmax(1) == targets).sum()
-        self.lost += self.objective.loss(outputs, targets).detach() * len(targets)
+        self.lost += self.objective.loss_of(outputs, targets).detach() * len(targets)
         self.seen += len(targets)
 
     def on_validation_epoch_end(self) -> None:

@@ -19,6 +19,7 @@ from ternzip.models.spec import NetworkSpec, read_spec
 from ternzip.quantization import Delta, Quantizer, count_layers, prepare, ternary_layers
 from ternzip.quantization.learned import quantizer_named
 from ternzip.training.catalog import DatasetInfo, statistics_of
+from ternzip.training.options import flag
 from ternzip.training.recipe import OPTIONS, Recipe, is_given
 from ternzip.training.runs import RunCheckpoint, read_run_checkpoint
 
@@ -43,7 +44,28 @@ def build(recipe: Recipe, info: DatasetInfo) -> nn.Module:
     network = spec_of(recipe, info).build()
     if recipe.init is not None:
         models.load_weights(network, recipe.init)
+        _warn_of_another_network(recipe, info)
     return network
+
+
+def _warn_of_another_network(recipe: Recipe, info: DatasetInfo) -> None:
+    """Say where --init comes from a network whose weights fit, and which computes something else with them."""
+    assert recipe.init is not None
+    start = _spec_in(recipe.init)
+    if start is None:
+        return
+    own = spec_of(recipe, info)
+    said = {"arch": (start.arch, own.arch)}
+    for name in ("activation", "signed_activations"):
+        default = OPTIONS[name].default
+        said[name] = (start.options.get(name, default), own.options.get(name, default))
+    for name, (found, expected) in said.items():
+        if found != expected:
+            names = ["the architecture's own" if value is None else str(value) for value in (found, expected)]
+            warnings.warn(
+                f"--init {recipe.init}: was trained with {flag(name)} {names[0]}, this network has {names[1]}",
+                stacklevel=2,
+            )
 
 
 def build_ternary(recipe: Recipe, info: DatasetInfo) -> nn.Module:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.nn import functional as F
 
+from ternzip._core.errors import TernzipError
+
 Loss = Callable[[Any, Tensor], Tensor]
 
 
@@ -29,3 +31,21 @@ class Objective:
     def monitor(self) -> tuple[str, Literal["max", "min"]]:
         """The figure that the best epoch is told by, and whether it is the "max" or the "min" of it."""
         return ("accuracy", "max") if self.accuracy else ("test_loss", "min")
+
+    def loss_of(self, outputs: Any, targets: Tensor) -> Tensor:
+        """The loss of a batch, 0-d; TernzipError for a target that is no class, where torch notices it: on a CPU."""
+        try:
+            return self.loss(outputs, targets)
+        except IndexError:
+            if self.accuracy:
+                check_labels(targets, outputs.shape[1])
+            raise
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    """TernzipError for a label that is no class."""
+    least, largest = int(labels.min()), int(labels.max())
+    if least < 0 or largest >= classes:
+        raise TernzipError(
+            f"expected targets from 0 to {classes - 1}, found {least if least < 0 else largest}"
+        )

@@ -17,7 +17,7 @@ from ternzip._core.errors import TernzipError
 from ternzip.lowrank.passes import modes_kept
 from ternzip.training.catalog import DatasetInfo
 from ternzip.training.feeds import Feed, ImageFeed
-from ternzip.training.objective import Objective
+from ternzip.training.objective import Objective, check_labels
 from ternzip.training.recipe import Recipe
 
 EXPECTED = "a pair of tensors (inputs, targets), a Dataset or a DataLoader"
@@ -179,15 +179,6 @@ def check_scores(objective: Objective, outputs: object, targets: Tensor) -> None
         )
     check_labels(targets, outputs.shape[1])
     check_loss(objective, outputs, targets)
-
-
-def check_labels(labels: Tensor, classes: int) -> None:
-    """TernzipError for a label that is no class."""
-    least, largest = int(labels.min()), int(labels.max())
-    if least < 0 or largest >= classes:
-        raise TernzipError(
-            f"expected targets from 0 to {classes - 1}, found {least if least < 0 else largest}"
-        )
 
 
 def check_loss(objective: Objective, outputs: Any, targets: Tensor) -> None:

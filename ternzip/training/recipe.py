@@ -304,13 +304,13 @@ class Recipe:
     fast: bool = option(
         False,
         "Run",
-        "Train about three times as fast, in other rounding: the network is compiled (a minute, the first time), and "
-        "computes in bfloat16 where the device does.",
+        "Train faster, in other rounding: the network is compiled (a minute, the first time), and computes in bfloat16 "
+        "where the device does.",
     )
     precision: str | None = option(
         None,
         "Run",
-        "Arithmetic.",
+        "Arithmetic; what lies in the .tnz files keeps the network's own type.",
         choices=("32", "16-mixed", "bf16-mixed", "64"),
         unset="32, or what --fast chooses",
     )
