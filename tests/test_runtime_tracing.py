@@ -219,10 +219,13 @@ def test_layers_that_are_read_stay(body: Callable[[Model, Tensor], Tensor], tmp_
             assert not hasattr(fast[0].fc, "weight")  # type: ignore[index]
 
 
-def test_layers_inside_modules_of_torch_stay() -> None:
-    model = make_ternary(
-        nn.Sequential(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), nn.Linear(16, 4))
-    ).eval()
+class Derived(nn.TransformerEncoderLayer):
+    """Another name for one of torch's."""
+
+
+@pytest.mark.parametrize("kind", [nn.TransformerEncoderLayer, Derived])
+def test_layers_inside_modules_of_torch_stay(kind: type[nn.Module]) -> None:
+    model = make_ternary(nn.Sequential(kind(16, 2, 32, batch_first=True), nn.Linear(16, 4))).eval()
     x = torch.randn(2, 5, 16)
     with torch.inference_mode():
         for examples in (None, x):

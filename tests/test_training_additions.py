@@ -94,7 +94,9 @@ def test_folded_norms_are_no_start(recipe: Recipe, tmp_path: Path) -> None:
     assert torch.equal(started.bn1.running_var, weights(tmp_path / "twin")["model.bn1.running_var"])
     build_ternary(recipe, mnist)
     other = recipe.with_options({"init": whole, "quantizer": "none", "activation": "relu"})
-    with pytest.warns(UserWarning, match=r"last\.ckpt: was trained with --activation .*, this network has relu"):
+    with pytest.warns(
+        UserWarning, match=r"last\.ckpt: was trained with --activation .*, this network has relu"
+    ):
         build_ternary(other, mnist)
 
 

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.modules import inside_torch
 from ternzip.container.reader import Reader
 from ternzip.io.models import check_fit
 from ternzip.io.tensors import from_raw, torch_dtype
@@ -32,7 +33,6 @@ from ternzip.runtime.trits import FloatWeight, TernaryWeight, stored_weight, ter
 Inputs = Tensor | Sequence[Any]
 Arguments = tuple[Any, ...]
 _Module = TypeVar("_Module", bound=nn.Module)
-_CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _LAYOUTS = (DenseLayer, ChannelsLastLayer)
 
 
@@ -130,13 +130,7 @@ def candidates(model: nn.Module) -> dict[str, nn.Module]:
 
     torch's own layers, as they are; but not inside another module of torch, which may read their weights.
     """
-    inside = {
-        id(layer)
-        for module in model.modules()
-        if type(module).__module__.startswith("torch.nn.modules.") and type(module) not in _CONTAINERS
-        for layer in module.modules()
-        if layer is not module
-    }
+    inside = inside_torch(model)
     return {
         name: module
         for name, module in model.named_modules()

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.modules import inside_torch
 from ternzip.lowrank.passes import run_through
 
-_CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _FEW = 2
 _HELD_TWICE = "the model holds it elsewhere too"
 
@@ -48,7 +48,8 @@ def uses_of(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor | 
 
     Raises TernzipError for a model that runs modules that are not registered in it.
     """
-    found = Uses(fixed=_within_torch(model, layers))
+    held = inside_torch(model)
+    found = Uses(fixed={name: f"inside {held[id(one)]}" for name, one in layers.items() if id(one) in held})
     if inputs is None:
         return found
     found.fixed.update(dict.fromkeys(sorted(_held_twice(model, layers, inputs[:_FEW])), _HELD_TWICE))
@@ -79,18 +80,6 @@ def replace_modules(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
         if id(module) in new:
             parent, _, child = name.rpartition(".")
             setattr(named[parent], child, new[id(module)])
-
-
-def _within_torch(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Layers of torch's own modules, which read weights past `forward`, some of them on fast paths only."""
-    names = {id(layer): name for name, layer in layers.items()}
-    named = dict(model.named_modules(remove_duplicate=False))
-    found = {}
-    for path, module in named.items():
-        kind = type(named[path.rpartition(".")[0]])
-        if id(module) in names and kind.__module__.startswith("torch.nn.") and kind not in _CONTAINERS:
-            found[names[id(module)]] = f"inside {kind.__name__}"
-    return found
 
 
 def _tried(model: nn.Module, names: Iterable[str], inputs: Tensor) -> set[str] | None:
