@@ -26,7 +26,7 @@ pytest.importorskip("fcntl", reason="the queue's locks are POSIX")
 import reproduce_queue
 import reproduce_report
 import reproduce_results
-from reproduce_plan import FULL_PRECISION, SCALES, Run, plan
+from reproduce_plan import FULL_PRECISION, SCALES, SHORT, SHORT_BOTH, Run, plan
 from reproduce_questions import answers
 
 import ternzip
@@ -66,6 +66,8 @@ def test_what_a_run_starts_from_comes_before_it() -> None:
     first = plan("cpu", 1, ("ablation",))
     assert [run.method for run in first[:3]] == [FULL_PRECISION, "short", "short, rate"]
     assert {run.needs for run in first} == {None, "full-precision-seed0"}
+    both = plan("cpu", 2, ("methods", "ablation"))
+    assert {run.name for run in both} == {run.name for run in first + plan("cpu", 2)}
     with pytest.raises(ValueError, match="unknown method 'xnor': expected one of full precision, log"):
         plan("cpu", 1, ("xnor",))
 
@@ -331,6 +333,7 @@ def test_the_report_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
         planned("log"),
         planned("log", 1),
         planned("fixed", growth="fixed"),
+        planned(SHORT),
         planned("TWN", quantizer="twn"),
     ]
     out, folder = tmp_path / "out", tmp_path / "report"
@@ -349,18 +352,25 @@ def test_the_report_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
     assert log["loss"] == pytest.approx(full["accuracy"] - one["accuracy"])  # of the seed that both have
     assert 0 < one["predicted"] <= one["static"] < one["file"]
     assert one["context"] < one["static"] * 1.02
-    assert {f"figure{i}.svg" for i in (1, 2, 3, 4, 5, "-front")} <= {path.name for path in written}
+    assert {f"figure{i}.svg" for i in (1, 2, 3, 4, 5, "-front", "-ablation")} <= {
+        path.name for path in written
+    }
     assert {"log-best.tnz", "log-smallest.tnz", "fixed-best.tnz"} <= set(record["networks"])
     page = (folder / "report.html").read_text()
     assert "digits &lt;of&gt; scikit-learn" in page
-    assert page.count("data:image/svg+xml;base64,") == 6
+    assert page.count("data:image/svg+xml;base64,") == 7
     assert "src='figure" not in page
     text = (folder / "results.md").read_text()
     assert "| log | last | 2 |" in text
-    assert "4 of 5 runs are finished, 0 are under way, 0 failed" in text
+    assert "5 of 6 runs are finished, 0 are under way, 0 failed" in text
     assert "| accuracy, %: log > linear > binary | waits for linear, binary |" in text
     assert "| log | 3 | 5e-03 from 1 | 0.02 in 1, 0.0463 in 2, 0.0617 in 3 |" in text
     assert "Figure 1. Latent weights" in text
+    assert "| half as many epochs: a price of bits and a teacher lose nothing" in text
+    labelled = [
+        i for i in (3, 4, 5, "-front", "-ablation") if "<!-- short" in (folder / f"figure{i}.svg").read_text()
+    ]
+    assert labelled == ["-ablation"]
 
 
 def row(method: str, accuracy: float, deviation: float | None, zeros: float = 0.0) -> dict[str, object]:
@@ -391,6 +401,11 @@ def test_the_papers_claims_are_asked_of_means_over_seeds() -> None:
     rows[1]["loss"] = None
     waiting = [answer for question, answer in answers(rows) if question.startswith("log within")]
     assert waiting == ["waits for a seed that log and full precision both have"]
+    assert "half as many" not in " ".join(dict(answers(rows)))
+    rows += [row(SHORT, 0.75, None), {**row(SHORT_BOTH, 0.76, None), "file": 17_500}]
+    assert answers(rows)[-1][1] == "yes: short: 75.00 %, 20.0 kB, short, rate and teacher: 76.00 %, 17.5 kB"
+    rows[-1]["accuracy"] = 0.74
+    assert answers(rows)[-1][1].startswith("no: ")
 
 
 def test_failed_runs_are_neither_under_way_nor_not_begun(tmp_path: Path) -> None:

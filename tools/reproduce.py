@@ -31,8 +31,18 @@ def main() -> int:
     parser.add_argument(
         "--note", help="what the data are, for the report; by default the data set of the runs"
     )
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each method, with seeds 0, 1, ...")
-    parser.add_argument("--only", nargs="*", default=[], help="names of methods; default all")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        help="runs of each method, with seeds 0, 1, ...; of other fixed Deltas and the ablation one",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[],
+        help='names of methods, "ablation", "methods" for all others; default these',
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument(
         "--threads", type=int, default=1, help="of each run; another number rounds in other ways"

@@ -50,7 +50,7 @@ class Scale:
     Attributes:
         base: options of every run.
         methods: options of each method beside those, by name, in the order in which they are trained.
-        once: methods that are trained for the first seed alone.
+        once: methods that are trained for the first seed alone, as those of the ablation are.
         ablation: methods that are trained only where they are asked for, by their names or all as "ablation".
     """
 
@@ -61,6 +61,7 @@ class Scale:
 
 
 FULL_PRECISION = "full precision"
+SHORT, SHORT_BOTH = "short", "short, rate and teacher"
 # As in their papers: from the full-precision twin, first and last layer left alone, small steps, levels smaller ones.
 LEARNED: Options = {
     "skip": ("conv1", "linear"),
@@ -100,16 +101,16 @@ def ablation(epochs: int, growth: Options, rate: float) -> dict[str, Options]:
     priced = {"rate": rate, "rate_epochs": max(1, epochs // 4)}
     taught = {"teacher": FULL_PRECISION}
     return {
-        "short": base,
+        SHORT: base,
         "short, rate": {**base, **priced},
         "short, three times the rate": {**base, **priced, "rate": 3 * rate},
         "short, teacher": {**base, **taught},
-        "short, rate and teacher": {**base, **priced, **taught},
+        SHORT_BOTH: {**base, **priced, **taught},
         "short, Delta by layer": {**base, "delta_scale": ("conv1=0.5", "linear=0.5", "layer3.*=1.25")},
     }
 
 
-ABLATION = "ablation"
+ABLATION, METHODS = "ablation", "methods"
 FIXED_DELTAS = ("fixed, twice the Delta", "fixed, four times the Delta")
 PAPERS = methods(0.1, {"multiplier": 1.9}, {"multiplier": 0.1}, 0.9, 500)
 SCALES = {
@@ -147,24 +148,28 @@ NOT_COMPARED = {"dataset"}
 def plan(scale: str, seeds: int, only: tuple[str, ...] = ()) -> list[Run]:
     """The runs of a scale in the order of the queue: every method with the first seed, then with the next.
 
-    `only` keeps the methods of these names, and what they start from; "ablation" stands for all of the scale's.
+    `only` keeps the methods of these names, and what they start from; "ablation" stands for all of the scale's, and
+    "methods" for all others.
     ValueError for a name that is none.
     """
     known = SCALES[scale]
     choices = {**known.methods, **known.ablation}
     wanted = set(only or known.methods)
-    if ABLATION in wanted:
-        wanted = (wanted - {ABLATION}) | set(known.ablation)
+    for several, names in ((ABLATION, known.ablation), (METHODS, known.methods)):
+        if several in wanted:
+            wanted = (wanted - {several}) | set(names)
     unknown = sorted(wanted - set(choices))
     if unknown:
-        raise ValueError(f"unknown method {unknown[0]!r}: expected one of {', '.join([*choices, ABLATION])}")
+        raise ValueError(
+            f"unknown method {unknown[0]!r}: expected one of {', '.join([*choices, ABLATION, METHODS])}"
+        )
     if any(_needs_twin(choices[name]) for name in wanted):
         wanted.add(FULL_PRECISION)
     return [
         _run(known.base, method, options, seed)
         for seed in range(seeds)
         for method, options in choices.items()
-        if method in wanted and (seed == 0 or method not in known.once)
+        if method in wanted and (seed == 0 or method not in (*known.once, *known.ablation))
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from reproduce_plan import FULL_PRECISION
+from reproduce_plan import FULL_PRECISION, SHORT, SHORT_BOTH
 
 Row = Mapping[str, Any]
 KB = 1000
@@ -16,7 +16,7 @@ def answers(rows: Sequence[Row]) -> list[list[str]]:
     """(question, answer) for each question, of the last epoch's means over the seeds that are finished."""
     last = {row["method"]: row for row in rows if row["epoch"] == "last"}
     found = []
-    for question, methods, answer in QUESTIONS:
+    for question, methods, answer in QUESTIONS + (OF_THE_ABLATION if SHORT in last else ()):
         missing = [name for name in methods if name not in last]
         found.append(
             [question, f"waits for {', '.join(missing)}" if missing else answer(*(last[m] for m in methods))]
@@ -62,7 +62,15 @@ def _learned(*rows: Row) -> str:
     )
 
 
-QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[..., str]], ...] = (
+def _smaller(alone: Row, both: Row) -> str:
+    holds = both["accuracy"] >= alone["accuracy"] and both["file"] <= 18 * KB
+    return f"{'yes' if holds else 'no'}: " + ", ".join(
+        f"{row['method']}: {100 * row['accuracy']:.2f} %, {row['file'] / KB:.1f} kB" for row in (alone, both)
+    )
+
+
+Questions = tuple[tuple[str, tuple[str, ...], Callable[..., str]], ...]
+QUESTIONS: Questions = (
     ("accuracy, %: log > linear > binary", ("log", "linear", "binary"), _falls("accuracy")),
     ("zeros, %: log > fixed", ("log", "fixed"), _falls("zeros")),
     (
@@ -71,4 +79,11 @@ QUESTIONS: tuple[tuple[str, tuple[str, ...], Callable[..., str]], ...] = (
         _near,
     ),
     ("EC2T and TTQ: 30 to 75 % zeros", ("EC2T", "TTQ"), _learned),
+)
+OF_THE_ABLATION: Questions = (
+    (
+        "half as many epochs: a price of bits and a teacher lose nothing, the file at most 18 kB",
+        (SHORT, SHORT_BOTH),
+        _smaller,
+    ),
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import provenance
-from reproduce_plan import FULL_PRECISION, Run
+from reproduce_plan import FULL_PRECISION, SHORT, Run
 from reproduce_questions import answers
 from reproduce_queue import commit
 from reproduce_results import FAILED, NOT_BEGUN, Finished, collect, summary
@@ -29,6 +29,7 @@ CAPTIONS = {
     "4": "Best accuracy against zeros and against entropy; full precision is the line across.",
     "5": "Best accuracy against training speed: the epoch it came in.",
     "-front": "Accuracy after the last epoch against the bytes of the whole file.",
+    "-ablation": "The same of runs of half as many epochs, by the log method alone and with what may be added to it.",
 }
 STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em }
@@ -108,8 +109,10 @@ def _options(one: Finished) -> dict[str, Any]:
 
 
 def _figures(finished: Sequence[Finished], folder: Path) -> list[Path]:
-    """The paper's figures, as far as the finished runs allow; 1 to 3 show the first seed."""
+    """The paper's figures, as far as the finished runs allow; 1 to 3 show the first seed. The ablation has its own."""
     drawn: list[Path] = []
+    short = [one for one in finished if one.run.method.startswith(SHORT)]
+    finished = [one for one in finished if one not in short]
     first = [one.record for one in finished if one.run.seed == 0]
     # The paper's figure 1 compares a fixed Delta with a growing one, figure 3 the regimes of Delta.
     regimes = [record for record in first if record.recipe.quantizer == "delta"]
@@ -128,10 +131,10 @@ def _figures(finished: Sequence[Finished], folder: Path) -> list[Path]:
             drawn += plotting.draw(records, folder, figure)
         except plotting.NothingToDraw:
             continue
-    return drawn + _front(finished, folder)
+    return drawn + _front(finished, folder, "figure-front") + _front(short, folder, "figure-ablation")
 
 
-def _front(finished: Sequence[Finished], folder: Path) -> list[Path]:
+def _front(finished: Sequence[Finished], folder: Path, name: str) -> list[Path]:
     points: dict[str, list[tuple[int, float]]] = {}
     for one in finished:
         found = one.files["last"]
@@ -139,7 +142,7 @@ def _front(finished: Sequence[Finished], folder: Path) -> list[Path]:
     reference = [accuracy for _, accuracy in points.pop(FULL_PRECISION, [])]
     if not points:
         return []
-    paths = [folder / f"figure-front.{suffix}" for suffix in ("png", "svg")]
+    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
     plotting.write(plotting.front(points, reference), *paths)
     return paths
 
