@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from cli_run import Run, misused
+from cli_run import Run, fails, misused
 from safetensors.torch import save_file as save_safetensors
 
 import ternzip
@@ -142,7 +145,7 @@ def test_rm_compares_what_was_written(plain: Path, run: Run, monkeypatch: pytest
     from ternzip.checkpoint import verify as module
     from ternzip.checkpoint.verify import VerifyReport
 
-    monkeypatch.setattr(module, "verify", lambda *files: VerifyReport("", 2, "", ["tensor 'w': differs"]))
+    monkeypatch.setattr(module, "verify", lambda *files, **options: VerifyReport("", 2, "", ["tensor 'w': differs"]))
     done = run("compress", "--rm", plain)
     assert "kept, as model.tnz does not hold all of it: tensor 'w': differs" in done.err
     assert plain.is_file()
@@ -153,6 +156,62 @@ def test_rm_is_for_files(plain: Path, run: Run) -> None:
     misused(run("compress", "--rm", plain, "-o", "-"), "files that became files")
     Path("sub").mkdir()
     misused(run("compress", "--rm", "sub"), "files that became files")
+
+
+def test_rm_keeps_a_list_of_tensors(folder: Path, run: Run) -> None:
+    for name, loaded in {"list": [torch.ones(3), torch.zeros(2)], "tuple": (torch.ones(3),)}.items():
+        torch.save(loaded, f"{name}.pt")
+        done = run("compress", "--rm", f"{name}.pt")
+        assert "the nesting of dictionaries and lists" in done.err
+        assert Path(f"{name}.pt").is_file()
+
+
+def test_a_source_that_cannot_be_removed_is_named(
+    plain: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("other.pt").write_bytes(plain.read_bytes())
+    unlink = os.unlink
+
+    def refuse(path: Any, **options: Any) -> None:
+        if str(path) == "model.pt":
+            raise PermissionError(1, "Operation not permitted", path)
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    done = run("compress", "--rm", "--json", plain, "other.pt")
+    assert done.status == 1
+    assert "model.pt: became model.tnz, but cannot be removed: Operation not permitted" in done.err
+    assert ["error" in file for file in done.json()["files"]] == [True, False]
+    assert not Path("other.pt").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are a matter of Unix")
+def test_pipes_with_names_are_read_once(plain: Path, run: Run) -> None:
+    run("compress", plain)
+    os.mkfifo("p.tnz")
+    with subprocess.Popen(["cp", "model.tnz", "p.tnz"]):  # as `cat model.tnz > p.tnz`
+        done = run("decompress", "p.tnz")
+    assert done.status == 0
+    assert Path("p.safetensors").is_file()
+    misused(run("decompress", "--rm", "p.tnz"), "no folders, pipes or streams")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+def test_streams_that_are_closed(plain: Path, run: Run) -> None:
+    run("compress", plain, "-o", "expected.tnz")
+    command = f'"{sys.executable}" -m ternzip'
+    for line, status in {
+        f"{command} compress model.pt -o out.tnz >&-": 0,
+        f"{command} inspect out.tnz >&- 2>&-": 0,
+        f"{command} inspect - <&-": 1,
+    }.items():
+        done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=120)
+        assert (done.returncode, b"Traceback" in done.stderr) == (status, False)
+    assert Path("out.tnz").read_bytes() == Path("expected.tnz").read_bytes()
+
+
+def test_what_has_no_name_to_make_one_of(run: Run) -> None:
+    fails(run("compress", "/"), "/: has no name that the result's could be made of")
 
 
 def test_a_failure_removes_nothing(plain: Path, run: Run) -> None:

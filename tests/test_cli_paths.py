@@ -102,6 +102,34 @@ def test_two_sources_of_one_name(run: Run) -> None:
     misused(run("compress", "a.pt", "-", "b.pt"), "- cannot be one of several SRC")
     misused(run("compress", "a.pt", "b.pt", "-o", "c.tnz"), "expected one SRC, found 2")
     assert not Path("a.tnz").exists()
+    Path("real").mkdir()
+    Path("link").symlink_to("real")
+    for name in ("m.pt", "m.pth"):
+        Path("real", name).write_bytes(Path("a.pt").read_bytes())
+    for other in ("link/m.pth", "real/../real/m.pth", "./real/m.pth"):
+        misused(run("compress", "-f", "--rm", "real/m.pt", other), "would both become")
+    assert run("compress", "-f", "real/m.pt", "link/m.pt", "real/../real/m.pt").text.count("->") == 1
+
+
+@pytest.mark.usefixtures("models")
+def test_no_result_replaces_another_source_or_another_result(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `decompress -f *` the .pt files are sources too, and no less so for being refused as such."""
+    run("compress", "a.pt", "b.pt")
+    before = Path("a.pt").read_bytes()
+    for sources in (["a.pt", "a.tnz", "b.tnz"], ["a.tnz", "b.tnz", "a.pt"]):
+        result = run("decompress", "-f", *sources)
+        assert result.status == 1
+        assert "a.pt: cannot write: it is a.pt, a source too: expected another name" in result.err
+        assert Path("a.pt").read_bytes() == before
+    # As on a disk that takes names in any case for one: both results would be the same file.
+    Path("b.tnz").unlink()
+    Path("b.tnz").symlink_to("a.tnz")
+    result = run("compress", "-f", "--rm", "a.pt", "b.pt")
+    assert "b.tnz: cannot write: it is what a.pt became: expected another name" in result.err
+    assert not Path("a.pt").exists()
+    assert Path("b.pt").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -16,6 +17,7 @@ from samples import assert_same, trits
 import ternzip
 from ternzip import TernzipError
 from ternzip.checkpoint.load import as_checkpoint
+from ternzip.container.reader import Reader
 
 
 @pytest.fixture
@@ -79,6 +81,31 @@ def test_only_bytes_that_are_kept_make_a_file_smaller(save: Callable[..., Path])
     assert report.tensor_bytes == 10_000
     assert report.ratio == pytest.approx(10_000 / report.file.bytes)
     assert report.not_stored == ["1 entry that is no tensor (log)"]
+
+
+def test_the_kind_of_the_source_outlives_a_change_of_its_tensors(save: Callable[..., Path]) -> None:
+    path = save({"w": -torch.ones(8, 8)})
+    first = ternzip.compress(path)
+    again = ternzip.compress(first.target, path.parent / "again.tnz", merge_zeros=True)
+    assert again.not_stored == []
+    assert Path(ternzip.decompress(again.target).target).suffix == Path(path).suffix
+
+
+def test_a_source_is_decoded_by_as_many_threads_as_are_given(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, read_all = [], Reader.read_all
+    ternzip.compress(path, tmp_path / "a.tnz")
+
+    def spy(self: Reader, **options: Any) -> Any:
+        asked.append(options["threads"])
+        return read_all(self, **options)
+
+    monkeypatch.setattr(Reader, "read_all", spy)
+    ternzip.compress(tmp_path / "a.tnz", tmp_path / "b.tnz", threads=1)
+    ternzip.verify(tmp_path / "a.tnz", tmp_path / "b.tnz", threads=1)
+    assert asked
+    assert set(asked) == {1}
 
 
 @pytest.mark.parametrize("float_dtype", [None, "float16"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -215,6 +216,21 @@ def test_expanding_into_a_cache(tmp_path: Path) -> None:
     with pytest.raises(TernzipError):
         expand(tmp_path / "m", cache_dir=tmp_path / "cache")
     assert len(os.listdir(tmp_path / "cache")) == 2
+
+
+def test_the_cache_sees_into_linked_folders_and_takes_any_name(tmp_path: Path) -> None:
+    for name in ("m", "real"):
+        (tmp_path / name).mkdir()
+    ternzip.save_file({"a": torch.zeros(3)}, tmp_path / "m" / "a.tnz")
+    ternzip.save_file({"b": torch.zeros(3)}, tmp_path / "real" / "b.tnz")
+    (tmp_path / "m" / "link").symlink_to(tmp_path / "real")
+    if os.name == "posix":
+        (tmp_path / "m" / os.fsdecode(b"\xff.txt")).write_text("not UTF-8")
+    place = expand(tmp_path / "m", cache_dir=tmp_path / "cache")
+    ternzip.save_file({"b": torch.ones(3)}, tmp_path / "real" / "b.tnz")
+    other = expand(tmp_path / "m", cache_dir=tmp_path / "cache")
+    assert other != place
+    assert safetensors.torch.load_file(other / "link" / "b.safetensors")["b"].tolist() == [1.0] * 3
 
 
 def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,6 +174,11 @@ def test_what_numpys_files_cannot_hold(tmp_path: Path) -> None:
         ({"a": torch.ones(2), "b": torch.ones(2)}, "x.npy", r"expected one tensor for a \.npy file, found 2"),
         ({"a": random_bits(torch.bfloat16, 3)}, "x.npz", "have no bfloat16: decompress to .safetensors"),
         ({"a": random_bits(torch.bfloat16, 3)}, "x.npy", "have no bfloat16: decompress to .safetensors"),
+        (
+            {"a": random_bits(torch.float8_e5m2, 3)},
+            "x.npz",
+            "have no float8_e5m2: decompress to .safetensors",
+        ),
         ({"a": random_bits(torch.complex32, 3)}, "x.npz", "have no complex32: decompress to .pt"),
         ({"a\0b": torch.ones(2)}, "x.npz", "without NUL"),
     ):
@@ -190,6 +195,12 @@ def test_what_numpys_files_cannot_hold(tmp_path: Path) -> None:
     ]
     with np.load(tmp_path / "x.npz") as found:
         assert np.array_equal(found["b"], np.ones(3))
+    for name, lost in {
+        "w": ["the name of the tensor (w): a .npy file has no place for it"],
+        "tensor": [],
+    }.items():
+        data = ternzip.save({name: torch.ones(3)})
+        assert ternzip.decompress(io.BytesIO(data), tmp_path / f"{name}.npy").not_stored == lost
 
 
 def test_a_stream_of_an_npz_file(tmp_path: Path) -> None:

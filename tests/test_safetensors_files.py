@@ -222,6 +222,12 @@ def test_metadata_of_shards(sharded: Path) -> None:
     ]
 
 
+def test_what_else_lies_in_a_folder_is_named(sharded: Path) -> None:
+    (sharded / "config.json").write_text("{}")
+    (sharded / "adapter_model.bin").write_bytes(b"weights")
+    assert "what else lies in the folder (adapter_model.bin, config.json)" in described(sharded).not_stored
+
+
 def test_a_tensor_in_two_shards(sharded: Path) -> None:
     safetensors.torch.save_file(
         {"b": torch.ones(3), "d": torch.zeros(2), "a": trits(4, 4)}, sharded / "one.safetensors"

@@ -82,11 +82,24 @@ def test_memory_that_lives_on_ties_views_made_on_access() -> None:
     assert ties_of(ternzip.save({"a": torch.from_numpy(array), "b": torch.from_numpy(array)})) == [None, "a"]
 
 
+def test_ties_that_count_their_changes_for_themselves() -> None:
+    """`.data`, Parameter(...) and from_numpy make tensors whose count of changes begins anew."""
+    embedding, head = torch.nn.Embedding(10, 4, padding_idx=0), torch.nn.Linear(4, 10, bias=False)
+    head.weight = torch.nn.Parameter(embedding.weight.data)
+    assert embedding.weight._version != head.weight._version
+    assert ties_of(ternzip.save({"e": embedding.weight, "h": head.weight})) == [None, "e"]
+    changed = torch.zeros(5).add_(1)
+    assert ties_of(ternzip.save({"a": changed, "b": changed.data, "c": changed})) == [None, "a", "a"]
+    array = np.arange(5.0)
+    first = torch.from_numpy(array).mul_(2)
+    assert ties_of(ternzip.save({"a": first, "b": torch.from_numpy(array)})) == [None, "a"]
+
+
 def test_a_storage_that_gave_its_memory_up() -> None:
     """As sharded training frees parameters: the storage lives, its memory may belong to another tensor."""
     tensor = torch.zeros(30, 40)
     address = tensor.data_ptr()
-    stored = _Stored("a", weakref.ref(tensor.untyped_storage()), 0)
+    stored = _Stored("a", weakref.ref(tensor.untyped_storage()), weakref.ref(tensor), 0)
     assert stored.holds(address)
     assert not stored.holds(address - 1)
     tensor.untyped_storage().resize_(0)

@@ -202,6 +202,29 @@ def test_models_are_saved_and_loaded(tmp_path: Path) -> None:
     assert (tmp_path / "again.tnz").read_bytes() == (tmp_path / "model.tnz").read_bytes()
 
 
+def test_two_tensors_are_not_loaded_into_one(tmp_path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.e, self.h = nn.Embedding(3, 2), nn.Linear(2, 3, bias=False)
+            self.h.weight = self.e.weight
+
+    path = tmp_path / "apart.tnz"
+    model = Tied()
+    before = model.e.weight.clone()
+    ternzip.save_file({"e.weight": torch.zeros(3, 2), "h.weight": torch.ones(3, 2)}, path)
+    for load in (ternzip.load_model, ternzip.models.load_weights):
+        with pytest.raises(
+            TernzipError, match=r"apart.tnz: tensors e.weight and h.weight differ, and are one tensor in Tied"
+        ):
+            load(model, path)
+        assert torch.equal(model.e.weight, before)
+    ternzip.save_file({"e.weight": torch.zeros(3, 2), "h.weight": torch.zeros(3, 2)}, path)
+    assert not ternzip.load_model(model, path).e.weight.any()
+    with torch.device("meta"), pytest.raises(TernzipError, match="a model on the meta device"):
+        ternzip.load_model(Tied(), path)
+
+
 def test_loading_what_does_not_fit_is_refused_before_anything_changes(tmp_path: Path) -> None:
     path = tmp_path / "model.tnz"
     ternzip.save_model(small(), path)

@@ -115,7 +115,7 @@ def compress(
     if target is None and not isinstance(source, str | os.PathLike | Checkpoint):
         raise ValueError("target: expected a path or a stream, as the source is a stream")
     options = Options(codec=codec, effort=effort, merge_zeros=merge_zeros, threads=threads)
-    with as_checkpoint(source) as checkpoint:
+    with as_checkpoint(source, threads=threads) as checkpoint:
         place = default_target(checkpoint.name, ".tnz") if target is None else target
         if isinstance(place, str | os.PathLike):
             check_target(place, sources=checkpoint.files, overwrite=overwrite)
@@ -124,10 +124,12 @@ def compress(
         for conversion in (ternarized, rounded):
             converted = converted if conversion is None else conversion.applied_to(converted)
         not_stored = list(checkpoint.not_stored)
-        if checkpoint.extensions and (converted is not checkpoint or merge_zeros):
+        dropped = [name for name in checkpoint.extensions if name != SOURCE]
+        if dropped and (converted is not checkpoint or merge_zeros):
             # What they say of the tensors as they were may be wrong of others.
-            converted = replace(converted, extensions={})
-            not_stored.append(f"extensions ({listed(list(checkpoint.extensions))}): tensors are changed")
+            kept = {name: checkpoint.extensions[name] for name in checkpoint.extensions if name == SOURCE}
+            converted = replace(converted, extensions=kept)
+            not_stored.append(f"extensions ({listed(dropped)}): tensors are changed")
         if converted.suffix:
             own = {SOURCE: converted.suffix.encode("ascii")}
             converted = replace(converted, extensions={**converted.extensions, **own})

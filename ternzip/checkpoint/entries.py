@@ -100,6 +100,7 @@ def find_entries(loaded: object, name: str) -> Entries:
     if not isinstance(loaded, Mapping | list | tuple):
         raise TernzipError(f"{name}: expected a dictionary of tensors, found {type(loaded).__name__}")
     _check_nesting(loaded, name)
+    entries.is_nested = not isinstance(loaded, Mapping)  # which is what comes back
     holders = [(key, value) for key, value in _items(loaded) if _holds_tensors(value)]
     root: Any = loaded
     if isinstance(loaded, Mapping) and len(holders) == 1 and isinstance(holders[0][1], Mapping):

@@ -69,7 +69,7 @@ def compress_folder(
     def convert(file: Path, place: Path) -> CompressReport:
         return compress(file, place, **options)
 
-    taken = [file for file in _files(Path(source)) if file.suffix == _TNZ]
+    taken = [file for file in files_below(Path(source)) if file.suffix == _TNZ]
     if taken:  # on the way back nobody could tell it from the others
         raise TernzipError(
             f"{os.fspath(source)}: expected no {_TNZ} file in a folder to compress, found {taken[0]}"
@@ -123,7 +123,7 @@ def _convert(
 def _plan(folder: Path, old: str, new: str) -> dict[Path, Path]:
     """Where every file goes, by its path below the folder; TernzipError where that is not plain."""
     name = os.fspath(folder)
-    plan = {file: file.with_suffix(new) if file.suffix == old else file for file in _files(folder)}
+    plan = {file: file.with_suffix(new) if file.suffix == old else file for file in files_below(folder)}
     if all(file == place for file, place in plan.items()):
         raise TernzipError(f"{name}: expected a folder with {old} files, found none")
     owners: dict[Path, Path] = {}
@@ -133,7 +133,7 @@ def _plan(folder: Path, old: str, new: str) -> dict[Path, Path]:
     return plan
 
 
-def _files(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> list[Path]:
     """Every regular file below a folder, links followed; TernzipError for what can be neither read nor copied."""
     if not folder.is_dir():
         kind = "a file" if folder.exists() else "nothing"

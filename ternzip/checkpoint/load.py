@@ -11,6 +11,7 @@ from pathlib import Path
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
 from ternzip._core.streams import named
+from ternzip._core.text import listed
 from ternzip.checkpoint.base import Checkpoint, Source
 from ternzip.checkpoint.gguf.reading import open_gguf
 from ternzip.checkpoint.source_file import SourceFile
@@ -20,12 +21,14 @@ from ternzip.container.sources import BufferSource
 
 
 @contextmanager
-def as_checkpoint(source: Source | Checkpoint, *, whole: bool = False) -> Iterator[Checkpoint]:
+def as_checkpoint(
+    source: Source | Checkpoint, *, whole: bool = False, threads: int | None = None
+) -> Iterator[Checkpoint]:
     """An open checkpoint, as it is; anything else is opened, and closed in the end."""
     if isinstance(source, Checkpoint):
         yield source
     else:
-        with closing(open_checkpoint(source, whole=whole)) as checkpoint:
+        with closing(open_checkpoint(source, whole=whole, threads=threads)) as checkpoint:
             yield checkpoint
 
 
@@ -39,14 +42,17 @@ def as_reader(source: Source | Reader, *, max_bytes: int | None = None) -> Itera
             yield reader
 
 
-def open_checkpoint(source: Source, *, name: str | None = None, whole: bool = False) -> Checkpoint:
+def open_checkpoint(
+    source: Source, *, name: str | None = None, whole: bool = False, threads: int | None = None
+) -> Checkpoint:
     """Any checkpoint: .safetensors, .npz, .npy, .gguf, .pt, .pth, .ckpt, a folder with a shard index, .tnz, a pipe or
     a stream. PyTorch's own files need torch.
 
     Files are read tensor by tensor, so that memory stays near the largest; of the legacy .pt format, of a
     pipe and of a stream, all is read at once. With `whole`, PyTorch's, numpy's and the safetensors library's own
     readers read all at once too, an independent way to the same tensors: it takes memory for the file (twice
-    for .safetensors; of shards, one by one). Messages call it `name`.
+    for .safetensors; of shards, one by one). A .tnz file is decoded by `threads` threads, None: all processors.
+    Messages call the source `name`.
 
     Raises TernzipError where it is missing, empty, damaged or holds what is not tensors; MissingPackage where it
     needs torch, which is not installed.
@@ -54,11 +60,11 @@ def open_checkpoint(source: Source, *, name: str | None = None, whole: bool = Fa
     name = name or named(source)
     content = _content(source, name)
     if isinstance(content, bytes):
-        return _from_file(SourceFile(content, name), content, whole)
+        return _from_file(SourceFile(content, name), content, whole, threads)
     target = Path(content)
     if target.is_dir() or target.name.endswith(".index.json"):
         return _from_folder(target, name, whole)
-    return _from_file(SourceFile(content, name), content, whole)
+    return _from_file(SourceFile(content, name), content, whole, threads)
 
 
 def open_tnz(source: Source, *, name: str | None = None, max_bytes: int | None = None) -> Reader:
@@ -96,13 +102,13 @@ def _content(source: Source, name: str) -> str | bytes:
     return content
 
 
-def _from_file(file: SourceFile, content: str | bytes, whole: bool) -> Checkpoint:
+def _from_file(file: SourceFile, content: str | bytes, whole: bool, threads: int | None) -> Checkpoint:
     try:
         head = bytes(file.read(0, min(16, file.size)))
         if not head:
             raise TernzipError(f"{file.name}: expected a checkpoint, found an empty file")
         if head.startswith(MAGIC[:4]):
-            return _from_tnz(file, content)
+            return _from_tnz(file, content, threads)
         if head.startswith(b"GGUF"):
             return open_gguf(file)
         # A .tnz file is inspected and verified without what other files need.
@@ -136,18 +142,25 @@ def _from_folder(target: Path, name: str, whole: bool) -> Checkpoint:
     if not target.is_dir():
         return open_sharded(target, name, whole=whole)
     indexes = sorted(target.glob("*.safetensors.index.json"))
-    if len(indexes) == 1:
-        return open_sharded(indexes[0], name, whole=whole)
     files = sorted(target.glob("*.safetensors"))
-    if not indexes and len(files) == 1:
-        return open_safetensors(SourceFile(files[0], name), whole=whole)
+    checkpoint = None
+    if len(indexes) == 1:
+        checkpoint = open_sharded(indexes[0], name, whole=whole)
+    elif not indexes and len(files) == 1:
+        checkpoint = open_safetensors(SourceFile(files[0], name), whole=whole)
+    if checkpoint is not None:
+        read = {os.path.basename(file) for file in checkpoint.files}
+        others = sorted(path.name for path in target.iterdir() if path.name not in read)
+        if others:
+            checkpoint.not_stored.append(f"what else lies in the folder ({listed(others)})")
+        return checkpoint
     raise TernzipError(
         f"{name}: expected one .safetensors.index.json (or one .safetensors file) in the folder, "
         f"found {len(indexes)} and {len(files)}"
     )
 
 
-def _from_tnz(file: SourceFile, content: str | bytes) -> Checkpoint:
+def _from_tnz(file: SourceFile, content: str | bytes, threads: int | None) -> Checkpoint:
     reader = Reader(BufferSource(content, file.name)) if isinstance(content, bytes) else Reader.open(content)
 
     def close() -> None:
@@ -156,7 +169,7 @@ def _from_tnz(file: SourceFile, content: str | bytes) -> Checkpoint:
 
     return Checkpoint(
         file.name,
-        lambda: reader.read_all(),
+        lambda: reader.read_all(threads=threads),
         {entry.name: entry.nbytes for entry in reader.entries.values()},
         ties={entry.name: entry.tied_to for entry in reader.entries.values() if entry.tied_to is not None},
         metadata=reader.metadata,

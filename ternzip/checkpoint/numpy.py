@@ -191,7 +191,8 @@ def _descriptions() -> dict[str, DType]:
     found = {}
     for dtype in dtypes.BY_NAME.values():
         kind = numpy_dtype(dtype.name)
-        if kind is not None and kind.kind in "fiucb":
+        # Of numpy's own: it reads no others back, although some of ml_dtypes say that they are of a kind of its.
+        if kind is not None and kind.kind in "fiucb" and kind.isbuiltin == 1:
             for order in "<>|":
                 found[f"{order}{kind.kind}{kind.itemsize}"] = dtype
     return found
@@ -229,8 +230,11 @@ def write_npz(raws: Mapping[str, RawTensor], stream: IO[bytes], name: str) -> No
                 np.lib.format.write_array(member, from_raw(key, raw), allow_pickle=False)
 
 
-def write_npy(raws: Mapping[str, RawTensor], stream: IO[bytes], name: str) -> None:
-    """Writes a .npy file of the one array; TernzipError where there are more or it cannot hold it."""
+def write_npy(raws: Mapping[str, RawTensor], stream: IO[bytes], name: str) -> list[str]:
+    """Writes a .npy file of the one array and returns what it could not keep.
+
+    TernzipError where there are more or it cannot hold it.
+    """
     if len(raws) != 1:
         raise TernzipError(
             f"{name}: expected one tensor for a .npy file, found {len(raws):,}: decompress to .npz"
@@ -238,6 +242,9 @@ def write_npy(raws: Mapping[str, RawTensor], stream: IO[bytes], name: str) -> No
     ((key, raw),) = raws.items()
     _check_fit(key, raw, name)
     np.lib.format.write_array(stream, from_raw(key, raw), allow_pickle=False)
+    return (
+        [] if key == LONE else [f"the name of the tensor ({listed([key])}): a .npy file has no place for it"]
+    )
 
 
 def _check_fit(key: str, raw: RawTensor, name: str) -> None:

@@ -107,9 +107,11 @@ def _write_numpy(tensors: Tensors, stream: IO[bytes], suffix: str, name: str) ->
     raws = {key: _resolved(tensors, key) for key in tensors}
     ties = {key: tensor.target for key, tensor in tensors.items() if isinstance(tensor, Tie)}
     _check_copies(raws, ties, name)
-    write = write_npz if suffix == ".npz" else write_npy
-    write(raws, stream, name)
-    return [f"ties ({listed(list(ties))}): {suffix} holds a copy for each name"] if ties else []
+    lost = [f"ties ({listed(list(ties))}): {suffix} holds a copy for each name"] if ties else []
+    if suffix == ".npy":
+        return lost + write_npy(raws, stream, name)
+    write_npz(raws, stream, name)
+    return lost
 
 
 def _write_pt(tensors: Tensors, stream: IO[bytes], name: str) -> None:

@@ -14,6 +14,10 @@ def default_target(source: str | os.PathLike[str], suffix: str) -> Path:
     path = Path(source)
     if path.is_dir():
         path = path if path.name not in ("", "..") else path.resolve()
+        if not path.name:
+            raise TernzipError(
+                f"{os.fspath(source)}: has no name that the result's could be made of: name it"
+            )
         return path.with_name(path.name + suffix)
     name = path.name
     for ending in (".safetensors.index.json", path.suffix):

@@ -67,7 +67,7 @@ def verify(
         count = check_all(reader, threads)
         if against is None:
             return VerifyReport(reader.name, count)
-        with as_checkpoint(against, whole=True) as checkpoint:
+        with as_checkpoint(against, whole=True, threads=threads) as checkpoint:
             found = list(differences(reader, checkpoint, threads))
             not_compared = list(checkpoint.not_stored)
             if checkpoint.extensions and _of_another_kind(reader.extensions, checkpoint.extensions):

@@ -31,6 +31,7 @@ def main() -> NoReturn:
     debug = "--debug" in arguments
     # The option is welcome anywhere on the line, not only before the command.
     arguments = [argument for argument in arguments if argument != "--debug"]
+    _open_closed_streams()
     with _buffered_stdout():
         _run(arguments, debug)
 
@@ -60,6 +61,13 @@ def _run(arguments: list[str], debug: bool) -> NoReturn:
         _discard_output()
         sys.exit(1)
     raise AssertionError("unreachable")  # pragma: no cover - typer exits
+
+
+def _open_closed_streams() -> None:
+    """A stream that was closed before (`>&-`) is empty, or takes all and keeps nothing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the whole process
 
 
 @contextmanager

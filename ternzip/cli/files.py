@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from contextlib import closing
 from enum import Enum
@@ -228,7 +229,7 @@ def compress(
             return compress_whole(src, dst, options, quiet=as_json or quiet)
         _check_target(src, dst, force)
         with (
-            closing(_open_checkpoint(src)) as opened,
+            closing(_open_checkpoint(src, threads=threads)) as opened,
             progress_bar("compress", sum(opened.sizes.values()), quiet=quiet) as progress,
         ):
             report = checkpoint.compress(
@@ -241,7 +242,7 @@ def compress(
         report_compressed(report, merge_zeros)
         take_times(src, dst)
         if remove:
-            remove_source(src, dst, lost_by(report, merge_zeros), tnz=dst)
+            remove_source(src, dst, lost_by(report, merge_zeros), tnz=dst, threads=threads)
         if not (as_json or quiet):
             tell(summary(src, dst, report), to_stderr=dst == STDIO)
         return compress_json(src, dst, report)
@@ -292,7 +293,7 @@ def decompress(
         report_not_restored(dst, report)
         take_times(src, dst)
         if remove:
-            remove_source(src, dst, report.not_stored, tnz=src)
+            remove_source(src, dst, report.not_stored, tnz=src, threads=threads)
         if not (as_json or quiet):
             tell(f"{src} -> {dst}: {plural(report.tensors, 'tensor')} restored", to_stderr=dst == STDIO)
         return decompress_json(src, dst, report)
@@ -301,9 +302,14 @@ def decompress(
 
 
 def _original_suffix(src: str) -> str:
-    """The suffix of what a .tnz file was made from. What is wrong with the file is told when it is decompressed."""
+    """The suffix of what a .tnz file was made from. What is wrong with the file is told when it is decompressed.
+
+    A pipe can be read once only, and is not asked.
+    """
     from ternzip.checkpoint.origin import UNKNOWN, suffix_of
 
+    if not os.path.isfile(src):
+        return UNKNOWN
     try:
         with _open_tnz(src) as reader:
             return suffix_of(reader)
@@ -364,7 +370,7 @@ def verify(
         if against is None:
             report = checkpoint.verify(reader, threads=threads)
         else:
-            with closing(_open_checkpoint(against, whole=True)) as other:
+            with closing(_open_checkpoint(against, whole=True, threads=threads)) as other:
                 report = checkpoint.verify(reader, other, threads=threads)
     report_not_compared(report)
     if as_json:
@@ -391,10 +397,10 @@ def _check_target(src: str, dst: str, force: bool) -> None:
         )
 
 
-def _open_checkpoint(path: str, *, whole: bool = False) -> Checkpoint:
+def _open_checkpoint(path: str, *, whole: bool = False, threads: int | None = None) -> Checkpoint:
     from ternzip.checkpoint.load import open_checkpoint
 
-    return open_checkpoint(_source(path), name=_name(path), whole=whole)
+    return open_checkpoint(_source(path), name=_name(path), whole=whole, threads=threads)
 
 
 def _open_tnz(path: str, max_size: int | None = None) -> Reader:

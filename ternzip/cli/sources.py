@@ -41,18 +41,38 @@ def pairs_of(
             )
     if len(paths) > 1 and STDIO in paths:
         raise typer.BadParameter("- cannot be one of several SRC", param_hint="SRC")
-    pairs = [(src, _default_target(src, default)) for src in dict.fromkeys(paths)]
+    sources: dict[str, str] = {}
+    for path in paths:
+        sources.setdefault(_place(path), path)
+    pairs = [(src, _default_target(src, default)) for src in sources.values()]
     owners: dict[str, str] = {}
     for src, dst in pairs:
-        if owners.setdefault(dst, src) != src:
-            raise typer.BadParameter(f"{owners[dst]} and {src} would both become {dst}", param_hint="SRC")
+        if owners.setdefault(_place(dst), src) != src:
+            raise typer.BadParameter(
+                f"{owners[_place(dst)]} and {src} would both become {dst}", param_hint="SRC"
+            )
     return pairs
+
+
+def _place(path: str) -> str:
+    """A path by which its entry in a folder is known, however the folder is called; a link is an entry of its own."""
+    folder, name = os.path.split(Path(path))
+    return path if path == STDIO or name in ("", "..") else os.path.join(os.path.realpath(folder), name)
 
 
 def _default_target(src: str, default: Callable[[str], str]) -> str:
     from ternzip.checkpoint.targets import default_target
 
     return STDIO if src == STDIO else str(default_target(src, default(src)))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells an existing file from all others, also on a disk that takes Model.tnz and model.tnz for one name."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def for_each(pairs: list[tuple[str, str]], work: Callable[[str, str], dict[str, Any]], as_json: bool) -> None:
@@ -64,9 +84,17 @@ def for_each(pairs: list[tuple[str, str]], work: Callable[[str, str], dict[str, 
             print_json(result, to_stderr=pairs[0][1] == STDIO)
         return
     results = []
+    # Files that nothing on this line may replace, under whatever name, and what they are.
+    kept = {_identity(src): f"{src}, a source too" for src, _ in pairs}
     for src, dst in pairs:
         try:
+            found = _identity(dst)
+            if (
+                found is not None and found in kept and found != _identity(src)
+            ):  # work speaks of its own source
+                raise TernzipError(f"{dst}: cannot write: it is {kept[found]}: expected another name")
             results.append(work(src, dst))
+            kept[_identity(dst)] = f"what {src} became"
         except TernzipError as error:
             print_error(error)
             results.append({"source": src, "file": dst, "error": told(error)})

@@ -125,6 +125,8 @@ def write_container(
 
 
 def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(metadata, Mapping):
+        raise TernzipError(f"metadata: expected a mapping of str to str, found {type(metadata).__name__}")
     for key, value in metadata.items():
         for text in (key, value):
             if not isinstance(text, str):

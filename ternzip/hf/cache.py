@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ternzip._core.errors import DestinationExists, TernzipError
-from ternzip.checkpoint.folder import decompress_folder
+from ternzip.checkpoint.folder import decompress_folder, files_below
 from ternzip.hf.hub import local_folder
 from ternzip.hf.lazy import tnz_files
 
@@ -71,10 +71,11 @@ def _cache(chosen: str | os.PathLike[str] | None) -> Path:
 def _digest(folder: Path) -> str:
     """SHA-256, in hexadecimal, of all files below a folder."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for name in files_below(folder):
+        path = folder / name
         try:
             with path.open("rb") as file:
-                digest.update(f"{path.relative_to(folder)}\0{os.fstat(file.fileno()).st_size}\0".encode())
+                digest.update(os.fsencode(name) + f"\0{os.fstat(file.fileno()).st_size}\0".encode())
                 while piece := file.read(_PIECE):
                     digest.update(piece)
         except OSError as error:

@@ -6,10 +6,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip.io.files import load_file, save_file
+from ternzip.io.tensors import to_raw, view_of
 from ternzip.quantization import quantize_inputs, ternary_layers, ternary_state
 from ternzip.quantization.activations import stored_quantizers, takes_quantizer
 
@@ -36,13 +38,19 @@ def load_model(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     Layers for which the file holds the scale of ternary activations get their quantizer.
 
     Raises TernzipError, before the model is changed, for a file that is missing or damaged, for names, shapes or dtypes
-    that do not fit, and for a prepared model: ternary weights cannot be the latent ones it was trained with. To train
+    that do not fit, for tensors that differ in the file and are one in the model, for a model on the meta device, and
+    for a prepared model: ternary weights cannot be the latent ones it was trained with. To train
     on, save and load `model.state_dict()`; to start anew from ternary weights, load first and prepare then.
     """
     if ternary_layers(model):
         raise TernzipError(
             f"{path}: cannot be loaded into a prepared model, which holds latent weights: "
             "load it into a plain model (ternzip.convert makes one)"
+        )
+    if any(tensor.is_meta for tensor in model.state_dict().values()):
+        raise TernzipError(
+            f"{path}: cannot be loaded into a model on the meta device, which has no memory: "
+            "give it some first, with model.to_empty(device='cpu')"
         )
     tensors = load_file(path)
     check_fit(model, tensors, str(path), dtypes=True)
@@ -65,6 +73,7 @@ def load_fitting(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: boo
 def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], where: str, *, dtypes: bool = False) -> None:
     """TernzipError, naming the first of each, unless a model has exactly these names and shapes (and dtypes).
 
+    And the same elements for names that are one tensor in the model, of which the last would be kept.
     Scales of ternary activations may be there beside, for layers that can get them (load_fitting).
     """
     expected = model.state_dict()
@@ -85,3 +94,22 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], where: str, *, dt
             raise TernzipError(f"{where}: tensor {name}: {shapes}")
         if dtypes and tensor.dtype != own.dtype:
             raise TernzipError(f"{where}: tensor {name}: expected {own.dtype}, found {tensor.dtype}")
+    _check_ties(model, expected, tensors, where)
+
+
+def _check_ties(
+    model: nn.Module, expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str
+) -> None:
+    firsts: dict[object, str] = {}
+    for name, own in expected.items():
+        if own.is_meta or not own.numel() or tensors[name].is_meta:
+            continue  # gets a tensor of its own, or only shapes are compared
+        first = firsts.setdefault(view_of(own), name)
+        if tensors[first] is not tensors[name] and not _same_bits(tensors[first], tensors[name]):
+            raise TernzipError(
+                f"{where}: tensors {first} and {name} differ, and are one tensor in {type(model).__name__}"
+            )
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and np.array_equal(to_raw("", one).data, to_raw("", other).data)

@@ -115,7 +115,17 @@ class _Stored:
 
     name: str
     storage: weakref.ref[torch.UntypedStorage]
+    tensor: weakref.ref[torch.Tensor]
     version: int | None
+
+    def unchanged(self, other: torch.Tensor) -> bool:
+        """Whether the elements, which `other` has too, are those that were stored.
+
+        Each tensor made by `.data`, nn.Parameter(...) or torch.from_numpy counts changes for itself, from 0 on: only
+        of the tensor that was stored, while it lives, does the count say anything for certain.
+        """
+        own = self.tensor()
+        return _version(other if own is None else own) == self.version
 
     def holds(self, address: int) -> bool:
         """Whether `address` lies in memory that has belonged to the tensor's storage all the time.
@@ -151,10 +161,10 @@ def with_ties(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, RawTen
         if storage is None:
             yield name, to_raw(name, tensor)
             continue
-        view, version = _view(tensor), _version(tensor)
+        view, version = view_of(tensor), _version(tensor)  # before the elements are read
         first = stored.get(view)
         if first is not None and first.holds(tensor.data_ptr()):
-            if version != first.version:
+            if not first.unchanged(tensor):
                 raise TernzipError(
                     f"tensor {quoted(name)}: shares its elements with {quoted(first.name)}, "
                     "and they have been changed since that was stored"
@@ -162,7 +172,7 @@ def with_ties(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, RawTen
             yield name, Tie(first.name)
             continue
         raw = to_raw(name, tensor)
-        stored[view] = _Stored(name, weakref.ref(storage), version)
+        stored[view] = _Stored(name, weakref.ref(storage), weakref.ref(tensor), version)
         yield name, raw
 
 
@@ -182,7 +192,7 @@ def overlapping(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, str]]:
             )
             start = tensor.data_ptr()
             end = start + (1 + sum(steps)) * tensor.element_size()
-            stretches.append((str(tensor.device), start, end, number, name, _view(tensor)))
+            stretches.append((str(tensor.device), start, end, number, name, view_of(tensor)))
     stretches.sort(key=lambda stretch: stretch[:3])
     found: list[tuple[int, str, str]] = []
     reaching = None  # of those so far, the one that ends last
@@ -210,7 +220,7 @@ def _storage(tensor: torch.Tensor) -> torch.UntypedStorage | None:
     return storage
 
 
-def _view(tensor: torch.Tensor) -> tuple[object, ...]:
+def view_of(tensor: torch.Tensor) -> tuple[object, ...]:
     """What two tensors share that are the same view of the same memory."""
     return (
         tensor.device,
@@ -225,7 +235,7 @@ def _view(tensor: torch.Tensor) -> tuple[object, ...]:
 
 def same_view(tensor: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two tensors are the same view of the same memory."""
-    return _view(tensor) == _view(other)
+    return view_of(tensor) == view_of(other)
 
 
 def _version(tensor: torch.Tensor) -> int | None:

@@ -109,7 +109,13 @@ def export_gguf(
         for part in parts
         if part.kind.code == TQ2_0.code and tensors[part.name].dtype.name != "float16"
     ]
-    return [f"the element type of {listed(changed)}: TQ2_0 has none but float16"] if changed else []
+    lost = [f"the element type of {listed(changed)}: TQ2_0 has none but float16"] if changed else []
+    scalars = [key for key, raw in tensors.items() if not raw.shape]
+    if scalars:
+        lost.append(
+            f"the shape of {listed(scalars)}: GGUF has no tensors without dimensions, they get one of 1"
+        )
+    return lost
 
 
 def _part(key: str, raw: RawTensor, name: str) -> _Part:
@@ -127,7 +133,7 @@ def _part(key: str, raw: RawTensor, name: str) -> _Part:
     if blocks is not None:
         return _Part(key, TYPES[TQ2_0.code], shape, blocks)
     if raw.dtype.name not in _PLAIN:
-        raise TernzipError(f"{where}: GGUF has no {raw.dtype.name}")
+        raise TernzipError(f"{where}: GGUF has no {raw.dtype.name}: decompress to .safetensors or .pt")
     return _Part(key, _PLAIN[raw.dtype.name], shape, raw.data)
 
 
