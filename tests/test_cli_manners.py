@@ -145,7 +145,9 @@ def test_rm_compares_what_was_written(plain: Path, run: Run, monkeypatch: pytest
     from ternzip.checkpoint import verify as module
     from ternzip.checkpoint.verify import VerifyReport
 
-    monkeypatch.setattr(module, "verify", lambda *files, **options: VerifyReport("", 2, "", ["tensor 'w': differs"]))
+    monkeypatch.setattr(
+        module, "verify", lambda *files, **options: VerifyReport("", 2, "", ["tensor 'w': differs"])
+    )
     done = run("compress", "--rm", plain)
     assert "kept, as model.tnz does not hold all of it: tensor 'w': differs" in done.err
     assert plain.is_file()

@@ -190,3 +190,53 @@ def test_mistakes_in_choosing_are_named() -> None:
         ternzip.prepare(Conv1D(2, 2))
     with pytest.raises(TernzipError, match="found none"):
         ternzip.prepare(nn.Linear(2, 2), skip=lambda name, module: True)
+
+
+class Experts(nn.Module):
+    """Weights of several linear layers in one parameter, as transformers has them, and what is no weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.up_proj = nn.Parameter(torch.randn(3, 8, 8))
+        self.up_proj_bias = nn.Parameter(torch.zeros(3, 8))
+        self.pos_embed = nn.Parameter(torch.randn(1, 5, 8))
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+
+
+def test_weights_of_another_name_are_spoken_of_and_can_be_included() -> None:
+    def model() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 8), nn.LayerNorm([1, 4, 8]), Experts())
+
+    with pytest.warns(UserWarning, match=r"precision: 1 of Experts.up_proj \(2.up_proj\); include="):
+        assert list(count_layers(ternzip.prepare(model()))) == ["0"]
+    assert list(count_layers(ternzip.prepare(model(), include="*_proj"))) == ["0", "2.up_proj"]
+    included = ternzip.prepare(model(), include=Experts, skip=["*.pos_embed", "*.token"])
+    assert ternary_state(included)["2.up_proj"].unique().numel() == 3
+
+
+@pytest.mark.parametrize("skip", [nn.Linear, [nn.Linear], [nn.Linear, "1"]])
+def test_types_may_be_skipped(skip: type[nn.Module] | list[type[nn.Module] | str]) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Conv1d(3, 3, 3), nn.Conv1d(3, 3, 3))
+    assert list(count_layers(ternzip.prepare(model, skip=skip)))[-1:] == ["2"]
+    assert "0" not in count_layers(model)
+
+
+def test_types_that_say_nothing_are_refused() -> None:
+    for options, words in (
+        ({"skip": nn.Identity}, "skip: Identity: the model has no such layer with weights"),
+        ({"skip": [nn.Linear, 3]}, "skip: expected module types and name patterns, found 3"),
+        ({"overrides": {nn.Linear: "twn"}}, "overrides: expected name patterns, found <class"),
+    ):
+        with pytest.raises(TernzipError, match=words):
+            ternzip.prepare(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_weight_that_weight_norm_computes_is_refused_by_its_name() -> None:
+    model = nn.Sequential(nn.LSTM(4, 4))
+    torch.nn.utils.weight_norm(model[0], "weight_hh_l0")
+    with pytest.raises(
+        TernzipError, match=r"layer 0.weight_hh_l0: its weight_hh_l0 is no parameter, but computed"
+    ):
+        ternzip.prepare(model, include=nn.LSTM)

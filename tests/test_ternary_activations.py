@@ -180,3 +180,34 @@ def test_errors_say_what_is_wrong_and_change_nothing() -> None:
     assert list(model.state_dict()) == list(network().state_dict())
     with pytest.raises(TernzipError, match="layer 2: its ternary activation has no scale yet"):
         ternzip.convert(ternzip.prepare(model, activations="ternary"))
+
+
+def test_scales_keep_the_type_that_they_were_saved_in(tmp_path: Path) -> None:
+    model = prepared().bfloat16().eval()
+    ternzip.save_model(model, tmp_path / "m.tnz")
+    loaded = ternzip.load_model(network().bfloat16().eval(), tmp_path / "m.tnz")
+    x = images().bfloat16()
+    assert torch.equal(loaded(x), ternzip.convert(copy.deepcopy(model))(x))
+    ternzip.save_model(loaded, tmp_path / "again.tnz")
+    assert (tmp_path / "again.tnz").read_bytes() == (tmp_path / "m.tnz").read_bytes()
+
+
+def test_an_average_takes_the_scale_of_what_it_averages() -> None:
+    """Made before the first batch, as most are; its scales are then set by no input of its own."""
+    model = ternzip.prepare(network(), activations="ternary")
+    average = torch.optim.swa_utils.AveragedModel(model)
+    model(images())
+    average.update_parameters(model)
+    found = input_quantizer(average.module[2])
+    assert found is not None
+    before = found.scale.clone()
+    average.eval()(100 * images())
+    assert torch.equal(found.scale, before)
+    ternzip.convert(average.module)
+
+
+def test_a_scale_that_is_none_is_not_saved(tmp_path: Path) -> None:
+    model = ternzip.prepare(network(), activations="ternary")
+    with pytest.raises(TernzipError, match="layer 2: its ternary activation has no scale yet"):
+        ternzip.save_model(model, tmp_path / "m.tnz")
+    assert not list(tmp_path.iterdir())

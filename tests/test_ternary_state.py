@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from small_network import IMAGES, small
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.distributed.algorithms._checkpoint import checkpoint_wrapper
+from torch.nn.utils import parametrizations, parametrize
 
 import ternzip
 from ternzip import TernzipError, clip_latent_, count_layers, ternary_state
 from ternzip.quantization import EC2T, TTQ, TWN, Binary, Delta, Quantizer, parameter_groups, ternary_layers
+from ternzip.quantization.state import other_state
 from ternzip.training.sizes import project
 
 
@@ -242,3 +245,65 @@ def test_loading_what_does_not_fit_is_refused_before_anything_changes(tmp_path: 
     with pytest.raises(TernzipError, match=r"tensor 4.weight: expected shape \(6, 128\), found \(5, 128\)"):
         ternzip.load_model(wide, path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in wide.state_dict().items())
+
+
+def test_names_that_a_wrapper_leaves_out() -> None:
+    """checkpoint_wrapper puts a module around another, and takes its name out of the state."""
+    model = nn.Sequential(nn.Sequential(nn.Linear(8, 4), nn.ReLU()), nn.Linear(4, 2))
+    expected = ternary_state(ternzip.prepare(model))
+    checkpoint_wrapper.apply_activation_checkpointing(model, check_fn=lambda module: module is model[0])
+    found = ternary_state(model)
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert "0.0.bias" in other_state(model)
+    assert not any("parametrizations" in name for name in other_state(model))
+
+
+def test_latent_weights_never_pass_for_ternary_ones() -> None:
+    class Renamed(nn.Sequential):
+        def state_dict(self, *args: Any, **options: Any) -> Any:
+            found = super().state_dict(*args, **options)
+            return {f"own.{name}": tensor.clone() for name, tensor in found.items()}
+
+    model = ternzip.prepare(Renamed(nn.Linear(8, 4)))
+    with pytest.raises(TernzipError, match="0.weight: its latent weight is not in the model's state_dict"):
+        ternary_state(model)
+
+
+def test_a_weight_that_is_parametrized_behind_its_quantizer_is_refused() -> None:
+    class Mask(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight * (torch.arange(weight.shape[1]) % 2)
+
+    model = ternzip.prepare(nn.Sequential(nn.Linear(8, 4)))
+    parametrize.register_parametrization(model[0], "weight", Mask())
+    for call in (ternary_state, count_layers, ternzip.convert, clip_latent_):
+        with pytest.raises(
+            TernzipError, match="layer 0: expected its quantizer alone, found Mask registered behind"
+        ):
+            call(model)
+
+
+def test_a_layer_whose_class_is_another_now_is_not_converted() -> None:
+    """fully_shard puts a class of its own upon that of every module."""
+    model = ternzip.prepare(nn.Sequential(nn.Linear(8, 4)))
+    model[0].__class__ = type("FSDPLinear", (type(model[0]),), {})
+    with pytest.raises(TernzipError, match="layer 0: its class FSDPLinear is not the one that prepare made"):
+        ternzip.convert(model)
+
+
+def test_a_threshold_may_move_before_the_backward_pass() -> None:
+    model = ternzip.prepare(nn.Sequential(nn.Linear(8, 8)), "delta")
+    schedule = ternzip.DeltaSchedule(model, 0.1, "linear")
+    loss = model(torch.randn(2, 8)).sum()
+    schedule.step()
+    loss.backward()
+    assert model[0].parametrizations.weight.original.grad is not None
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("quantizer", ["delta", "binary", "twn", "ttq", "ec2t"])
+def test_layers_of_no_weights(quantizer: str) -> None:
+    model = ternzip.prepare(nn.Sequential(nn.Linear(0, 4), nn.Linear(4, 4)), quantizer)
+    model(torch.randn(2, 0)).sum().backward()
+    assert count_layers(model)["0"].total == 0

@@ -13,7 +13,12 @@ from ternzip._core.errors import TernzipError
 from ternzip.io.files import load_file, save_file
 from ternzip.io.tensors import to_raw, view_of
 from ternzip.quantization import quantize_inputs, ternary_layers, ternary_state
-from ternzip.quantization.activations import stored_quantizers, takes_quantizer
+from ternzip.quantization.activations import (
+    check_calibrated,
+    input_quantizer,
+    stored_quantizers,
+    takes_quantizer,
+)
 
 
 def save_model(model: nn.Module, path: str | os.PathLike[str], **options: Any) -> None:
@@ -27,8 +32,10 @@ def save_model(model: nn.Module, path: str | os.PathLike[str], **options: Any) -
         path: the file; one that exists is replaced when the new one is complete.
         options: those of `save_file`: codec, metadata, threads, progress, ...
 
-    Raises TernzipError for a tensor that the format cannot hold, and a path that cannot be written.
+    Raises TernzipError for a tensor that the format cannot hold, ternary activations that have seen no input, and a
+    path that cannot be written.
     """
+    check_calibrated(model)
     save_file(ternary_state(model), path, **options)
 
 
@@ -63,7 +70,14 @@ def load_fitting(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: boo
 
     Layers get the quantizers of activations that the tensors speak of.
     """
-    quantize_inputs(model, stored_quantizers(tensors))
+    stored = stored_quantizers(tensors)
+    modules = dict(model.named_modules(remove_duplicate=False))
+    new = [layer for layer in stored if input_quantizer(modules[layer]) is None]
+    quantize_inputs(model, stored)
+    for quantizer, layer in ((input_quantizer(modules[layer]), layer) for layer in new):
+        assert quantizer is not None
+        # In the type that it was saved in: the scale is its exponential, taken in that type.
+        quantizer.log_scale.data = quantizer.log_scale.data.to(tensors[stored[layer]].dtype)
     if assign:
         expected = model.state_dict()
         tensors = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}

@@ -61,9 +61,17 @@ class TernaryActivation(nn.Module):
         # Exactly the step: either `clipped` is at least half of it, and the difference exact, or the step is 0.
         return ((clipped + (steps - clipped).detach()) * scale).to(x.dtype)
 
+    def has_scale(self) -> bool:
+        """Whether an input, a state_dict, or what averages the parameters of other models has set the scale."""
+        if not self.calibrated and not self.log_scale.is_meta:
+            self.calibrated = bool(self.log_scale.detach().isfinite())
+        return self.calibrated
+
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _calibrate(self, x: Tensor) -> bool:
-        """Sets the scale by an input; False, and no change, where that says none."""
+        """Sets the scale by an input, unless there is one; False, and no change, where that says none."""
+        if self.has_scale():
+            return True
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if distributed and torch.distributed.get_world_size() > 1:
             raise TernzipError(
@@ -83,7 +91,7 @@ class TernaryActivation(nn.Module):
             self.calibrated = bool(found.isfinite().all())
 
     def extra_repr(self) -> str:
-        return f"scale={float(self.scale.detach()):.4g}" if self.calibrated else "no scale yet"
+        return f"scale={float(self.scale.detach()):.4g}" if self.has_scale() else "no scale yet"
 
 
 def ternary_steps(x: Tensor, threshold: Tensor | float) -> Tensor:
@@ -170,7 +178,7 @@ def stored_quantizers(names: Iterable[str]) -> dict[str, str]:
 def check_calibrated(model: nn.Module) -> None:
     """TernzipError, naming the first, for layers whose input quantizer has seen no input."""
     for name, module in model.named_modules():
-        if isinstance(module, TernaryActivation) and not module.calibrated:
+        if isinstance(module, TernaryActivation) and not module.has_scale():
             raise TernzipError(
                 f"layer {name.removesuffix(CHILD).removesuffix('.')}: its ternary activation has no scale yet: "
                 "run one batch through the model first"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ternzip._core.errors import TernzipError
 from ternzip.quantization.quantizers import Quantizer
 
 
@@ -75,12 +76,26 @@ def is_prepared(module: nn.Module, parameter: str = "weight") -> bool:
 
 
 def every_use(model: nn.Module, *, every_name: bool = False) -> Iterator[tuple[str, TernaryLayer]]:
-    """(module name, layer) of all prepared weights, tied ones at every place; `every_name` repeats shared modules."""
+    """(module name, layer) of all prepared weights, tied ones at every place; `every_name` repeats shared modules.
+
+    Raises TernzipError for a weight that is parametrized once more, behind its quantizer: what the network uses is then
+    not what is counted and stored.
+    """
     for name, module in model.named_modules(remove_duplicate=not every_name):
         if parametrize.is_parametrized(module):
             for parameter in parametrizations(module):
                 if is_prepared(module, parameter):
+                    _check_alone(module, name, parameter)
                     yield name, TernaryLayer(layer_name(name, parameter), module, parameter)
+
+
+def _check_alone(module: nn.Module, name: str, parameter: str) -> None:
+    _, *others = parametrizations(module)[parameter].children()
+    if others:
+        raise TernzipError(
+            f"layer {layer_name(name, parameter)}: expected its quantizer alone, found {type(others[0]).__name__} "
+            "registered behind it: its weight is not ternary any more"
+        )
 
 
 def ternary_layers(model: nn.Module) -> list[TernaryLayer]:

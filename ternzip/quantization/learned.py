@@ -139,6 +139,8 @@ class EC2T(LearnedLevels):
 
     def largest_penalty(self, weight: Tensor) -> float:
         """The lambda at which the last of these weights would become zero; 0 where none is dearer than zero."""
+        if not weight.numel():
+            return 0.0
         neg, pos = (level.double() for level in self.levels(weight))
         extremes = -weight.min().double(), weight.max().double()
         # The largest weight w of a side is zero once w < c/2 + lambda * bits / (2 c).
@@ -158,6 +160,8 @@ class EC2T(LearnedLevels):
             return lo, pos / 2 + self.penalty * extra_pos / (2 * pos)
 
     def levels(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        if not weight.numel():
+            return self.neg, self.pos
         floor = 0.675 * weight.detach().std(correction=0)
         return torch.minimum(self.neg, -floor), torch.maximum(self.pos, floor)
 
@@ -183,5 +187,5 @@ def extra_bits(weight: Tensor, neg: Tensor, pos: Tensor) -> tuple[Tensor, Tensor
 
 
 def largest_magnitude(weight: Tensor) -> Tensor:
-    """max|w|, 0-d, without a gradient."""
-    return weight.detach().abs().amax()
+    """max|w|, 0-d, without a gradient; 0 of no weights."""
+    return weight.detach().abs().amax() if weight.numel() else weight.new_zeros(())

@@ -51,9 +51,10 @@ def prepare(
         quantizer: an instance or a class of `ternzip.quantization`, or a name. None is TWN, whose threshold and level
             follow each layer's own scale: it fits any model. "delta" is the paper's: Delta 0.1 in units of the
             weights, levels +-1, for networks with a batch norm behind every ternary layer.
-        skip: layers to leave in full precision: patterns, or a function of (name, module) that says which.
-        include: further weights: module types (all parameters of two or more dimensions with "weight" in their name:
-            transformers' Conv1D, nn.MultiheadAttention, nn.LSTM, nn.Embedding), or patterns.
+        skip: layers to leave in full precision: patterns, module types, or a function of (name, module).
+        include: further weights: module types (all parameters of two or more dimensions with "weight" in their name,
+            or, where none has, all but biases: transformers' Conv1D, nn.MultiheadAttention, nn.LSTM, nn.Embedding,
+            experts of mixtures), or patterns.
         overrides: other quantizers for some layers, by pattern; the first that matches counts.
         activations: "ternary" puts a `ternzip.quantization.TernaryActivation` before each convolution and linear layer
             that is ternarized, but for the model's first, which reads the network's input. None: layers read floats.
@@ -93,6 +94,12 @@ def convert(model: nn.Module) -> nn.Module:
             f"{type(model).__name__} has no ternary layer to convert: call ternzip.prepare first"
         )
     check_calibrated(model)
+    for layer in layers:
+        if layer.parameter not in vars(type(layer.module)):
+            raise TernzipError(
+                f"layer {layer.name}: its class {type(layer.module).__name__} is not the one that prepare made, as "
+                "after fully_shard: load its full state_dict into a prepared model of one process, and convert that"
+            )
     with torch.no_grad():
         ternary = {id(layer.latent): layer.quantizer(layer.latent) for layer in ternary_layers(model)}
         for layer in layers:

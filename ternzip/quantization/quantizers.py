@@ -159,7 +159,7 @@ class Delta(Quantizer):
             self.delta.fill_(check_share(self.scale * delta, "Delta"))
 
     def thresholds(self, weight: Tensor) -> tuple[Scalar, Scalar]:
-        return -self.delta, self.delta
+        return -self.delta, self.delta.clone()  # a schedule may move it before the backward pass
 
     def levels(self, weight: Tensor) -> tuple[Scalar, Scalar]:
         return self.fixed_levels

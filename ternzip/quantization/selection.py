@@ -25,7 +25,7 @@ TERNARIZED_TYPES = (
 # Known to stay in full precision, so that nobody needs to be told of them.
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
-Skip = str | Iterable[str] | Callable[[str, nn.Module], bool]
+Skip = str | type[nn.Module] | Iterable[str | type[nn.Module]] | Callable[[str, nn.Module], bool]
 Include = str | type[nn.Module] | Iterable[str | type[nn.Module]]
 
 
@@ -65,26 +65,27 @@ def select(model: nn.Module, skip: Skip, include: Include, overrides: Iterable[s
     Raises TernzipError when a pattern matches nothing, when nothing is left to ternarize, and for a weight that cannot
     be parametrized, by name.
     """
-    types, patterns = _included(include)
+    types, patterns = _types_and_patterns(include, "include")
+    for pattern in overrides:
+        if not isinstance(pattern, str):
+            raise TernzipError(f"overrides: expected name patterns, found {pattern!r}")
     usual: list[Weight] = []
     other: list[Weight] = []
     for weight in _weights(model):
-        by_type = isinstance(weight.module, (*TERNARIZED_TYPES, *types))
+        by_type = isinstance(weight.module, TERNARIZED_TYPES) or _is_of_type(weight, types)
         named = any(fnmatchcase(weight.name, pattern) for pattern in patterns)
         (usual if by_type or named else other).append(weight)
     _check_patterns([*patterns, *overrides], usual)
     for kind in types:
         if not any(isinstance(weight.module, kind) for weight in usual):
             raise TernzipError(f"include: {kind.__name__}: the model has no such layer with weights")
-    if not callable(skip):
-        skip = [skip] if isinstance(skip, str) else list(skip)
-        _check_patterns(skip, [*usual, *other])
-    wanted = [weight for weight in usual if not _is_skipped(weight, skip)]
+    skipped = _skipped(skip, [*usual, *other])
+    wanted = [weight for weight in usual if not skipped(weight)]
     for weight in wanted:
         _check_weight(weight)
     chosen, left = _without_half_ties(model, wanted)
     for weight in other:
-        if not isinstance(weight.module, EMBEDDINGS) and not _is_skipped(weight, skip):
+        if not _stays_without_a_word(weight) and not skipped(weight):
             left.setdefault(weight.kind, []).append(weight.name)
     if not chosen:
         beside = f" (it has {', '.join(left)}: see include=)" if left else ""
@@ -96,25 +97,56 @@ def select(model: nn.Module, skip: Skip, include: Include, overrides: Iterable[s
 
 
 def _weights(model: nn.Module) -> Iterator[Weight]:
-    """Every weight of at least two dimensions, and the weight of every convolution and linear layer as it may be."""
+    """Every weight of at least two dimensions, whatever it is called, biases aside.
+
+    And the weight of every convolution and linear layer as it may be.
+    """
     for name, module in model.named_modules():
         if isinstance(module, parametrize.ParametrizationList):
             continue
         if isinstance(module, TERNARIZED_TYPES):
             yield Weight(layer_name(name, "weight"), module, "weight")
             continue
-        for parameter, value in module._parameters.items():
-            if value is not None and "weight" in parameter and not is_lazy(value) and value.dim() >= 2:
-                # What pruning has renamed stands for the weight it computes, so that it is refused by that name.
-                parameter = parameter.removesuffix("_orig")
-                yield Weight(layer_name(name, parameter), module, parameter)
+        found = {
+            _computed(module, parameter): None
+            for parameter, value in module._parameters.items()
+            if value is not None and "bias" not in parameter and not is_lazy(value) and value.dim() >= 2
+        }
+        for parameter in found:
+            yield Weight(layer_name(name, parameter), module, parameter)
 
 
-def _included(include: Include) -> tuple[tuple[type[nn.Module], ...], list[str]]:
-    entries = [include] if isinstance(include, str | type) else list(include)
+def _computed(module: nn.Module, parameter: str) -> str:
+    """What pruning or weight_norm has renamed stands for the weight it computes, so that it is refused by that name."""
+    for ending in ("_g", "_v"):
+        stem = parameter.removesuffix(ending)
+        if stem != parameter and stem in vars(module):
+            return stem
+    return parameter.removesuffix("_orig")
+
+
+def _is_of_type(weight: Weight, types: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a weight is meant by the type of its module: one called so, or any where none is called so."""
+    names = weight.module._parameters
+    is_meant = "weight" in weight.parameter or not any("weight" in name for name in names)
+    return is_meant and isinstance(weight.module, types)
+
+
+def _stays_without_a_word(weight: Weight) -> bool:
+    """Embeddings, norms, and what is a vector or an embedding by its shape or its name."""
+    kinds = isinstance(weight.module, EMBEDDINGS) or "Norm" in type(weight.module).__name__
+    if kinds or "weight" in weight.parameter:
+        return kinds
+    value = weight.module._parameters.get(weight.parameter)
+    is_vector = value is not None and sum(length > 1 for length in value.shape) < 2
+    return is_vector or "emb" in weight.parameter
+
+
+def _types_and_patterns(given: Include, option: str) -> tuple[tuple[type[nn.Module], ...], list[str]]:
+    entries = [given] if isinstance(given, str | type) else list(given)
     for entry in entries:
         if not isinstance(entry, str) and not (isinstance(entry, type) and issubclass(entry, nn.Module)):
-            raise TernzipError(f"include: expected module types and name patterns, found {entry!r}")
+            raise TernzipError(f"{option}: expected module types and name patterns, found {entry!r}")
     types = tuple(entry for entry in entries if isinstance(entry, type))
     return types, [entry for entry in entries if isinstance(entry, str)]
 
@@ -126,10 +158,19 @@ def _check_patterns(patterns: Iterable[str], weights: Sequence[Weight]) -> None:
             raise TernzipError(f"pattern {pattern!r} matches no layer: the layers are {listing(names)}")
 
 
-def _is_skipped(weight: Weight, skip: Sequence[str] | Callable[[str, nn.Module], bool]) -> bool:
-    if callable(skip):
-        return bool(skip(weight.name, weight.module))
-    return any(fnmatchcase(weight.name, pattern) for pattern in skip)
+def _skipped(skip: Skip, weights: Sequence[Weight]) -> Callable[[Weight], bool]:
+    """Whether a weight is skipped; TernzipError for a pattern or a type that matches none of these."""
+    if callable(skip) and not isinstance(skip, type):
+        chosen = skip
+        return lambda weight: bool(chosen(weight.name, weight.module))
+    types, patterns = _types_and_patterns(skip, "skip")
+    _check_patterns(patterns, weights)
+    for kind in types:
+        if not any(isinstance(weight.module, kind) for weight in weights):
+            raise TernzipError(f"skip: {kind.__name__}: the model has no such layer with weights")
+    return lambda weight: (
+        isinstance(weight.module, types) or any(fnmatchcase(weight.name, pattern) for pattern in patterns)
+    )
 
 
 def _check_weight(weight: Weight) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ternzip._core.errors import TernzipError
 from ternzip._core.symbols import SymbolCounts
 from ternzip.ops import clip_
 from ternzip.quantization.activations import TernaryActivation
@@ -60,13 +62,17 @@ def ternary_state(model: nn.Module) -> dict[str, Tensor]:
     """
     with torch.no_grad():
         ternary = {id(layer.latent): layer.quantizer(layer.latent) for layer in ternary_layers(model)}
-    plain = {name: ternary[id(latent)] for name, latent in ternary_names(model).items()}
+    found = model.state_dict()
+    latents = _names_in(found, model)
+    plain = {name: ternary[id(latent)] for name, latent in latents.items()}
     orders = {
         f"{name}." if name else "": plain_order(layer.module)
         for name, layer in every_use(model, every_name=True)
     }
+    holders = {id(layer.latent): layer.module for _, layer in every_use(model)}
+    for name, latent in latents.items():  # modules that a wrapper has renamed
+        orders.setdefault(name[: name.rfind(".") + 1], plain_order(holders[id(latent)]))
     latent_prefixes = tuple(_parametrization(name) for name in plain)
-    found = model.state_dict()
     state: dict[str, Tensor] = {}
     for key, tensor in found.items():
         is_latent = key.startswith(latent_prefixes)
@@ -81,8 +87,31 @@ def ternary_state(model: nn.Module) -> dict[str, Tensor]:
 
 def other_state(model: nn.Module) -> dict[str, Tensor]:
     """The entries of the state_dict that `convert` would leave as they are: all but the prepared weights' own."""
-    prefixes = tuple(_parametrization(name) for name in ternary_names(model))
-    return {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(prefixes)}
+    found = model.state_dict()
+    prefixes = tuple(_parametrization(name) for name in _names_in(found, model))
+    return {key: tensor for key, tensor in found.items() if not key.startswith(prefixes)}
+
+
+def _names_in(found: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """`ternary_names` as the model's state_dict has them, which wrappers may rename (checkpoint_wrapper does).
+
+    Raises TernzipError for a weight that is there under no name that is known: its latent form would pass for it.
+    """
+    names: dict[str, Tensor] = {}
+    for name, latent in ternary_names(model).items():
+        if f"{_parametrization(name)}original" in found:
+            names[name] = latent
+            continue
+        kept = model.state_dict(keep_vars=True)  # the parameters themselves
+        own = [key for key, tensor in kept.items() if tensor is latent and key.endswith(".original")]
+        if not own:
+            raise TernzipError(
+                f"{name}: its latent weight is not in the model's state_dict: take the model out of what wraps it"
+            )
+        for key in own:
+            prefix, _, parameter = key.removesuffix(".original").rpartition("parametrizations.")
+            names[prefix + parameter] = latent
+    return names
 
 
 def _parametrization(name: str) -> str:

@@ -134,7 +134,7 @@ class Learner(lightning.LightningModule):
 
         Before the processes of a run know of each other: each sets them by the same samples.
         """
-        waiting = [m for m in self.model.modules() if isinstance(m, TernaryActivation) and not m.calibrated]
+        waiting = [m for m in self.model.modules() if isinstance(m, TernaryActivation) and not m.has_scale()]
         if not waiting:
             return
         inputs, _ = self._arguments(next(iter(self.feed.batches(True, 0, 0, 1))))
