@@ -266,7 +266,7 @@ def test_latent_weights_never_pass_for_ternary_ones() -> None:
             return {f"own.{name}": tensor.clone() for name, tensor in found.items()}
 
     model = ternzip.prepare(Renamed(nn.Linear(8, 4)))
-    with pytest.raises(TernzipError, match="0.weight: its latent weight is not in the model's state_dict"):
+    with pytest.raises(TernzipError, match=r"0\.weight: its latent weight is not in the model's state_dict"):
         ternary_state(model)
 
 
