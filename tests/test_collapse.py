@@ -149,3 +149,30 @@ def test_a_model_without_ternary_layers_is_left_alone() -> None:
     for _ in range(30):
         watch.after_backward()
     watch.after_counting({})
+
+
+def test_sparse_gradients_are_looked_at() -> None:
+    network = prepare(nn.Sequential(nn.Embedding(10, 4, sparse=True), nn.Linear(4, 4)))
+    watch = CollapseWatch(network)
+    for rows in ([], [1, 1, 2]):
+        network(torch.tensor(rows, dtype=torch.long)).sum().backward()
+        assert network[0].weight.grad.is_sparse  # type: ignore[union-attr]
+        watch.after_backward()
+    # Beside what the embedding gets, the layer's is rounding.
+    with torch.no_grad():
+        for parameter in network[1].parameters():
+            assert parameter.grad is not None
+            parameter.grad.mul_(1e-12)
+    watch = CollapseWatch(network)
+    for _ in range(19):
+        watch.after_backward()
+    with pytest.raises(TernzipError, match="training has collapsed"):
+        watch.after_backward()
+
+
+def test_parameters_without_elements_are_passed_over() -> None:
+    network = model()
+    network.empty = nn.Parameter(torch.empty(0))  # type: ignore[assignment]
+    give_gradients(network, [1.0, 1.0])
+    network.empty.grad = torch.empty(0)  # type: ignore[union-attr]
+    CollapseWatch(network).after_backward()

@@ -44,7 +44,7 @@ class CollapseWatch:
 
     def after_backward(self) -> None:
         """Look at the gradients; for after every backward pass, before they are cleared."""
-        everything = [p.grad for p in self._model.parameters() if p.grad is not None]
+        everything = [p.grad for p in self._model.parameters() if p.grad is not None and p.numel()]
         latents = [layer.latent.grad for layer in self._layers]
         if not any(gradient is not None for gradient in latents):
             return
@@ -97,5 +97,13 @@ class CollapseWatch:
 
 def _largest(gradients: list[Tensor], device: torch.device) -> Tensor:
     """The largest magnitude of each tensor, on one device, without waiting for it."""
-    norms = torch._foreach_norm(gradients, float("inf"))
+    norms = torch._foreach_norm([_values(gradient) for gradient in gradients], float("inf"))
     return torch.stack([norm.to(device, torch.float32, non_blocking=True) for norm in norms])
+
+
+def _values(gradient: Tensor) -> Tensor:
+    """What a sparse gradient (nn.Embedding(sparse=True)) holds; rows met twice are not summed, which would wait."""
+    if not gradient.is_sparse:
+        return gradient
+    values = gradient._values()
+    return values if values.numel() else values.new_zeros(1)
