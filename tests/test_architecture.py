@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoint": TENSORS,
     "models": TENSORS | {"checkpoint", "lowrank"},
     "lowrank": TENSORS,
-    "runtime": TENSORS | {"quantization"},
+    "runtime": TENSORS | {"quantization", "lowrank"},
     "search": TENSORS | {"_version", "lowrank"},
     "training": TENSORS | {"quantization", "checkpoint", "models", "lowrank"},
     "hf": TENSORS | {"quantization", "checkpoint", "training"},

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 import warnings
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from ternzip import TernzipError, prepare
@@ -149,3 +153,83 @@ def test_a_model_without_ternary_layers_is_left_alone() -> None:
     for _ in range(30):
         watch.after_backward()
     watch.after_counting({})
+
+
+def test_sparse_gradients_are_looked_at() -> None:
+    network = prepare(nn.Sequential(nn.Embedding(10, 4, sparse=True), nn.Linear(4, 4)))
+    watch = CollapseWatch(network)
+    for rows in ([], [1, 1, 2]):
+        network(torch.tensor(rows, dtype=torch.long)).sum().backward()
+        assert network[0].weight.grad.is_sparse  # type: ignore[union-attr]
+        watch.after_backward()
+    # Beside what the embedding gets, the layer's is rounding.
+    with torch.no_grad():
+        for parameter in network[1].parameters():
+            assert parameter.grad is not None
+            parameter.grad.mul_(1e-12)
+    watch = CollapseWatch(network)
+    for _ in range(19):
+        watch.after_backward()
+    with pytest.raises(TernzipError, match="training has collapsed"):
+        watch.after_backward()
+
+
+def test_parameters_without_elements_are_passed_over() -> None:
+    network = model()
+    network.empty = nn.Parameter(torch.empty(0))  # type: ignore[assignment]
+    give_gradients(network, [1.0, 1.0])
+    network.empty.grad = torch.empty(0)  # type: ignore[union-attr]
+    CollapseWatch(network).after_backward()
+
+
+def watch_shards(rank: int, ranks: int, port: int) -> None:
+    """Run on every rank: all find the same, whichever holds the gradient, and some hold nothing of a layer."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
+    try:
+        mesh = init_device_mesh("cpu", (ranks,))
+        torch.manual_seed(0)
+        network = prepare(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1)), "delta", overrides={"1": "twn"})
+        for layer in network:
+            fully_shard(layer, mesh=mesh)
+        watch = CollapseWatch(fully_shard(network, mesh=mesh))
+        for _ in range(40):
+            network(torch.ones(2, 4)).sum().backward()
+            watch.after_backward()
+        watch.after_counting(count_layers(network))
+        for parameter in network.parameters():  # what is left is with the last rank
+            assert parameter.grad is not None
+            own = parameter.grad.to_local()  # type: ignore[attr-defined]
+            own.mul_(rank == ranks - 1)
+        for _ in range(40):
+            watch.after_backward()
+        for layer in ternary_layers(network):
+            assert layer.latent.grad is not None
+            layer.latent.grad.zero_()
+        for _ in range(19):
+            watch.after_backward()
+        with pytest.raises(TernzipError, match="training has collapsed"):
+            watch.after_backward()
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="PyTorch is built without torch.distributed")
+def test_two_ranks_that_hold_a_part_each_agree() -> None:
+    """In processes of their own, which run this file as a script: a test's module has no name to import it by."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    ranks = [
+        subprocess.Popen([sys.executable, __file__, str(rank), "2", port], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    errors = [process.communicate()[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], "\n".join(errors)
+
+
+if __name__ == "__main__":
+    watch_shards(*map(int, sys.argv[1:]))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+import ternzip
 from ternzip import TernzipError, models
 
 
@@ -110,6 +113,37 @@ def test_training_checkpoints_load(tmp_path: object) -> None:
     loaded = models.load_weights(models.fc3(), path)
     for name, tensor in source.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+class Only(nn.Module):
+    """A network with nothing but a child by this name."""
+
+    def __init__(self, child: str) -> None:
+        super().__init__()
+        self.add_module(child, nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)))
+
+
+@pytest.mark.parametrize("child", ["model", "module"])
+@pytest.mark.parametrize("wrapper", ["", "model.", "module.", "module.model."])
+def test_a_child_that_is_called_as_wrappers_are_keeps_its_name(
+    tmp_path: Path, child: str, wrapper: str
+) -> None:
+    source = Only(child)
+    state = {f"{wrapper}{name}": value for name, value in source.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "net.pt")
+    ternzip.save_file(state, tmp_path / "net.tnz")
+    for given in (state, tmp_path / "net.pt", tmp_path / "net.tnz"):
+        loaded = models.load_weights(Only(child), given)
+        for name, tensor in source.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], tensor), name
+    assert list(models.read_weights(tmp_path / "net.pt")) == list(state)
+
+
+def test_what_such_a_child_lacks_is_named_as_it_is() -> None:
+    state = {name: value for name, value in Only("model").state_dict().items() if not name.endswith("0.bias")}
+    for wrapper in ("", "module."):
+        with pytest.raises(TernzipError, match=r"do not fit Only: 1 missing, first model\.0\.bias$"):
+            models.load_weights(Only("model"), {f"{wrapper}{name}": value for name, value in state.items()})
 
 
 def test_weights_that_do_not_fit_are_named() -> None:

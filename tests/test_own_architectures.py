@@ -43,6 +43,14 @@ def breaks():
 
 def nothing(): return 7
 text = "no function"
+
+class Wrapped(nn.Module):
+    def __init__(self, num_classes, in_features):
+        super().__init__()
+        self.model = make_net(num_classes, in_features)
+
+    def forward(self, x):
+        return self.model(x)
 """
 
 
@@ -173,6 +181,28 @@ def test_a_network_of_ones_own_from_training_to_export(here: Path) -> None:
         ("eval", "run/last.tnz", *digits, "--trust-arch"),
         ("eval", "run/last.ckpt", "--arch", "own_nets:make_net"),
         ("train", "--resume", "--trust-arch"),
+        ("bench", "run/last.tnz", "--trust-arch", "--rounds", 1, "--no-compile", "--no-onnx"),
+    ):
+        ternzip_command(*command)
+
+
+def test_a_network_whose_only_child_is_called_model(here: Path) -> None:
+    train = (
+        "train",
+        "--arch",
+        "own_nets:Wrapped",
+        "--dataset",
+        "digits",
+        "--train-images",
+        128,
+        "--epochs",
+        1,
+    )
+    ternzip_command(*train, "--accelerator", "cpu")
+    for command in (
+        ("eval", "run/last.tnz", "--dataset", "digits", "--trust-arch"),
+        ("eval", "run/last.ckpt", "--trust-arch"),
+        (*train, "--init", "run/last.tnz", "--accelerator", "cpu", "--out", "second"),
         ("bench", "run/last.tnz", "--trust-arch", "--rounds", 1, "--no-compile", "--no-onnx"),
     ):
         ternzip_command(*command)

@@ -240,3 +240,9 @@ def test_a_weight_that_weight_norm_computes_is_refused_by_its_name() -> None:
         TernzipError, match=r"layer 0.weight_hh_l0: its weight_hh_l0 is no parameter, but computed"
     ):
         ternzip.prepare(model, include=nn.LSTM)
+
+
+def test_an_embedding_of_sparse_gradients_is_refused() -> None:
+    model = nn.Sequential(nn.Embedding(10, 8, sparse=True), nn.Linear(8, 4))
+    with pytest.raises(TernzipError, match="layer 0: its gradients are sparse"):
+        ternzip.prepare(model, include=nn.Embedding)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-from ternzip import DeltaSchedule, TernzipError, count_layers, prepare
+from ternzip import DeltaSchedule, TernzipError, convert, count_layers, prepare
 from ternzip.quantization import Delta, ternary_layers
 
 
@@ -88,6 +91,86 @@ def test_pinned_layers_keep_their_delta(model: nn.Module) -> None:
     DeltaSchedule(model, 0.2).step(9)
     assert deltas(model)[0] == 0.1
     assert deltas(model)[1] > 0.2
+
+
+def test_layers_without_a_gradient_keep_their_delta_until_they_have_one(model: nn.Module) -> None:
+    schedule = DeltaSchedule(model, 0.2, "linear", 0.5)
+    model[0].requires_grad_(False)  # type: ignore[operator]
+    frozen = model[0].weight.clone()  # type: ignore[operator]
+    schedule.step()
+    assert deltas(model) == pytest.approx([0.3, 0.4])
+    assert torch.equal(model[0].weight, frozen)  # type: ignore[arg-type]
+    again = DeltaSchedule(model)
+    again.load_state_dict(schedule.state_dict())
+    assert deltas(model) == pytest.approx([0.3, 0.4])
+    model[0].requires_grad_(True)  # type: ignore[operator]
+    schedule.step()
+    assert deltas(model) == pytest.approx([0.5, 0.5])
+
+
+def test_a_frozen_ratio_stays_too() -> None:
+    model = prepare(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    ternary_layers(model)[1].latent.requires_grad_(False)
+    DeltaSchedule(model, 0.3)
+    assert [layer.quantizer.ratio.item() for layer in ternary_layers(model)] == [0.3, 0.7]  # type: ignore[union-attr]
+
+
+def test_a_converted_model_has_nothing_to_schedule(model: nn.Module) -> None:
+    schedule = DeltaSchedule(model)
+    weight = convert(model)[0].weight.clone()  # type: ignore[index, union-attr, operator]
+    schedule.step()
+    assert torch.equal(model[0].weight, weight)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrap", [copy.deepcopy, AveragedModel])
+def test_a_copy_gets_every_layers_own_delta(model: nn.Module, wrap: Callable[[nn.Module], nn.Module]) -> None:
+    """Also where the copy was made before a layer was frozen, or is frozen as a whole."""
+    schedule = DeltaSchedule(model, 0.15, "linear", 0.0)
+    average = wrap(model).requires_grad_(False)
+    ternary_layers(model)[0].quantizer.pinned = True
+    schedule.load_state_dict({**schedule.state_dict(), "initial": 0.4})
+    assert deltas(model) == [0.15, 0.4]
+    schedule.apply_to(average)
+    assert deltas(average) == [0.15, 0.4]
+
+
+def test_a_copy_of_another_model_is_refused(model: nn.Module) -> None:
+    schedule = DeltaSchedule(model)
+    for other in (nn.Linear(2, 2), prepare(nn.Linear(4, 4), "delta")):
+        with pytest.raises(
+            TernzipError, match=r"a copy of the scheduled model, with a Delta in 2 of its layers: found"
+        ):
+            schedule.apply_to(other)
+
+
+def scaled(scale: float) -> nn.Module:
+    layers = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    return prepare(layers, "delta", overrides={"1": Delta(0.02, scale=scale)})
+
+
+def test_a_scale_that_would_take_delta_to_1_is_refused_at_once() -> None:
+    model = scaled(1.25)
+    with pytest.raises(
+        TernzipError, match=r"layer 1: its scale of 1\.25 makes a Delta of 1\.125 out of .* largest, 0\.9"
+    ):
+        DeltaSchedule(model)
+    assert deltas(model) == [0.1, 0.025]
+    schedule = DeltaSchedule(model, maximum=0.79)
+    schedule.step(1000)
+    assert deltas(model) == pytest.approx([0.79, 0.9875])
+    before = schedule.state_dict()
+    with pytest.raises(TernzipError, match=r"layer 1: its scale of 1\.25"):
+        schedule.load_state_dict({**before, "maximum": 0.8})
+    assert schedule.state_dict() == before
+    assert deltas(model) == pytest.approx([0.79, 0.9875])
+
+
+def test_a_delta_that_stands_still_need_not_fear_its_maximum() -> None:
+    for still in ({"growth": "fixed"}, {"multiplier": 0.0}):
+        schedule = DeltaSchedule(scaled(5.0), 0.15, **still)  # type: ignore[arg-type]
+        schedule.step(1000)
+    with pytest.raises(TernzipError, match=r"makes a Delta of 1 out of the schedule's largest, 0\.2"):
+        DeltaSchedule(scaled(5.0), 0.2, "fixed")
 
 
 def test_only_delta_layers_are_scheduled() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from torch import nn
 
 import ternzip
 from ternzip import TernzipError
-from ternzip.lowrank import METADATA_KEY, Description, factorize, fold_batch_norm
-from ternzip.models import NetworkSpec, StoredNetwork, fc3, he_resnet20, resnet20
+from ternzip.lowrank import METADATA_KEY, Description, factorize, fold_batch_norm, rebuild
+from ternzip.models import NetworkSpec, StoredNetwork, fc3, he_resnet20, load_weights, resnet20
 from ternzip.models.stored import BATCH_NORM_KEY, FOLDED
 
 X = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -88,6 +89,22 @@ def test_layers_of_low_rank_and_folded_norms(tmp_path: Path) -> None:
     ternzip.save_file(model.state_dict(), tmp_path / "small.tnz", metadata=metadata)
     found = StoredNetwork.read(tmp_path / "small.tnz").build(NetworkSpec("he-resnet20"))
     assert torch.equal(found(X), model(X))
+
+
+def test_low_rank_in_a_network_whose_only_child_is_called_model(tmp_path: Path) -> None:
+    """The names of its metadata and of its tensors are the same ones."""
+    model = nn.Sequential(OrderedDict(model=fc3(3, in_features=4, hidden=8)))
+    model.model.fc2 = factorize(model.model.fc2, 2).module  # type: ignore[assignment, union-attr, arg-type]
+    metadata = {METADATA_KEY: Description({"model.fc2": 2}, ("model.fc1.weight",)).to_json()}
+    state = model.state_dict()
+    codes = {"model.fc1.weight": state["model.fc1.weight"].sign().to(torch.int8)}
+    scale = {"model.fc1.weight.scale": torch.ones(1, 1)}
+    ternzip.save_file({**state, **codes, **scale}, tmp_path / "x.tnz", metadata=metadata)
+    found = StoredNetwork.read(tmp_path / "x.tnz")
+    assert set(found.tensors) == set(state)
+    plain = nn.Sequential(OrderedDict(model=fc3(3, in_features=4, hidden=8)))
+    load_weights(rebuild(plain, found.description), found.tensors)  # type: ignore[arg-type]
+    assert torch.equal(plain.model.fc2[1].weight, state["model.fc2.1.weight"])  # type: ignore[index, union-attr]
 
 
 @pytest.mark.parametrize(

@@ -211,3 +211,19 @@ def test_a_scale_that_is_none_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(TernzipError, match="layer 2: its ternary activation has no scale yet"):
         ternzip.save_model(model, tmp_path / "m.tnz")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:prepare leaves weights in full precision")
+def test_an_encoder_with_a_padding_mask() -> None:
+    """torch's encoder makes nested tensors of what is masked, which have no sizes, where no gradients are wanted."""
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True), 2)
+    x, padding = torch.randn(3, 5, 16), torch.zeros(3, 5, dtype=torch.bool)
+    padding[0, 3:] = True
+    ternzip.prepare(encoder, activations="ternary")
+    encoder(x, src_key_padding_mask=padding)
+    encoder.eval()
+    expected = encoder(x, src_key_padding_mask=padding)
+    with torch.no_grad():
+        found = encoder(x, src_key_padding_mask=padding)
+    torch.testing.assert_close(found[~padding], expected[~padding])

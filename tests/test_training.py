@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,14 @@ import torch
 
 pytest.importorskip("lightning")
 
+import lightning.pytorch as lightning
 from training_fixtures import WARNINGS, digits_like, weights
 
 import ternzip
 from ternzip import TernzipError
 from ternzip.training import trainer as training
 from ternzip.training.batches import ImageBatches
-from ternzip.training.callbacks import LiveBar
+from ternzip.training.callbacks import LiveBar, TernaryCallback
 from ternzip.training.catalog import DATASETS, IMAGENET_MEAN
 from ternzip.training.datasets import open_dataset
 from ternzip.training.evaluation import evaluate, usable_device
@@ -318,6 +320,63 @@ def test_a_training_step_does_not_wait_for_the_device(
         learner.training_step(next(batches), index)
     with pytest.raises(AssertionError, match="read off"):
         learner.training_step(next(batches), 9)
+
+
+class Stream(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+    """Six samples that do not say how many they are."""
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(torch.ones(6, 4))
+
+
+class OwnModule(lightning.LightningModule):
+    """A LightningModule of somebody's own, which notes the Delta of every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = ternzip.prepare(torch.nn.Linear(4, 4), "delta")
+        self.deltas: list[float] = []
+
+    def training_step(self, batch: torch.Tensor, index: int) -> torch.Tensor:
+        self.deltas.append(self.model.parametrizations.weight[0].delta.item())  # type: ignore[index, union-attr]
+        return self.model(batch).square().sum()  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+@pytest.mark.parametrize(
+    ("per_iteration", "steps", "deltas"),
+    [
+        (True, None, None),
+        (True, 2, [0.03, 0.035, 0.04, 0.045]),
+        (False, None, [0.03, 0.03, 0.03, 0.04, 0.04, 0.04]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*train_dataloader. does not have many workers")
+@pytest.mark.filterwarnings("ignore:The number of training batches")
+def test_delta_per_step_takes_an_epoch_of_known_length(
+    per_iteration: bool, steps: int | None, deltas: list[float] | None
+) -> None:
+    module = OwnModule()
+    schedule = ternzip.DeltaSchedule(module, 0.02, "linear", 0.5)
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        limit_train_batches=steps,
+        callbacks=[TernaryCallback(schedule, per_iteration=per_iteration)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    loader = torch.utils.data.DataLoader(Stream(), batch_size=2)
+    if deltas is None:
+        with pytest.raises(TernzipError, match=r"per_iteration: .* have no length, .* limit_train_batches=N"):
+            trainer.fit(module, loader)
+        return
+    trainer.fit(module, loader)
+    assert module.deltas == pytest.approx(deltas)
 
 
 def test_ternary_activations_are_in_the_file_and_in_what_reads_it(recipe: Recipe, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from ternzip.io.tensors import to_tensors
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors of any checkpoint ternzip reads (.tnz, .safetensors, .pt, ...), by name, on the CPU.
 
+    Of a training checkpoint (Lightning's, say) they are those of its `state_dict`, not an optimizer's. Names are the
+    file's: a wrapper's `module.` or `model.` before them stays, and `load_weights` takes it off where it is one.
+
     Runs no code from the file. Raises TernzipError for a missing, damaged or foreign file.
     """
     return read_checkpoint(path)[1]
@@ -27,24 +30,30 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """The metadata beside the tensors; as read_weights."""
     with closing(open_checkpoint(str(path))) as checkpoint:
-        return dict(checkpoint.metadata), unwrap(to_tensors(checkpoint.tensors(), "cpu"))
+        return dict(checkpoint.metadata), _of_the_model(to_tensors(checkpoint.tensors(), "cpu"))
 
 
-def unwrap(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The model's tensors without the `module.` or `model.` that a wrapper put before every name.
-
-    Of a training checkpoint (Lightning's, say) they are those of its `state_dict`, not an optimizer's.
-    """
-    of_the_model = {
+def _of_the_model(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # No module can be called `state_dict`, so that a name with this prefix is never a network's own.
+    found = {
         name.removeprefix("state_dict."): value
         for name, value in tensors.items()
         if name.startswith("state_dict.")
     }
-    tensors = of_the_model or tensors
+    return found or dict(tensors)
+
+
+def unwrap(tensors: Mapping[str, Tensor], expected: Container[str]) -> Mapping[str, Tensor]:
+    """The tensors without the `module.` or `model.` that a wrapper put before every name, if it was one.
+
+    A network may have a child of that name and nothing else: what stays is by the names of which most are `expected`,
+    and by those of the file where there is nothing to choose.
+    """
+    readings = [tensors]
     for prefix in ("module.", "model."):
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return dict(tensors)
+        if all(name.startswith(prefix) for name in readings[-1]):
+            readings.append({name.removeprefix(prefix): value for name, value in readings[-1].items()})
+    return max(readings, key=lambda reading: sum(name in expected for name in reading))
 
 
 def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor]) -> nn.Module:
@@ -55,7 +64,7 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor]) ->
     if isinstance(source, str | Path):
         where, tensors = str(source), read_weights(source)
     else:
-        where, tensors = "state_dict", unwrap(source)
+        where, tensors = "state_dict", _of_the_model(source)
     fill(model, tensors, where)
     return model
 
@@ -66,6 +75,7 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], where: str, *, in_plac
     Raises TernzipError as load_weights does; `where` they are from is for messages.
     """
     expected = model.state_dict()
+    tensors = unwrap(tensors, expected)
     if any(LATENT_MARK in name for name in tensors) and not any(LATENT_MARK in name for name in expected):
         raise TernzipError(
             f"{where}: holds latent weights of a prepared model: expected plain tensors; "

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip.quantization.choices import GROWTHS, check_share
-from ternzip.quantization.layers import ternary_layers
+from ternzip.quantization.layers import TernaryLayer, is_prepared, ternary_layers
 from ternzip.quantization.quantizers import TWN, Delta
 
 STATE = ("initial", "growth", "multiplier", "maximum", "steps_per_epoch", "steps")
@@ -20,8 +20,8 @@ class DeltaSchedule:
 
     What it moves is the Delta of every `Delta` layer, in units of the weights, as in the paper. In a model without
     any, it is the ratio of every `TWN` layer (the default of `prepare`): Delta in units of the layer's own mean
-    magnitude, so that 0.7 is TWN's and no value below 1 makes a layer all zero. Other layers, and frozen ones, are
-    left alone.
+    magnitude, so that 0.7 is TWN's and no value below 1 makes a layer all zero. Other layers are left alone, and so
+    are frozen ones (a latent weight with requires_grad False, or a quantizer that is `pinned`) for as long as they are.
 
     Used like a torch scheduler: the constructor applies epoch 1, `step()` after every epoch advances,
     `step(e)` sets epoch e, `state_dict()` resumes. With `steps_per_epoch=n`, call `step()` after every
@@ -32,7 +32,7 @@ class DeltaSchedule:
         initial: Delta_0 in [0, 1).
         growth: f: "fixed" (0), "linear" (x), "square" (x^2), "exp" (e^x), "log" (natural logarithm).
         multiplier: M >= 0.
-        maximum: Delta_f in [initial, 1).
+        maximum: Delta_f in [initial, 1); TernzipError where a layer's own `scale` would take it to 1 or beyond.
         steps_per_epoch: iterations an epoch, for updates per iteration.
     """
 
@@ -46,8 +46,8 @@ class DeltaSchedule:
         *,
         steps_per_epoch: int = 1,
     ) -> None:
-        self._quantizers = _scheduled(model)
-        if not self._quantizers:
+        self._layers = _scheduled(model)
+        if not self._layers:
             raise TernzipError("the model has no layer with a Delta to schedule: call ternzip.prepare first")
         self._set(initial, growth, multiplier, maximum, steps_per_epoch, steps=0)
 
@@ -73,6 +73,13 @@ class DeltaSchedule:
             raise ValueError(f"steps_per_epoch must be >= 1, got {steps_per_epoch}")
         if not 0 <= steps < math.inf:
             raise TernzipError(f"steps must be finite and >= 0, found {steps:g}")
+        largest = initial if growth == "fixed" or multiplier * initial == 0 else maximum
+        for layer, quantizer in self._layers:
+            if isinstance(quantizer, Delta) and quantizer.scale * largest >= 1:
+                raise TernzipError(
+                    f"layer {layer.name}: its scale of {quantizer.scale:g} makes a Delta of "
+                    f"{quantizer.scale * largest:g} out of the schedule's largest, {largest:g}: expected less than 1"
+                )
         self.initial, self.maximum, self.growth = initial, maximum, growth
         self.multiplier = float(multiplier)
         self.steps_per_epoch = steps_per_epoch
@@ -110,12 +117,20 @@ class DeltaSchedule:
         self._apply()
 
     def apply_to(self, model: nn.Module) -> None:
-        """Give a copy of the model the Delta now applied.
+        """Give a copy of the model, wrapped or not, every layer's own Delta, that of frozen ones too.
 
         An average of models needs this before it is evaluated: AveragedModel(use_buffers=True) averages Delta as well.
+        TernzipError where the layers are not those of the model.
         """
-        for quantizer in _scheduled(model):
-            quantizer.set_threshold(self.delta)
+        own = [quantizer for _, quantizer in self._layers]
+        others = [quantizer for _, quantizer in _scheduled(model)]
+        if [type(quantizer) for quantizer in own] != [type(quantizer) for quantizer in others]:
+            raise TernzipError(
+                f"expected a copy of the scheduled model, with a Delta in {len(own)} of its layers: "
+                f"found one in {len(others)}"
+            )
+        for quantizer, other in zip(own, others, strict=True):
+            _threshold(other).copy_(_threshold(quantizer))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the model."""
@@ -140,11 +155,17 @@ class DeltaSchedule:
             raise TernzipError(f"the state of a DeltaSchedule is damaged: {error}") from error
 
     def _apply(self) -> None:
-        for quantizer in self._quantizers:
-            quantizer.set_threshold(self.delta)
+        for layer, quantizer in self._layers:
+            # A layer that has been converted since has no latent weight.
+            if not is_prepared(layer.module, layer.parameter) or layer.latent.requires_grad:
+                quantizer.set_threshold(self.delta)
 
 
-def _scheduled(model: nn.Module) -> list[Delta] | list[TWN]:
-    quantizers = [layer.quantizer for layer in ternary_layers(model)]
-    deltas = [quantizer for quantizer in quantizers if isinstance(quantizer, Delta)]
-    return deltas or [quantizer for quantizer in quantizers if isinstance(quantizer, TWN)]
+def _scheduled(model: nn.Module) -> list[tuple[TernaryLayer, Delta]] | list[tuple[TernaryLayer, TWN]]:
+    layers = [(layer, layer.quantizer) for layer in ternary_layers(model)]
+    deltas = [(layer, quantizer) for layer, quantizer in layers if isinstance(quantizer, Delta)]
+    return deltas or [(layer, quantizer) for layer, quantizer in layers if isinstance(quantizer, TWN)]
+
+
+def _threshold(quantizer: Delta | TWN) -> Tensor:
+    return quantizer.delta if isinstance(quantizer, Delta) else quantizer.ratio

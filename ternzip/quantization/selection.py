@@ -191,6 +191,10 @@ def _check_weight(weight: Weight) -> None:
         )
     if is_lazy(value):
         raise TernzipError(f"{where} has no shape yet: run one batch through the model first")
+    if getattr(weight.module, "sparse", False) is True:
+        raise TernzipError(
+            f"{where}: its gradients are sparse, and a ternary weight's are dense: expected sparse=False"
+        )
     if not value.is_floating_point():
         raise TernzipError(f"{where}: expected a floating-point weight, found {value.dtype}")
 

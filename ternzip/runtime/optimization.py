@@ -15,10 +15,10 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
-from ternzip._core.modules import inside_torch
 from ternzip.container.reader import Reader
 from ternzip.io.models import check_fit
 from ternzip.io.tensors import from_raw, torch_dtype
+from ternzip.lowrank.within_torch import inside_torch
 from ternzip.quantization import quantize_inputs, ternary_layers
 from ternzip.quantization.activations import check_calibrated, stored_quantizers
 from ternzip.runtime.choice import FEW_WEIGHTS, MeasuringLayer, Times, by_rule, measured, native_kinds_of

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ternzip._core.errors import TernzipError
-from ternzip._core.modules import inside_torch
 from ternzip.lowrank.passes import run_through
+from ternzip.lowrank.within_torch import inside_torch
 
 _FEW = 2
 _HELD_TWICE = "the model holds it elsewhere too"

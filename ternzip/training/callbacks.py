@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from torch import nn
 
+from ternzip._core.errors import TernzipError
 from ternzip._core.symbols import SymbolCounts
 from ternzip.quantization import DeltaSchedule, clip_latent_, count_layers, ternary_layers
 from ternzip.training.collapse import CollapseWatch
@@ -19,9 +20,9 @@ from ternzip.training.sizes import project
 class TernaryCallback(Callback):
     """For any LightningModule with prepared layers inside.
 
-    Sets Delta for every epoch, or every step with `per_iteration`; clips the latent weights after every
-    optimizer step; before every validation logs `delta`, `sparsity`, `entropy` (bits/weight) and
-    `projected_bytes`; stops a training that has collapsed (TernzipError), unless `carry_on`.
+    Sets Delta for every epoch, or every step with `per_iteration` (for epochs of known length); clips the
+    latent weights after every optimizer step; before every validation logs `delta`, `sparsity`, `entropy`
+    (bits/weight) and `projected_bytes`; stops a training that has collapsed (TernzipError), unless `carry_on`.
     """
 
     def __init__(
@@ -35,6 +36,14 @@ class TernaryCallback(Callback):
         """Find the prepared layers."""
         self.ternary = bool(ternary_layers(pl_module))
         self.watch = CollapseWatch(pl_module, carry_on=self.carry_on)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """TernzipError where no step could know its share of an epoch."""
+        if self.schedule is not None and self.per_iteration and math.isinf(trainer.num_training_batches):
+            raise TernzipError(
+                "per_iteration: the training data have no length, so Delta would not grow within an epoch: "
+                "give the Trainer limit_train_batches=N, or TernaryCallback per_iteration=False"
+            )
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Set Delta for the epoch or the step."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.symbols import SymbolCounts
+from ternzip.ops._sharded import is_sharded, local
 from ternzip.quantization import ternary_layers
 
 
@@ -96,6 +98,26 @@ class CollapseWatch:
 
 
 def _largest(gradients: list[Tensor], device: torch.device) -> Tensor:
-    """The largest magnitude of each tensor, on one device, without waiting for it."""
-    norms = torch._foreach_norm(gradients, float("inf"))
-    return torch.stack([norm.to(device, torch.float32, non_blocking=True) for norm in norms])
+    """The largest magnitude of each tensor, on one device, without waiting for it; of sharded ones over all ranks."""
+    norms = torch._foreach_norm([_values(gradient) for gradient in gradients], float("inf"))
+    largest = torch.stack([norm.to(device, torch.float32, non_blocking=True) for norm in norms])
+    meshes: dict[Any, None] = dict.fromkeys(
+        gradient.device_mesh  # type: ignore[attr-defined]
+        for gradient in gradients
+        if is_sharded([gradient])
+    )
+    for mesh in meshes:
+        for group in mesh.get_all_groups():
+            torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, group)
+    return largest
+
+
+def _values(gradient: Tensor) -> Tensor:
+    """The numbers that this rank holds of a gradient, at least one.
+
+    Of a sparse one (nn.Embedding(sparse=True)) rows met twice are not summed, which would wait for the device.
+    """
+    (values,) = local([gradient])
+    if values.is_sparse:
+        values = values._values()
+    return values if values.numel() else values.new_zeros(1)
