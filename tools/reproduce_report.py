@@ -47,6 +47,7 @@ def write_report(
 
     `note` says what the data are; by default the data sets of the runs. Raises TernzipError as `collect` does.
     """
+    by = commit()  # before what is written here changes the tree
     finished, missing = collect(runs, out, data, note)
     rows = summary(finished, FULL_PRECISION)
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ def write_report(
     networks = _networks(finished, folder)
     record = {
         **provenance(),
-        "commit": commit(),
+        "commit": by,
         "data": note or ", ".join(sorted({one.dataset for one in finished})) or "none yet",
         "summary": rows,
         "runs": [_run_record(one) for one in finished],
@@ -246,7 +247,7 @@ def _about(record: dict[str, Any]) -> str:
     progress = (
         "All runs are finished."
         if not missing
-        else f"{done} of {done + missing} runs are finished, {begun} are under way, {failed} failed: "
+        else f"{done} of {done + missing} runs are finished, {begun} {'is' if begun == 1 else 'are'} under way, {failed} failed: "
         "what follows is of the finished."
     )
     hidden = ", ".join(name.removeprefix("-") for name in record["not_drawn"])
