@@ -247,8 +247,8 @@ def _about(record: dict[str, Any]) -> str:
     progress = (
         "All runs are finished."
         if not missing
-        else f"{done} of {done + missing} runs are finished, {begun} {'is' if begun == 1 else 'are'} under way, {failed} failed: "
-        "what follows is of the finished."
+        else f"{done} of {done + missing} runs are finished, {begun} {'is' if begun == 1 else 'are'} under way, "
+        f"{failed} failed: what follows is of the finished."
     )
     hidden = ", ".join(name.removeprefix("-") for name in record["not_drawn"])
     without = f" Not drawn, as no finished run belongs there: figure {hidden}." if hidden else ""
