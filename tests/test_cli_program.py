@@ -89,8 +89,8 @@ def test_a_stdout_that_takes_no_more(tnz: Path, arguments: list[str]) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=120)
     assert done.returncode == 1
-    assert done.stderr == b"ternzip: error: No space left on device\n" or arguments[0] == "decompress"
-    assert b"No space left on device\n" in done.stderr
+    assert done.stderr == b"ternzip: error: <stdout>: No space left on device\n" or arguments[0] == "decompress"
+    assert b"<stdout>: No space left on device\n" in done.stderr
 
 
 UNBUFFERED = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -104,7 +104,7 @@ def test_an_unbuffered_stdout_that_takes_no_more(tnz: Path, arguments: list[str]
     command = [sys.executable, "-m", "ternzip", *arguments]
     with open("/dev/full", "wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=UNBUFFERED, timeout=120)
-    assert (done.returncode, done.stderr) == (1, b"ternzip: error: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, b"ternzip: error: <stdout>: No space left on device\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs file size limits")
@@ -119,7 +119,7 @@ def test_a_file_that_may_not_grow_further(folder: Path, environment: dict[str, s
         done = subprocess.run(
             [sys.executable, "-c", limited], stdout=out, stderr=subprocess.PIPE, env=environment, timeout=120
         )
-    assert (done.returncode, done.stderr) == (1, b"ternzip: error: File too large\n")
+    assert (done.returncode, done.stderr) == (1, b"ternzip: error: <stdout>: File too large\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs pipes that do not block")

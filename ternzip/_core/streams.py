@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -29,11 +31,13 @@ def write_all(stream: ByteStream, data: bytes | bytearray | memoryview) -> None:
     Raises:
         BlockingIOError: a non-blocking stream takes no more; its `characters_written` counts what it took.
         OSError: whatever else the system reports, and a stream that takes nothing or claims more than it was given.
+            It names the stream, where that has a name.
     """
     view = memoryview(data).cast("B")
     done = 0
     while done < len(view):
-        taken = stream.write(view[done:])
+        with named_errors(stream):
+            taken = stream.write(view[done:])
         if taken is None:
             raise BlockingIOError(
                 errno.EAGAIN,
@@ -45,12 +49,26 @@ def write_all(stream: ByteStream, data: bytes | bytearray | memoryview) -> None:
         done += taken
 
 
+@contextmanager
+def named_errors(stream: object) -> Iterator[None]:
+    """Within this context, what the system reports of a stream says which it is; of a full disk it does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None and named(stream) != UNNAMED:
+            error.filename = named(stream)
+        raise
+
+
+UNNAMED = "<stream>"
+
+
 def named(source: object) -> str:
     """What messages call a source or a destination: a path, or the name of a stream's file."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     name = getattr(source, "name", None)
-    return name if isinstance(name, str) else "<stream>"
+    return name if isinstance(name, str) else UNNAMED
 
 
 def check_binary(stream: object) -> None:

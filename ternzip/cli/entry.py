@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import needing
+from ternzip._core.streams import named_errors
 from ternzip.cli import files, running, search, training
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import print_error
@@ -45,7 +46,8 @@ def _run(arguments: list[str], debug: bool) -> NoReturn:
             with _ended_by_signals(), _told_what_to_install(arguments):
                 app(args=arguments, prog_name="ternzip", standalone_mode=True)
         finally:
-            sys.stdout.flush()  # a full disk is an error like any other, not one at interpreter shutdown
+            with named_errors(sys.stdout):
+                sys.stdout.flush()  # a full disk is an error like any other, not one at interpreter shutdown
     except TernzipError as error:
         if debug:
             raise
