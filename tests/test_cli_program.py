@@ -89,7 +89,9 @@ def test_a_stdout_that_takes_no_more(tnz: Path, arguments: list[str]) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=120)
     assert done.returncode == 1
-    assert done.stderr == b"ternzip: error: <stdout>: No space left on device\n" or arguments[0] == "decompress"
+    assert (
+        done.stderr == b"ternzip: error: <stdout>: No space left on device\n" or arguments[0] == "decompress"
+    )
     assert b"<stdout>: No space left on device\n" in done.stderr
 
 
