@@ -88,10 +88,8 @@ def for_each(pairs: list[tuple[str, str]], work: Callable[[str, str], dict[str, 
     kept = {_identity(src): f"{src}, a source too" for src, _ in pairs}
     for src, dst in pairs:
         try:
-            found = _identity(dst)
-            if (
-                found is not None and found in kept and found != _identity(src)
-            ):  # work speaks of its own source
+            found, own = _identity(dst), _identity(src)
+            if found is not None and found in kept and found != own:  # of its own source `work` speaks
                 raise TernzipError(f"{dst}: cannot write: it is {kept[found]}: expected another name")
             results.append(work(src, dst))
             kept[_identity(dst)] = f"what {src} became"
