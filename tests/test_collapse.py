@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
 import sys
 import warnings
 
 import pytest
 import torch
 import torch.distributed as dist
+from process_group import member, run_on_two_ranks
 from torch import nn
 
 from ternzip import TernzipError, prepare
@@ -184,13 +183,9 @@ def test_parameters_without_elements_are_passed_over() -> None:
 
 def watch_shards(rank: int, ranks: int, port: int) -> None:
     """Run on every rank: all find the same, whichever holds the gradient, and some hold nothing of a layer."""
-    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
-    try:
-        mesh = init_device_mesh("cpu", (ranks,))
+    with member(rank, ranks, port) as mesh:
         torch.manual_seed(0)
         network = prepare(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1)), "delta", overrides={"1": "twn"})
         for layer in network:
@@ -213,22 +208,11 @@ def watch_shards(rank: int, ranks: int, port: int) -> None:
             watch.after_backward()
         with pytest.raises(TernzipError, match="training has collapsed"):
             watch.after_backward()
-    finally:
-        dist.destroy_process_group()
 
 
 @pytest.mark.skipif(not dist.is_available(), reason="PyTorch is built without torch.distributed")
 def test_two_ranks_that_hold_a_part_each_agree() -> None:
-    """In processes of their own, which run this file as a script: a test's module has no name to import it by."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = str(s.getsockname()[1])
-    ranks = [
-        subprocess.Popen([sys.executable, __file__, str(rank), "2", port], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    errors = [process.communicate()[1] for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], "\n".join(errors)
+    run_on_two_ranks(__file__)
 
 
 if __name__ == "__main__":

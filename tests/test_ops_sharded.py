@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.distributed as dist
+from process_group import free_port, member, run_on_two_ranks
 from torch import Tensor
 
 from ternzip import ops
@@ -17,21 +16,11 @@ from ternzip import ops
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="PyTorch is built without torch.distributed")
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 def check_everything(rank: int, ranks: int, port: int) -> None:
     """Whole tensors give what must come out; run on every rank."""
-    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
-    try:
-        mesh = init_device_mesh("cpu", (ranks,))
+    with member(rank, ranks, port) as mesh:
         torch.manual_seed(0)
         whole = [torch.randn(7, 4), torch.randn(6, 3), torch.randn(3, 5), torch.randn(9)]
         grads = [torch.randn_like(w) for w in whole]
@@ -76,8 +65,6 @@ def check_everything(rank: int, ranks: int, port: int) -> None:
             ops.clip_ternarize_count_([sharded[0][0]], [torch.zeros(7, 4)], -0.1, 0.1)
         with pytest.raises(TypeError, match="attach_ste takes no DTensors"):
             ops.attach_ste([sharded[0][0]], [quantized], -0.1, 0.1)
-    finally:
-        dist.destroy_process_group()
 
 
 @pytest.fixture(autouse=True)
@@ -91,14 +78,7 @@ def test_one_rank() -> None:
 
 
 def test_two_ranks() -> None:
-    """In processes of their own, which run this file as a script: a test's module has no name to import it by."""
-    port = str(free_port())
-    ranks = [
-        subprocess.Popen([sys.executable, __file__, str(rank), "2", port], stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    errors = [process.communicate()[1] for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], "\n".join(errors)
+    run_on_two_ranks(__file__)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,6 @@ class Finished:
         run: as it was planned.
         record: its epochs.
         files: for "best" and "last", what `measure` found.
-        dataset: the name of what it was trained on.
         starts: what `starts.jsonl` holds.
     """
 
@@ -47,7 +46,11 @@ class Finished:
     record: RunRecord
     files: dict[str, dict[str, Any]]
     starts: list[dict[str, Any]]
-    dataset: str
+
+    @property
+    def dataset(self) -> str:
+        """The name of what it was trained on."""
+        return str(self.files["last"]["source"]["dataset"])
 
     @property
     def hours(self) -> float:
@@ -72,9 +75,8 @@ def collect(
             files = {which: measured(folder / f"{which}.tnz", data, note) for which in ("best", "last")}
             lines = (folder / "starts.jsonl").read_text(encoding="utf-8").splitlines()
             starts = [json.loads(line) for line in lines]
-            dataset = read_run_checkpoint(folder / "last.ckpt").dataset.name
             record = dataclasses.replace(read_run_folder(folder), name=run.method)
-            finished.append(Finished(run, record, files, starts, dataset))
+            finished.append(Finished(run, record, files, starts))
             continue
         state = NOT_BEGUN
         if (folder / "last.ckpt").is_file():

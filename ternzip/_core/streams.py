@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+UNNAMED = "<stream>"
+
 
 class ByteStream(Protocol):
     """What is needed of a stream: ``write`` as io.RawIOBase and io.BufferedIOBase define it."""
@@ -58,9 +60,6 @@ def named_errors(stream: object) -> Iterator[None]:
         if error.filename is None and error.errno is not None and named(stream) != UNNAMED:
             error.filename = named(stream)
         raise
-
-
-UNNAMED = "<stream>"
 
 
 def named(source: object) -> str:

@@ -127,7 +127,7 @@ def compress(
         dropped = [name for name in checkpoint.extensions if name != SOURCE]
         if dropped and (converted is not checkpoint or merge_zeros):
             # What they say of the tensors as they were may be wrong of others.
-            kept = {name: checkpoint.extensions[name] for name in checkpoint.extensions if name == SOURCE}
+            kept = {SOURCE: checkpoint.extensions[SOURCE]} if SOURCE in checkpoint.extensions else {}
             converted = replace(converted, extensions=kept)
             not_stored.append(f"extensions ({listed(dropped)}): tensors are changed")
         if converted.suffix:

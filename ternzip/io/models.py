@@ -74,10 +74,12 @@ def load_fitting(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: boo
     modules = dict(model.named_modules(remove_duplicate=False))
     new = [layer for layer in stored if input_quantizer(modules[layer]) is None]
     quantize_inputs(model, stored)
-    for quantizer, layer in ((input_quantizer(modules[layer]), layer) for layer in new):
+    for layer in new:
+        quantizer = input_quantizer(modules[layer])
         assert quantizer is not None
-        # In the type that it was saved in: the scale is its exponential, taken in that type.
-        quantizer.log_scale.data = quantizer.log_scale.data.to(tensors[stored[layer]].dtype)
+        quantizer.to(
+            tensors[stored[layer]].dtype
+        )  # the scale is an exponential, taken in the type it was saved in
     if assign:
         expected = model.state_dict()
         tensors = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from ternzip._core.errors import TernzipError
 from ternzip.lowrank.decomposition import Weighting
 from ternzip.lowrank.layers import FACTORED_TYPES, Layer, as_matrix
+from ternzip.lowrank.passes import modes_kept
 
 WEIGHTINGS = ("plain", "fisher", "activation", "whitening")
 _RIDGE = 1e-4
@@ -122,18 +123,16 @@ def collect_statistics(
                 with_kwargs=True,
             )
         )
-    training = model.training
-    model.eval()
     seen: list[Tensor] = []
     try:
-        with torch.no_grad():
+        with modes_kept(model), torch.no_grad():
+            model.eval()
             for batch in batches:
                 model(batch)
                 seen.append(batch)
     finally:
         for handle in handles:
             handle.remove()
-        model.train(training)
     if not seen:
         raise TernzipError("statistics: expected samples, found none")
     for name in layers:
@@ -161,9 +160,8 @@ def _fisher_rows(
     generator = torch.Generator().manual_seed(seed)
     weights = {name: layer.weight for name, layer in layers.items()}
     sums: dict[str, Tensor] = {}
-    training = model.training
-    model.eval()
-    try:
+    with modes_kept(model):
+        model.eval()
         for i, sample in enumerate(samples):
             scores = model(sample[None])
             if labels is None:
@@ -176,6 +174,4 @@ def _fisher_rows(
                 assert isinstance(layer, FACTORED_TYPES)
                 squares = as_matrix(layer, gradient).to("cpu", torch.float64).square().sum(1)
                 sums[name] = sums.get(name, 0) + squares
-    finally:
-        model.train(training)
     return {name: total / len(samples) for name, total in sums.items()}

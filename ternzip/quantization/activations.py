@@ -148,9 +148,8 @@ def quantize_inputs(model: nn.Module, layers: Iterable[str]) -> nn.Module:
             module.register_forward_pre_hook(quantize_input, with_kwargs=True)
     for module in modules.values():
         if isinstance(module, nn.TransformerEncoder) and any(map(input_quantizer, module.modules())):
-            module.use_nested_tensor = (
-                False  # nested tensors, made where a padding mask is given, have no sizes
-            )
+            # It makes nested tensors where a padding mask is given, which have no sizes.
+            module.use_nested_tensor = False
     return model
 
 

@@ -41,6 +41,11 @@ class TernaryLayer:
         assert isinstance(original, Tensor)
         return original
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether neither the latent weight nor its threshold is to move (requires_grad False, or `pinned`)."""
+        return self.quantizer.pinned or not self.latent.requires_grad
+
 
 def parametrizations(module: nn.Module) -> nn.ModuleDict:
     """The parametrizations of a parametrized module, by parameter."""

@@ -157,7 +157,7 @@ class DeltaSchedule:
     def _apply(self) -> None:
         for layer, quantizer in self._layers:
             # A layer that has been converted since has no latent weight.
-            if not is_prepared(layer.module, layer.parameter) or layer.latent.requires_grad:
+            if not is_prepared(layer.module, layer.parameter) or not layer.is_frozen:
                 quantizer.set_threshold(self.delta)
 
 

@@ -76,9 +76,7 @@ def select(model: nn.Module, skip: Skip, include: Include, overrides: Iterable[s
         named = any(fnmatchcase(weight.name, pattern) for pattern in patterns)
         (usual if by_type or named else other).append(weight)
     _check_patterns([*patterns, *overrides], usual)
-    for kind in types:
-        if not any(isinstance(weight.module, kind) for weight in usual):
-            raise TernzipError(f"include: {kind.__name__}: the model has no such layer with weights")
+    _check_types(types, usual, "include")
     skipped = _skipped(skip, [*usual, *other])
     wanted = [weight for weight in usual if not skipped(weight)]
     for weight in wanted:
@@ -158,6 +156,12 @@ def _check_patterns(patterns: Iterable[str], weights: Sequence[Weight]) -> None:
             raise TernzipError(f"pattern {pattern!r} matches no layer: the layers are {listing(names)}")
 
 
+def _check_types(types: Iterable[type[nn.Module]], weights: Sequence[Weight], option: str) -> None:
+    for kind in types:
+        if not any(isinstance(weight.module, kind) for weight in weights):
+            raise TernzipError(f"{option}: {kind.__name__}: the model has no such layer with weights")
+
+
 def _skipped(skip: Skip, weights: Sequence[Weight]) -> Callable[[Weight], bool]:
     """Whether a weight is skipped; TernzipError for a pattern or a type that matches none of these."""
     if callable(skip) and not isinstance(skip, type):
@@ -165,9 +169,7 @@ def _skipped(skip: Skip, weights: Sequence[Weight]) -> Callable[[Weight], bool]:
         return lambda weight: bool(chosen(weight.name, weight.module))
     types, patterns = _types_and_patterns(skip, "skip")
     _check_patterns(patterns, weights)
-    for kind in types:
-        if not any(isinstance(weight.module, kind) for weight in weights):
-            raise TernzipError(f"skip: {kind.__name__}: the model has no such layer with weights")
+    _check_types(types, weights, "skip")
     return lambda weight: (
         isinstance(weight.module, types) or any(fnmatchcase(weight.name, pattern) for pattern in patterns)
     )

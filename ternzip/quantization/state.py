@@ -12,7 +12,7 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.symbols import SymbolCounts
 from ternzip.ops import clip_
 from ternzip.quantization.activations import TernaryActivation
-from ternzip.quantization.layers import every_use, plain_order, ternary_layers
+from ternzip.quantization.layers import TernaryLayer, every_use, plain_order, ternary_layers
 from ternzip.quantization.learned import LearnedLevels
 from ternzip.quantization.quantizers import SATURATING
 
@@ -31,8 +31,7 @@ def clip_latent_(model: nn.Module) -> None:
     """
     by_bound: dict[float, list[Tensor]] = {}
     for layer in ternary_layers(model):
-        frozen = layer.quantizer.pinned or not layer.latent.requires_grad
-        if layer.quantizer.ste in SATURATING and not frozen:
+        if layer.quantizer.ste in SATURATING and not layer.is_frozen:
             by_bound.setdefault(layer.quantizer.bound, []).append(layer.latent)
     for bound, latents in by_bound.items():
         clip_(latents, bound)
@@ -48,10 +47,7 @@ def ternary_names(model: nn.Module) -> dict[str, Tensor]:
 
     A tied weight stands under each of its names.
     """
-    return {
-        f"{name}.{layer.parameter}" if name else layer.parameter: layer.latent
-        for name, layer in every_use(model, every_name=True)
-    }
+    return {_plain_name(module, layer): layer.latent for module, layer in every_use(model, every_name=True)}
 
 
 def ternary_state(model: nn.Module) -> dict[str, Tensor]:
@@ -63,15 +59,9 @@ def ternary_state(model: nn.Module) -> dict[str, Tensor]:
     with torch.no_grad():
         ternary = {id(layer.latent): layer.quantizer(layer.latent) for layer in ternary_layers(model)}
     found = model.state_dict()
-    latents = _names_in(found, model)
-    plain = {name: ternary[id(latent)] for name, latent in latents.items()}
-    orders = {
-        f"{name}." if name else "": plain_order(layer.module)
-        for name, layer in every_use(model, every_name=True)
-    }
-    holders = {id(layer.latent): layer.module for _, layer in every_use(model)}
-    for name, latent in latents.items():  # modules that a wrapper has renamed
-        orders.setdefault(name[: name.rfind(".") + 1], plain_order(holders[id(latent)]))
+    layers = _layers_in(found, model)
+    plain = {name: ternary[id(layer.latent)] for name, layer in layers.items()}
+    orders = {name[: name.rfind(".") + 1]: plain_order(layer.module) for name, layer in layers.items()}
     latent_prefixes = tuple(_parametrization(name) for name in plain)
     state: dict[str, Tensor] = {}
     for key, tensor in found.items():
@@ -88,30 +78,40 @@ def ternary_state(model: nn.Module) -> dict[str, Tensor]:
 def other_state(model: nn.Module) -> dict[str, Tensor]:
     """The entries of the state_dict that `convert` would leave as they are: all but the prepared weights' own."""
     found = model.state_dict()
-    prefixes = tuple(_parametrization(name) for name in _names_in(found, model))
+    prefixes = tuple(_parametrization(name) for name in _layers_in(found, model))
     return {key: tensor for key, tensor in found.items() if not key.startswith(prefixes)}
 
 
-def _names_in(found: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """`ternary_names` as the model's state_dict has them, which wrappers may rename (checkpoint_wrapper does).
+def _layers_in(found: Mapping[str, Tensor], model: nn.Module) -> dict[str, TernaryLayer]:
+    """The layers of `ternary_names` by names as a state_dict has them; wrappers may rename (checkpoint_wrapper does).
 
     Raises TernzipError for a weight that is there under no name that is known: its latent form would pass for it.
     """
-    names: dict[str, Tensor] = {}
-    for name, latent in ternary_names(model).items():
+    layers = {_plain_name(module, layer): layer for module, layer in every_use(model, every_name=True)}
+    if all(f"{_parametrization(name)}original" in found for name in layers):
+        return layers
+    keys: dict[int, list[str]] = {}
+    for key, tensor in model.state_dict(keep_vars=True).items():  # the parameters themselves
+        keys.setdefault(id(tensor), []).append(key)
+    known: dict[str, TernaryLayer] = {}
+    for name, layer in layers.items():
         if f"{_parametrization(name)}original" in found:
-            names[name] = latent
+            known[name] = layer
             continue
-        kept = model.state_dict(keep_vars=True)  # the parameters themselves
-        own = [key for key, tensor in kept.items() if tensor is latent and key.endswith(".original")]
+        own = [key for key in keys.get(id(layer.latent), ()) if key.endswith(".original")]
         if not own:
             raise TernzipError(
                 f"{name}: its latent weight is not in the model's state_dict: take the model out of what wraps it"
             )
         for key in own:
             prefix, _, parameter = key.removesuffix(".original").rpartition("parametrizations.")
-            names[prefix + parameter] = latent
-    return names
+            known[prefix + parameter] = layer
+    return known
+
+
+def _plain_name(module: str, layer: TernaryLayer) -> str:
+    """The name of a layer's weight in a plain state_dict, by that of its module."""
+    return f"{module}.{layer.parameter}" if module else layer.parameter
 
 
 def _parametrization(name: str) -> str:

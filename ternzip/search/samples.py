@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.text import first_line
-from ternzip.lowrank.passes import BATCH
+from ternzip.lowrank.passes import BATCH, modes_kept
 
 SampleSource: TypeAlias = Tensor | tuple[Tensor, Tensor] | Iterable[Any]
 
@@ -101,14 +101,10 @@ def _loaded(source: Iterable[Any], most: int | None) -> tuple[Tensor, Tensor | N
 
 
 def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The model's outputs in eval mode, (n, classes), float64; the mode is restored."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            found = [model(batch) for batch in torch.split(inputs, BATCH)]
-    finally:
-        model.train(training)
+    """The model's outputs in eval mode, (n, classes), float64; modes are restored."""
+    with modes_kept(model), torch.no_grad():
+        model.eval()
+        found = [model(batch) for batch in torch.split(inputs, BATCH)]
     if not all(isinstance(part, Tensor) and part.dim() == 2 for part in found):
         raise TernzipError("model: expected outputs of shape (batch, classes), found others")
     return torch.cat(found).double()
