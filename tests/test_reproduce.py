@@ -14,6 +14,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ pytest.importorskip("fcntl", reason="the queue's locks are POSIX")
 import reproduce_queue
 import reproduce_report
 import reproduce_results
-from reproduce_plan import FULL_PRECISION, SCALES, SHORT, SHORT_BOTH, Run, plan
+from reproduce_plan import FULL_PRECISION, SCALES, SHORT, SHORT_BOTH, SHORT_FULL, Run, plan
 from reproduce_questions import answers
 
 import ternzip
@@ -64,8 +65,8 @@ def test_what_a_run_starts_from_comes_before_it() -> None:
         "full-precision-seed0/last.ckpt",
     )
     first = plan("cpu", 1, ("ablation",))
-    assert [run.method for run in first[:3]] == [FULL_PRECISION, "short", "short, rate"]
-    assert {run.needs for run in first} == {None, "full-precision-seed0"}
+    assert [run.method for run in first[:3]] == [SHORT_FULL, "short", "short, rate"]
+    assert {run.needs for run in first} == {None, "short-full-precision-seed0"}
     both = plan("cpu", 2, ("methods", "ablation"))
     assert {run.name for run in both} == {run.name for run in first + plan("cpu", 2)}
     with pytest.raises(ValueError, match="unknown method 'xnor': expected one of full precision, log"):
@@ -316,7 +317,7 @@ def test_the_report_tells_the_runs_own_options_data_and_layers_of_zeros(
     assert (found["entropy"], found["predicted"]) == pytest.approx((own["entropy"], own["predicted"]))
     assert [one.record.label for one in finished] == [run.method for run in runs]
     # Half as long as the twin, so that they are not compared with it.
-    assert [row["loss"] for row in reproduce_results.summary(finished, FULL_PRECISION)] == [None] * 6
+    assert [row["loss"] for row in reproduce_results.summary(finished)] == [None] * 6
     reproduce_report.write_report(runs, tmp_path, tmp_path, tmp_path / "report")
     record = json.loads((tmp_path / "report" / "results.json").read_text())
     assert record["data"] == "digits"
@@ -333,7 +334,8 @@ def test_the_report_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
         planned("log"),
         planned("log", 1),
         planned("fixed", growth="fixed"),
-        planned(SHORT),
+        planned(SHORT, epochs=2),
+        planned(SHORT_FULL, quantizer="none", epochs=2),
         planned("TWN", quantizer="twn"),
     ]
     out, folder = tmp_path / "out", tmp_path / "report"
@@ -350,6 +352,8 @@ def test_the_report_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
     assert one["accuracy"] == pytest.approx(read_run_folder(out / "log-seed0").epochs[3]["accuracy"])
     full = next(run for run in record["runs"] if run["method"] == FULL_PRECISION)["last"]
     assert log["loss"] == pytest.approx(full["accuracy"] - one["accuracy"])  # of the seed that both have
+    short, twin = (rows[method, "last"] for method in (SHORT, SHORT_FULL))
+    assert (short["loss"], twin["loss"]) == (pytest.approx(twin["accuracy"] - short["accuracy"]), None)
     assert 0 < one["predicted"] <= one["static"] < one["file"]
     assert one["context"] < one["static"] * 1.02
     assert {f"figure{i}.svg" for i in (1, 2, 3, 4, 5, "-front", "-ablation")} <= {
@@ -362,15 +366,83 @@ def test_the_report_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
     assert "src='figure" not in page
     text = (folder / "results.md").read_text()
     assert "| log | last | 2 |" in text
-    assert "5 of 6 runs are finished, 0 are under way, 0 failed" in text
+    assert "6 of 7 runs are finished, 0 are under way, 0 failed" in text
     assert "| accuracy, %: log > linear > binary | waits for linear, binary |" in text
     assert "| log | 3 | 5e-03 from 1 | 0.02 in 1, 0.0463 in 2, 0.0617 in 3 |" in text
     assert "Figure 1. Latent weights" in text
-    assert "| half as many epochs: a price of bits and a teacher lose nothing" in text
+    assert "| short runs: a price of bits and a teacher lose nothing" in text
     labelled = [
         i for i in (3, 4, 5, "-front", "-ablation") if "<!-- short" in (folder / f"figure{i}.svg").read_text()
     ]
     assert labelled == ["-ablation"]
+
+
+def test_a_report_adds_to_what_an_earlier_one_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs whose folders are on another machine, or gone, are told of as they were, and their networks stay."""
+    there, here, folder = tmp_path / "there", tmp_path / "here", tmp_path / "report"
+    runs = [planned("log"), planned("fixed", growth="fixed"), planned("log", 1)]
+
+    def report(out: Path, planned: Sequence[Run] = runs, note: str | None = None) -> dict[str, Any]:
+        out.mkdir(exist_ok=True)
+        reproduce_report.write_report(planned, out, tmp_path, folder, note)
+        found: dict[str, Any] = json.loads((folder / "results.json").read_text())
+        return found
+
+    for run in runs[:2]:
+        train_planned(run, there, monkeypatch)
+    monkeypatch.setattr(reproduce_report, "commit", lambda: "first")
+    first = report(there)
+    networks = {name: (folder / name).read_bytes() for name in first["networks"]}
+    picture = (folder / "figure1.svg").read_bytes()
+    monkeypatch.setattr(reproduce_report, "commit", lambda: "second")
+    again = report(here)
+    same = ("summary", "runs", "unfinished", "networks", "questions")
+    assert [again[name] for name in same] == [first[name] for name in same]
+    assert {name: (folder / name).read_bytes() for name in networks} == networks
+    assert (folder / "figure1.svg").read_bytes() == picture
+    text = (folder / "results.md").read_text()
+    assert "2 of 3 runs are finished, 0 are under way, 0 failed" in text
+    assert "Of these 2 stand as reported before, by commit first." in text
+
+    train_planned(runs[2], here, monkeypatch)
+    both = report(here)
+    assert [run["name"] for run in both["runs"]] == [run.name for run in runs]
+    assert [run["reported_by"] for run in both["runs"]] == ["first", "first", "second"]
+    assert both["runs"][:2] == first["runs"]
+    log = next(row for row in both["summary"] if row["method"] == "log")
+    assert log["seeds"] == [0, 1]
+    files = [run[which] for run in both["runs"] if run["method"] == "log" for which in ("best", "last")]
+    assert (folder / "log-smallest.tnz").stat().st_size == min(found["file"] for found in files)
+    # A folder that holds the run itself is asked first.
+    assert [run["reported_by"] for run in report(there)["runs"]] == ["second"] * 3
+
+    told = (folder / "results.json").read_bytes()
+    for out, fewer, message in (
+        (
+            here,
+            runs[2:],
+            "tells of a run that this report would leave out, log-seed0, and .*here does not hold it",
+        ),
+        (
+            here,
+            [planned("log", epochs=2), *runs[1:]],
+            "log-seed0: holds a run of another recipe: epochs: expected 2",
+        ),
+    ):
+        with pytest.raises(TernzipError, match=message):
+            report(out, fewer)
+    with pytest.raises(
+        TernzipError, match=r"was measured on other data: expected 'b' \(--note\), found None"
+    ):
+        report(here, note="b")
+    assert (folder / "results.json").read_bytes() == told
+    for name in both["networks"]:
+        (folder / name).unlink()
+    assert {name.split("-")[0] for name in report(here)["networks"]} == {"log"}  # of seed 1, which is at hand
+    for damaged in ("[]", "{", json.dumps({"commit": "x", "runs": [{"name": "log-seed0"}]})):
+        (folder / "results.json").write_text(damaged)
+        with pytest.raises(TernzipError, match=r"results\.json: cannot be read as an earlier report: "):
+            report(here)
 
 
 def row(method: str, accuracy: float, deviation: float | None, zeros: float = 0.0) -> dict[str, object]:
@@ -401,7 +473,7 @@ def test_the_papers_claims_are_asked_of_means_over_seeds() -> None:
     rows[1]["loss"] = None
     waiting = [answer for question, answer in answers(rows) if question.startswith("log within")]
     assert waiting == ["waits for a seed that log and full precision both have"]
-    assert "half as many" not in " ".join(dict(answers(rows)))
+    assert "short runs" not in " ".join(dict(answers(rows)))
     rows += [row(SHORT, 0.75, None), {**row(SHORT_BOTH, 0.76, None), "file": 17_500}]
     assert answers(rows)[-1][1] == "yes: short: 75.00 %, 20.0 kB, short, rate and teacher: 76.00 %, 17.5 kB"
     rows[-1]["accuracy"] = 0.74

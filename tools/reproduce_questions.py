@@ -82,7 +82,7 @@ QUESTIONS: Questions = (
 )
 OF_THE_ABLATION: Questions = (
     (
-        "half as many epochs: a price of bits and a teacher lose nothing, the file at most 18 kB",
+        "short runs: a price of bits and a teacher lose nothing, the file at most 18 kB",
         (SHORT, SHORT_BOTH),
         _smaller,
     ),

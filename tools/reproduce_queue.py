@@ -47,14 +47,18 @@ def check_recipe(run: Run, folder: Path) -> None:
     Compared are the options that any plan names: another scale may leave out one that this one gives. Where the files
     lie may differ.
     """
-    if not _begun(folder):
-        return
-    planned, found = Recipe().with_options(run.options), read_run_checkpoint(folder / "last.ckpt").recipe
+    if _begun(folder):
+        same_recipe(run, read_run_checkpoint(folder / "last.ckpt").recipe, folder)
+
+
+def same_recipe(run: Run, found: Recipe, where: str | Path) -> None:
+    """TernzipError, naming the place, unless the recipe found there is the planned one in what `check_recipe` asks."""
+    planned = Recipe().with_options(run.options)
     for name in sorted((PLANNED - NOT_COMPARED) | set(run.options)):
         expected, own = getattr(planned, name), getattr(found, name)
         if (expected is None) != (own is None) or (name not in NEEDED and expected != own):
             raise TernzipError(
-                f"{folder}: holds a run of another recipe: {name}: expected {expected!r} by the plan, found {own!r}"
+                f"{where}: holds a run of another recipe: {name}: expected {expected!r} by the plan, found {own!r}"
             )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import html
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from machine import provenance
-from reproduce_plan import FULL_PRECISION, SHORT, Run
+from reproduce_kept import kept_runs
+from reproduce_plan import SHORT, Run
 from reproduce_questions import answers
 from reproduce_queue import commit
 from reproduce_results import FAILED, NOT_BEGUN, Finished, collect, summary
@@ -29,7 +29,7 @@ CAPTIONS = {
     "4": "Best accuracy against zeros and against entropy; full precision is the line across.",
     "5": "Best accuracy against training speed: the epoch it came in.",
     "-front": "Accuracy after the last epoch against the bytes of the whole file.",
-    "-ablation": "The same of runs of half as many epochs, by the log method alone and with what may be added to it.",
+    "-ablation": "The same of short runs, by the log method alone and with what may be added; across, their twin.",
 }
 STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em }
@@ -45,11 +45,12 @@ def write_report(
 ) -> list[Path]:
     """Write results.json, results.md, report.html, the figures and the chosen networks; returns what was written.
 
-    `note` says what the data are; by default the data sets of the runs. Raises TernzipError as `collect` does.
+    What an earlier report in `folder` tells of runs that are not finished in `out` is told again. `note` says what the
+    data are; by default the data sets of the runs. Raises TernzipError as `collect` and `kept_runs` do.
     """
     by = commit()  # before what is written here changes the tree
-    finished, missing = collect(runs, out, data, note)
-    rows = summary(finished, FULL_PRECISION)
+    finished, missing = _known(runs, out, data, folder, note)
+    rows = summary(finished)
     folder.mkdir(parents=True, exist_ok=True)
     pictures = _figures(finished, folder)
     networks = _networks(finished, folder)
@@ -58,7 +59,7 @@ def write_report(
         "commit": by,
         "data": note or ", ".join(sorted({one.dataset for one in finished})) or "none yet",
         "summary": rows,
-        "runs": [_run_record(one) for one in finished],
+        "runs": [_run_record(one, by) for one in finished],
         "unfinished": missing,
         "networks": networks,
     }
@@ -84,7 +85,19 @@ def write_report(
     return [folder / name for name in [*written, *networks]] + pictures
 
 
-def _run_record(one: Finished) -> dict[str, Any]:
+def _known(
+    runs: Sequence[Run], out: Path, data: Path, folder: Path, note: str | None
+) -> tuple[list[Finished], dict[str, str]]:
+    """Finished and missing runs as `collect` has them, and those that are kept from an earlier report."""
+    kept = {one.run.name: one for one in kept_runs(folder, runs, out, note)}
+    finished, missing = collect(runs, out, data, note)
+    known = kept | {one.run.name: one for one in finished}
+    return [known[run.name] for run in runs if run.name in known], {
+        name: state for name, state in missing.items() if name not in known
+    }
+
+
+def _run_record(one: Finished, by: str) -> dict[str, Any]:
     epochs = {name: one.record.series(name)[1] for name in ("accuracy", "sparsity", "entropy", "delta")}
     return {
         "name": one.run.name,
@@ -95,6 +108,7 @@ def _run_record(one: Finished) -> dict[str, Any]:
         "best": one.files["best"],
         "hours": one.hours,
         "starts": one.starts,
+        "reported_by": one.reported_by or by,
         "epochs": {name: values for name, values in epochs.items() if values},
     }
 
@@ -128,6 +142,14 @@ def _figures(finished: Sequence[Finished], folder: Path) -> list[Path]:
     for figure, records in chosen.items():
         if not records:
             continue
+        if figure == "1":
+            # Of runs told of by an earlier report the weights are gone, but not its picture.
+            here = [record for record in records if (record.folder / "last.ckpt").is_file()]
+            before = [folder / f"figure1.{suffix}" for suffix in ("png", "svg")]
+            if not here and all(path.is_file() for path in before):
+                drawn += before
+                continue
+            records = here
         try:
             drawn += plotting.draw(records, folder, figure)
         except plotting.NothingToDraw:
@@ -137,10 +159,13 @@ def _figures(finished: Sequence[Finished], folder: Path) -> list[Path]:
 
 def _front(finished: Sequence[Finished], folder: Path, name: str) -> list[Path]:
     points: dict[str, list[tuple[int, float]]] = {}
+    reference = []
     for one in finished:
         found = one.files["last"]
-        points.setdefault(one.run.method, []).append((found["file"], found["accuracy"]))
-    reference = [accuracy for _, accuracy in points.pop(FULL_PRECISION, [])]
+        if one.is_ternary:
+            points.setdefault(one.run.method, []).append((found["file"], found["accuracy"]))
+        else:
+            reference.append(found["accuracy"])
     if not points:
         return []
     paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]
@@ -150,23 +175,23 @@ def _front(finished: Sequence[Finished], folder: Path, name: str) -> list[Path]:
 
 def _networks(finished: Sequence[Finished], folder: Path) -> list[str]:
     """Copies of each method's best and smallest network; those in full precision are too large to be kept."""
-    kept = []
-    for method in {one.run.method: None for one in finished if one.run.method != FULL_PRECISION}:
+    chosen: dict[str, bytes] = {}
+    for method in {one.run.method: None for one in finished if one.is_ternary}:
         files = [
-            (found, one.record.folder / f"{which}.tnz")
+            (one.files[which], path)
             for one in finished
             if one.run.method == method
-            for which, found in one.files.items()
+            for which, path in one.paths.items()
         ]
-        chosen = {
-            "best": max(files, key=lambda entry: float(entry[0]["accuracy"])),
-            "smallest": min(files, key=lambda entry: int(entry[0]["file"])),
-        }
-        for which, (_, path) in chosen.items():
-            name = f"{method.replace(',', '').replace(' ', '-')}-{which}.tnz"
-            shutil.copyfile(path, folder / name)
-            kept.append(name)
-    return kept
+        if files:  # those of an earlier report may have been taken away
+            _, best = max(files, key=lambda entry: float(entry[0]["accuracy"]))
+            _, smallest = min(files, key=lambda entry: int(entry[0]["file"]))
+            name = method.replace(",", "").replace(" ", "-")
+            chosen |= {f"{name}-best.tnz": best.read_bytes(), f"{name}-smallest.tnz": smallest.read_bytes()}
+    for name, content in chosen.items():
+        with atomic_file(folder / name) as stream:
+            stream.write(content)
+    return list(chosen)
 
 
 def _percent(value: float | None, digits: int = 2) -> str:
@@ -252,8 +277,13 @@ def _about(record: dict[str, Any]) -> str:
     )
     hidden = ", ".join(name.removeprefix("-") for name in record["not_drawn"])
     without = f" Not drawn, as no finished run belongs there: figure {hidden}." if hidden else ""
+    earlier = sorted({run["reported_by"] for run in record["runs"]} - {record["commit"]})
+    kept = ""
+    if earlier:
+        count = sum(run["reported_by"] != record["commit"] for run in record["runs"])
+        kept = f" Of these {count} stand as reported before, by commit {', '.join(earlier)}."
     return (
-        f"{progress}{without} Data: {record['data']}. "
+        f"{progress}{kept}{without} Data: {record['data']}. "
         "Accuracies are those of the stored files on all test images, in float32; figures 2 to 5 show what was "
         "measured in training, in its precision. The best epoch is picked on the test images, as the paper does. The "
         "same network in full precision, trained on the same data, is what they are to be compared with, and not "

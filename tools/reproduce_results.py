@@ -39,23 +39,30 @@ class Finished:
         run: as it was planned.
         record: its epochs.
         files: for "best" and "last", what `measure` found.
+        paths: where these files lie, as far as they are at hand.
         starts: what `starts.jsonl` holds.
+        hours: of training, without what was lost when it was killed.
+        reported_by: the commit of an earlier report that these figures are taken from; None where they are of the
+            run's own folder.
     """
 
     run: Run
     record: RunRecord
     files: dict[str, dict[str, Any]]
+    paths: dict[str, Path]
     starts: list[dict[str, Any]]
+    hours: float
+    reported_by: str | None = None
+
+    @property
+    def is_ternary(self) -> bool:
+        """Whether it is none in full precision."""
+        return self.record.recipe.quantizer != "none"
 
     @property
     def dataset(self) -> str:
         """The name of what it was trained on."""
         return str(self.files["last"]["source"]["dataset"])
-
-    @property
-    def hours(self) -> float:
-        """Of training, without what was lost when it was killed."""
-        return sum(figures.get("seconds", 0.0) for figures in self.record.epochs.values()) / 3600
 
 
 def collect(
@@ -72,11 +79,13 @@ def collect(
         folder = out / run.name
         check_recipe(run, folder)
         if is_finished(folder):
-            files = {which: measured(folder / f"{which}.tnz", data, note) for which in ("best", "last")}
+            paths = {which: folder / f"{which}.tnz" for which in ("best", "last")}
+            files = {which: measured(path, data, note) for which, path in paths.items()}
             lines = (folder / "starts.jsonl").read_text(encoding="utf-8").splitlines()
             starts = [json.loads(line) for line in lines]
             record = dataclasses.replace(read_run_folder(folder), name=run.method)
-            finished.append(Finished(run, record, files, starts))
+            hours = sum(figures.get("seconds", 0.0) for figures in record.epochs.values()) / 3600
+            finished.append(Finished(run, record, files, paths, starts, hours))
             continue
         state = NOT_BEGUN
         if (folder / "last.ckpt").is_file():
@@ -147,17 +156,24 @@ def _ternary_bytes(tensors: dict[str, Any], codec: str, names: Sequence[str]) ->
         return sum(tensor.bytes for tensor in describe_file(reader).tensors if tensor.name in names)
 
 
-def _comparable(one: Finished, full: Finished) -> bool:
-    """Whether a run was trained as long as its twin in full precision, or started from it."""
-    recipe = one.record.recipe
-    return recipe.init is not None or recipe.epochs == full.record.recipe.epochs
+def _twin(one: Finished, finished: Sequence[Finished]) -> Finished | None:
+    """The run in full precision of the same seed that a run started from, or that was trained as long."""
+    own = one.record.recipe
+    for other in finished:
+        recipe = other.record.recipe
+        if not one.is_ternary or other.is_ternary or other.run.seed != one.run.seed:
+            continue
+        if one.run.needs == other.run.name or (own.init is None and own.epochs == recipe.epochs):
+            return other
+    return None
 
 
-def summary(finished: Sequence[Finished], full_precision: str) -> list[dict[str, Any]]:
+def summary(finished: Sequence[Finished]) -> list[dict[str, Any]]:
     """A row for each method and each of "last" and "best": mean and deviation over its seeds.
 
     Losses against full precision are over the seeds that both have, of runs as long or that start from it.
     """
+    twins = {one.run.name: _twin(one, finished) for one in finished}
     rows = []
     by_method: dict[str, list[Finished]] = {}
     for one in finished:
@@ -165,11 +181,10 @@ def summary(finished: Sequence[Finished], full_precision: str) -> list[dict[str,
     for method, group in by_method.items():
         for which in ("last", "best"):
             own = {one.run.seed: one.files[which] for one in group}
-            full = {one.run.seed: one for one in by_method.get(full_precision, [])}
             losses = [
-                full[one.run.seed].files[which]["accuracy"] - one.files[which]["accuracy"]
+                twin.files[which]["accuracy"] - one.files[which]["accuracy"]
                 for one in group
-                if one.run.seed in full and _comparable(one, full[one.run.seed])
+                if (twin := twins[one.run.name]) is not None
             ]
             row: dict[str, Any] = {"method": method, "epoch": which, "seeds": sorted(own)}
             for name in ("accuracy", "zeros", "entropy", "predicted", "static", "context", "nncodec", "file"):
@@ -177,7 +192,7 @@ def summary(finished: Sequence[Finished], full_precision: str) -> list[dict[str,
                 row[name] = mean(values) if values else None
             accuracies = [found["accuracy"] for found in own.values()]
             row["accuracy_deviation"] = stdev(accuracies) if len(accuracies) > 1 else None
-            row["loss"] = mean(losses) if losses and method != full_precision else None
+            row["loss"] = mean(losses) if losses else None
             row["hours"] = mean(one.hours for one in group)
             rows.append(row)
     return rows
