@@ -150,6 +150,14 @@ def test_every_figure_is_written_as_png_and_svg(
         assert all(path.read_bytes()[:4] in (b"\x89PNG", b"<?xm") for path in written)
 
 
+def test_the_same_figure_makes_the_same_bytes(runs: list[RunRecord], tmp_path: Path) -> None:
+    written = [
+        plotting.draw(runs, tmp_path / name, "5", formats=plotting.FORMATS) for name in ("one", "other")
+    ]
+    assert [path.read_bytes() for path in written[0]] == [path.read_bytes() for path in written[1]]
+    assert b"<dc:date>" not in (tmp_path / "one" / "figure5.svg").read_bytes()
+
+
 def test_a_figure_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure, _ = plotting.subplots(1, 1, figsize=(2, 2))
     path = tmp_path / "figure.svg"

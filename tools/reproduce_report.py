@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -248,7 +248,18 @@ def _schedule_table(finished: Sequence[Finished]) -> Table:
 
 
 def _runs_table(finished: Sequence[Finished]) -> Table:
-    return ["run", "last, %", "best, %", "best epoch", "zeros, %", "file", "hours", "starts", "commit"], [
+    return [
+        "run",
+        "last, %",
+        "best, %",
+        "best epoch",
+        "zeros, %",
+        "file",
+        "hours",
+        "starts",
+        "on",
+        "commit",
+    ], [
         [
             one.run.name,
             _percent(one.files["last"]["accuracy"]),
@@ -258,10 +269,15 @@ def _runs_table(finished: Sequence[Finished]) -> Table:
             _count(one.files["last"]["file"]),
             f"{one.hours:.2f}",
             str(len(one.starts)),
-            ", ".join(dict.fromkeys(start["commit"] for start in one.starts)),
+            _listed(start.get("machine", {}).get("processor", "") for start in one.starts),
+            _listed(start["commit"] for start in one.starts),
         ]
         for one in finished
     ]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def _about(record: dict[str, Any]) -> str:
