@@ -217,7 +217,7 @@ def test_a_run_killed_again_and_again_gives_the_same_numbers(tmp_path: Path) -> 
 
     Each start is two processes that import torch: ten of them take two minutes.
     """
-    kills = int(os.environ.get("TERNZIP_KILLS", "3"))
+    kills = int(os.environ.get("TERNZIP_KILLS", "2"))
     options = {"dataset": "digits", "batch_size": 64, "train_images": 128, "test_images": 60}
     options["epochs"] = 2 * kills + 4
     run = Run(

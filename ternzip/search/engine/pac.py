@@ -24,7 +24,8 @@ _WORTHWHILE = 0.2
 _SMALLER_GAINS = (1 / 2, 1 / 4)
 """In deltas."""
 _RESTARTS = 8
-_RAW_SAMPLES = 256
+_RAW_SAMPLES = 1024
+"""With 256 of them 6 of 40 searches in three dimensions started beside the narrow highest peak; with these none."""
 
 
 class ProbablyBetter(AnalyticAcquisitionFunction):
