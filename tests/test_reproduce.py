@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import textwrap
@@ -355,6 +356,12 @@ def test_the_report_of_what_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
     short, twin = (rows[method, "last"] for method in (SHORT, SHORT_FULL))
     assert (short["loss"], twin["loss"]) == (pytest.approx(twin["accuracy"] - short["accuracy"]), None)
     assert 0 < one["predicted"] <= one["static"] < one["file"]
+    swings = [
+        [figures["accuracy"] for figures in read_run_folder(out / f"log-seed{seed}").epochs.values()]
+        for seed in (0, 1)
+    ]
+    assert log["late"] == pytest.approx(statistics.mean(map(statistics.mean, swings)))
+    assert log["swing"] == pytest.approx(statistics.mean(map(statistics.stdev, swings)))
     assert one["context"] < one["static"] * 1.02
     assert {f"figure{i}.svg" for i in (1, 2, 3, 4, 5, "-front", "-ablation")} <= {
         path.name for path in written
@@ -447,6 +454,7 @@ def test_a_report_adds_to_what_an_earlier_one_told(tmp_path: Path, monkeypatch: 
 
 def row(method: str, accuracy: float, deviation: float | None, zeros: float = 0.0) -> dict[str, object]:
     figures = {"accuracy": accuracy, "accuracy_deviation": deviation, "zeros": zeros, "loss": 0.8 - accuracy}
+    figures |= {"late": accuracy + 0.01, "swing": 0.002}
     return {"method": method, "epoch": "last", "file": 20_000, **figures}
 
 
@@ -475,9 +483,12 @@ def test_the_papers_claims_are_asked_of_means_over_seeds() -> None:
     assert waiting == ["waits for a seed that log and full precision both have"]
     assert "short runs" not in " ".join(dict(answers(rows)))
     rows += [row(SHORT, 0.75, None), {**row(SHORT_BOTH, 0.76, None), "file": 17_500}]
-    assert answers(rows)[-1][1] == "yes: short: 75.00 %, 20.0 kB, short, rate and teacher: 76.00 %, 17.5 kB"
-    rows[-1]["accuracy"] = 0.74
-    assert answers(rows)[-1][1].startswith("no: ")
+    assert [answer for _, answer in answers(rows)[-2:]] == [
+        "yes: short: 76.00 ± 0.20 %, 20.0 kB, short, rate and teacher: 77.00 ± 0.20 %, 17.5 kB",
+        "waits for short, half the rate and teacher",
+    ]
+    rows[-1]["late"] = 0.74
+    assert answers(rows)[-2][1].startswith("no: ")
 
 
 def test_failed_runs_are_neither_under_way_nor_not_begun(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from reproduce_kept import kept_runs
 from reproduce_plan import SHORT, Run
 from reproduce_questions import answers
 from reproduce_queue import commit
-from reproduce_results import FAILED, NOT_BEGUN, Finished, collect, summary
+from reproduce_results import FAILED, LATE, NOT_BEGUN, Finished, collect, summary
 
 from ternzip.io.atomic import atomic_file
 from ternzip.training import plotting
@@ -203,8 +203,8 @@ def _count(value: float | None) -> str:
 
 
 def _accuracy_table(rows: Sequence[dict[str, Any]]) -> Table:
-    heading = ["method", "epoch", "seeds", "accuracy, %", "deviation", "lost to full precision", "zeros, %"]
-    return [*heading, "bits/weight", "hours"], [
+    heading = ["method", "epoch", "seeds", "accuracy, %", "deviation", "lost to full precision"]
+    return [*heading, f"last {LATE} epochs, %", "zeros, %", "bits/weight", "hours"], [
         [
             row["method"],
             row["epoch"],
@@ -212,6 +212,7 @@ def _accuracy_table(rows: Sequence[dict[str, Any]]) -> Table:
             _percent(row["accuracy"]),
             _percent(row["accuracy_deviation"]),
             _percent(row["loss"]),
+            f"{_percent(row['late'])} ± {_percent(row['swing'])}" if row["epoch"] == "last" else "",
             _percent(row["zeros"] or None),
             f"{row['entropy']:.4f}" if row["entropy"] else "",
             f"{row['hours']:.2f}",
@@ -301,9 +302,10 @@ def _about(record: dict[str, Any]) -> str:
     return (
         f"{progress}{kept}{without} Data: {record['data']}. "
         "Accuracies are those of the stored files on all test images, in float32; figures 2 to 5 show what was "
-        "measured in training, in its precision. The best epoch is picked on the test images, as the paper does. The "
-        "same network in full precision, trained on the same data, is what they are to be compared with, and not "
-        "published scores; of runs that are neither as long as it nor start from it no loss is told. "
+        f"measured in training, in its precision, as is the mean of the last {LATE} epochs and how far they swing (±, "
+        "one deviation). The best epoch is picked on the test images, as the paper does. The same network in full "
+        "precision, trained on the same data, is what they are to be compared with, and not published scores; of runs "
+        "that are neither as long as it nor start from it no loss is told. "
         f"{record['date']}, commit {record['commit']}, {machine['processor']}, {machine['cores']} cores, "
         f"{machine['system']}."
     )

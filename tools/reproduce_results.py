@@ -27,6 +27,7 @@ from ternzip.training.runs import RunRecord, read_run_checkpoint, read_run_folde
 from ternzip.training.sizes import stored_sizes
 
 NNCODEC = "NNCodec, best"
+LATE = 5  # epochs; the accuracy of ternary networks swings from one to the next
 NOT_BEGUN = "not begun"
 FAILED = "failed"
 
@@ -172,6 +173,7 @@ def summary(finished: Sequence[Finished]) -> list[dict[str, Any]]:
     """A row for each method and each of "last" and "best": mean and deviation over its seeds.
 
     Losses against full precision are over the seeds that both have, of runs as long or that start from it.
+    "late" is the mean accuracy in training of the last LATE epochs, "swing" their deviation, the mean over the seeds.
     """
     twins = {one.run.name: _twin(one, finished) for one in finished}
     rows = []
@@ -194,5 +196,8 @@ def summary(finished: Sequence[Finished]) -> list[dict[str, Any]]:
             row["accuracy_deviation"] = stdev(accuracies) if len(accuracies) > 1 else None
             row["loss"] = mean(losses) if losses else None
             row["hours"] = mean(one.hours for one in group)
+            late = [one.record.series("accuracy")[1][-LATE:] for one in group]
+            row["late"] = mean(map(mean, late))
+            row["swing"] = mean(stdev(values) if len(values) > 1 else 0.0 for values in late)
             rows.append(row)
     return rows
