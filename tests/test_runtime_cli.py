@@ -301,6 +301,21 @@ def test_compact_weights_of_onnx(tmp_path: Path) -> None:
         export_onnx(model, tmp_path / "other.onnx", x, weights="int4")
 
 
+def test_levels_of_rows_in_products_of_sequences(tmp_path: Path) -> None:
+    """ONNX Runtime would round activations to 8 bits behind a DequantizeLinear with a scale for each column."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = make_ternary(nn.Linear(64, 64))
+    with torch.no_grad():
+        model.weight.mul_(torch.rand(64, 1) + 0.5)
+    x = torch.randn(2, 3, 64)
+    export_onnx(model, tmp_path / "int8.onnx", x, weights="int8")
+    session = onnxruntime.InferenceSession(tmp_path / "int8.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.from_numpy(found), model(x), rtol=1e-5, atol=1e-5)
+
+
 def test_optimized_models_are_not_exported(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     fast = runtime.optimize(make_ternary(nn.Linear(8, 4)))

@@ -2,7 +2,8 @@
 
 Weights stay exactly what they are, activations float32. A layer whose levels are opposite takes DequantizeLinear, the
 form that other engines know; one with two different levels chooses between them (Where), which engines compute once
-when they load the file. Products with a matrix may take MatMulNBits, an operator of ONNX Runtime, with 2 bits a weight.
+when they load the file, and so does a matrix that is the second factor of a MatMul and has levels of its own for each
+column. Products with a matrix may take MatMulNBits, an operator of ONNX Runtime, with 2 bits a weight.
 """
 
 from __future__ import annotations
@@ -119,9 +120,10 @@ class _Additions:
 
         trits = weight.trits.numpy()
         codes = self._constant(f"{name}.trits", trits.T if transposed else trits)
-        if weight.is_opposite:
-            scales = _magnitudes(weight)[:, 0]
-            same = bool((scales == scales[0]).all())
+        scales = _magnitudes(weight)[:, 0]
+        same = bool((scales == scales[0]).all())
+        # ONNX Runtime makes a MatMul behind a scale for each column one that rounds its input to 8 bits.
+        if weight.is_opposite and (same or not transposed):
             scale = self._constant(f"{name}.scale", np.asarray(scales[0] if same else scales))
             # Without effect on a single scale.
             axis = 1 if transposed else 0
