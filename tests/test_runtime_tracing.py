@@ -275,6 +275,24 @@ def test_examples_that_tell_little() -> None:
         assert torch.equal(fast(X)[1], model(X)[1])
 
 
+@pytest.mark.parametrize("name", ["class", "in", "\ufb01", "caffe\u0301"])
+@pytest.mark.parametrize("examples", [True, False])
+def test_names_that_code_reads_otherwise(name: str, examples: bool) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleDict({name: nn.Linear(16, 16)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers[name](x).relu()
+
+    model = make_ternary(Named())
+    fast = runtime.optimize(model, X if examples else None)
+    with torch.inference_mode():
+        torch.testing.assert_close(fast(X), model(X))
+    assert len(runtime.describe(fast)) == 1
+
+
 def test_a_norm_over_sequences() -> None:
     model = make_ternary(nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16))).eval()
     x = torch.randn(3, 16, 16)

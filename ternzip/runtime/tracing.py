@@ -10,8 +10,10 @@ from __future__ import annotations
 import dis
 import gc
 import inspect
+import keyword
 import operator
 import sys
+import unicodedata
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +63,8 @@ def traced(model: nn.Module, tensors: int | None = None) -> fx.GraphModule | Non
         return None
     if len(parameters) != (1 if tensors is None else tensors) or has_hooks(model):
         return None
+    if any(map(_is_misread, _parts(model))):
+        return None
 
     tracer = _Tracer()
     before = _held(model)
@@ -102,6 +106,16 @@ def _guard(graph: fx.Graph, model: str) -> None:
             checked = graph.call_function(only_tensor, (node, f"argument {node.target}", model))
         checked.meta["is_wrapped"] = True  # graphs are traced anew when they are unpickled
         node.replace_all_uses_with(checked, lambda user, checked=checked: user is not checked)
+
+
+def _parts(model: nn.Module) -> Iterator[str]:
+    """The names that modules, parameters and buffers have in the module that holds them."""
+    return (name for module in model.modules() for name in _members(module))
+
+
+def _is_misread(name: str) -> bool:
+    """Whether a name says something else in Python code, as which torch.fx writes graphs, than in a module."""
+    return keyword.iskeyword(name) or (name.isidentifier() and unicodedata.normalize("NFKC", name) != name)
 
 
 # --- stand-ins ---
