@@ -95,6 +95,36 @@ def test_generation_config_comes_back(tmp_path: Path) -> None:
     assert from_pretrained(tmp_path / "m").generation_config.top_k == 7
 
 
+def test_options_that_are_the_configurations(tmp_path: Path) -> None:
+    model = llama()
+    save_pretrained(model, tmp_path / "folder")
+    chosen = transformers.GenerationConfig(max_new_tokens=3)
+    for model_class in (None, transformers.AutoModelForCausalLM, transformers.LlamaForCausalLM):
+        found = from_pretrained(
+            tmp_path / "folder",
+            model_class,
+            use_cache=False,
+            num_hidden_layers=1,
+            generation_config=chosen,
+        )
+        assert (found.config.use_cache, len(found.model.layers)) == (False, 1)
+        assert found.generation_config.max_new_tokens == 3
+        assert found.config.name_or_path == found.name_or_path == str(tmp_path / "folder")
+    again = from_pretrained(tmp_path / "folder", config=str(tmp_path / "folder" / "config.json"))
+    assert torch.equal(again(TOKENS).logits, model(TOKENS).logits)
+
+
+def test_options_that_say_where_the_files_lie(tmp_path: Path) -> None:
+    save_pretrained(llama(), tmp_path / "folder")
+    save_pretrained(bert(), tmp_path / "folder" / "second")
+    found = from_pretrained(tmp_path / "folder", subfolder="second")
+    assert isinstance(found, transformers.BertForSequenceClassification)
+    with pytest.raises(TernzipError, match="expected a folder third in it, found none"):
+        from_pretrained(tmp_path / "folder", subfolder="third")
+    with pytest.raises(TernzipError, match=r"variant: expected none, .* found 'fp16'"):
+        from_pretrained(tmp_path / "folder", variant="fp16")
+
+
 def test_packed_weights_of_bitnet(tmp_path: Path) -> None:
     """The configuration names a quantizer, and uint8 weights load as they are."""
     torch.manual_seed(0)

@@ -40,11 +40,12 @@ def from_pretrained(
         folder_or_repo: a folder, or a repository of the Hub as `owner/name`.
         model_class: a class of transformers with `from_pretrained`, such as AutoModelForCausalLM; None: the
             architecture that the configuration names.
-        config: the configuration; None: the folder's.
+        config: the configuration, or where it lies; None: the folder's, of which further options that are its
+            attributes (num_labels, use_cache, ...) take the place.
         max_bytes: the most bytes of memory that all tensors may take; None: no limit. Files of strangers need one.
         threads: how many threads decode one tensor, transformers asking for four at a time; None: all processors.
-        options: those of the class's `from_pretrained` (dtype, device_map, output_loading_info, ...), and for the
-            Hub: revision, token, cache_dir, local_files_only, force_download.
+        options: those of the class's `from_pretrained` (dtype, device_map, output_loading_info, subfolder, ...), but
+            variant, and for the Hub: revision, token, cache_dir, local_files_only, force_download.
 
     Raises:
         TernzipError: no such folder or repository, no .tnz file in it, one that is damaged, hostile or beyond
@@ -54,26 +55,30 @@ def from_pretrained(
     import transformers
 
     hub = {key: options.pop(key) for key in _HUB_OPTIONS if key in options}
-    folder = local_folder(folder_or_repo, **hub)
+    folder = _within(local_folder(folder_or_repo, **hub), options)
     trust = {key: options[key] for key in ("trust_remote_code",) if key in options}
-    if config is None:
+    known = config
+    if not isinstance(known, transformers.PreTrainedConfig):
+        source = folder if config is None else config
         try:
-            config = transformers.AutoConfig.from_pretrained(folder, **trust)
+            known = transformers.AutoConfig.from_pretrained(source, **trust)
         except (OSError, ValueError) as error:
             reason = first_line(error)
             raise TernzipError(
-                f"{folder}: expected a config.json that transformers can read: {reason}"
+                f"{source}: expected a config.json that transformers can read: {reason}"
             ) from error
-    chosen = _architecture(transformers, config, str(folder)) if model_class is None else model_class
+    chosen = _architecture(transformers, known, str(folder)) if model_class is None else model_class
     if not issubclass(chosen, transformers.PreTrainedModel):
         with torch.device(
             "meta"
         ):  # an AutoModel class cannot be loaded from a state, only the one it stands for
-            chosen = type(chosen.from_config(config, **trust))
+            chosen = type(chosen.from_config(known, **trust))
+    if known is not config and chosen.config_class is not None:
+        known = os.fspath(source)  # which transformers reads itself, with the options that belong to it
     told = bool(options.pop("output_loading_info", False))
     with LazyTensors(folder, max_bytes=max_bytes, threads=threads) as tensors:
         model, report = chosen.from_pretrained(
-            None, config=config, state_dict=dict(tensors), output_loading_info=True, **options
+            None, config=known, state_dict=dict(tensors), output_loading_info=True, **options
         )
     missing = sorted(report["missing_keys"])
     if missing and not told:  # transformers gives them random values, with a warning only
@@ -81,10 +86,24 @@ def from_pretrained(
             f"{folder}: {len(missing)} tensors of {type(model).__name__} are missing, first {missing[0]} "
             "(output_loading_info=True loads what is there)"
         )
-    model.name_or_path = config.name_or_path = os.fspath(folder_or_repo)
-    if (folder / "generation_config.json").is_file() and model.can_generate():
+    model.name_or_path = model.config.name_or_path = os.fspath(folder_or_repo)
+    own = options.get("generation_config") is None and (folder / "generation_config.json").is_file()
+    if own and model.can_generate():
         model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     return (model, report) if told else model
+
+
+def _within(folder: Path, options: dict[str, Any]) -> Path:
+    """The folder that options of transformers name in a folder; takes these options out."""
+    subfolder = options.pop("subfolder", None) or ""
+    variant = options.pop("variant", None)
+    if variant is not None:
+        raise TernzipError(
+            f"{folder}: variant: expected none, as .tnz files have no variants, found {variant!r}"
+        )
+    if not (folder / subfolder).is_dir():
+        raise TernzipError(f"{folder}: expected a folder {subfolder} in it, found none")
+    return folder / subfolder
 
 
 def _architecture(transformers: Any, config: Any, folder: str) -> Any:
