@@ -217,6 +217,30 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
         LazyTensors(folder)
 
 
+@pytest.mark.parametrize("name", ["logging", "pipeline", "AutoTokenizer", "LlamaConfig", "Nothing"])
+def test_architectures_that_are_no_models(name: str, tmp_path: Path) -> None:
+    save_pretrained(llama(), tmp_path / "m")
+    path = tmp_path / "m" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": [name]}))
+    with pytest.raises(TernzipError, match=f"to name an architecture, found '{name}', which is no model"):
+        from_pretrained(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", '{"model_type": "llama", "hidden_size": "wide"}'),
+        ("generation_config.json", "{"),
+        ("generation_config.json", "[]"),
+    ],
+)
+def test_configurations_that_transformers_cannot_read(name: str, content: str, tmp_path: Path) -> None:
+    save_pretrained(llama(), tmp_path / "m")
+    (tmp_path / "m" / name).write_text(content)
+    with pytest.raises(TernzipError, match=f"m: expected a {name} that transformers can read: "):
+        from_pretrained(tmp_path / "m")
+
+
 def test_a_limit_on_memory(tmp_path: Path) -> None:
     save_pretrained(llama(), tmp_path / "m")
     with pytest.raises(TernzipError, match="at most 1,000 bytes"):

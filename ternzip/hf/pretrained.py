@@ -60,13 +60,7 @@ def from_pretrained(
     known = config
     if not isinstance(known, transformers.PreTrainedConfig):
         source = folder if config is None else config
-        try:
-            known = transformers.AutoConfig.from_pretrained(source, **trust)
-        except (OSError, ValueError) as error:
-            reason = first_line(error)
-            raise TernzipError(
-                f"{source}: expected a config.json that transformers can read: {reason}"
-            ) from error
+        known = _read(transformers.AutoConfig, source, "config.json", **trust)
     chosen = _architecture(transformers, known, str(folder)) if model_class is None else model_class
     if not issubclass(chosen, transformers.PreTrainedModel):
         with torch.device(
@@ -89,7 +83,7 @@ def from_pretrained(
     model.name_or_path = model.config.name_or_path = os.fspath(folder_or_repo)
     own = options.get("generation_config") is None and (folder / "generation_config.json").is_file()
     if own and model.can_generate():
-        model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
+        model.generation_config = _read(transformers.GenerationConfig, folder, "generation_config.json")
     return (model, report) if told else model
 
 
@@ -107,14 +101,27 @@ def _within(folder: Path, options: dict[str, Any]) -> Path:
 
 
 def _architecture(transformers: Any, config: Any, folder: str) -> Any:
-    names = list(getattr(config, "architectures", None) or [])
-    found = getattr(transformers, names[0], None) if names else None
-    if found is None:
-        said = f"found {names[0]}, which transformers lacks" if names else "found none"
+    names = getattr(config, "architectures", None) or []
+    name = next(iter(names), None) if isinstance(names, list | tuple) else names
+    found = getattr(transformers, name, None) if isinstance(name, str) else None
+    # transformers holds functions, modules and tokenizers as well.
+    if not isinstance(found, type) or not (
+        issubclass(found, transformers.PreTrainedModel) or hasattr(found, "from_config")
+    ):
+        said = f"found {name!r}, which is no model of transformers" if names else "found none"
         raise TernzipError(
             f"{folder}: expected the configuration to name an architecture, {said}: give model_class"
         )
     return found
+
+
+def _read(kind: Any, source: str | os.PathLike[str], name: str, **options: Any) -> Any:
+    """A configuration of that class of transformers."""
+    try:
+        return kind.from_pretrained(source, **options)
+    except Exception as error:  # transformers has many classes for it
+        reason = first_line(error)
+        raise TernzipError(f"{source}: expected a {name} that transformers can read: {reason}") from error
 
 
 def save_pretrained(
