@@ -137,6 +137,8 @@ def test_samples_that_are_refused() -> None:
             gather(nothing)
     with pytest.raises(TernzipError, match="expected 3 labels, found 2"):
         gather((torch.zeros(3, 1), torch.zeros(2)))
+    with pytest.raises(TernzipError, match="labels with all batches or with none, found them with 1 of 2"):
+        gather([(torch.zeros(2, 3), torch.zeros(2)), torch.zeros(2, 3)])
     with pytest.raises(TernzipError, match="expected batches of a tensor"):
         gather([{"x": 1}])
     everything = torch.zeros(3, 4), torch.zeros(3)

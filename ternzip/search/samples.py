@@ -97,7 +97,11 @@ def _loaded(source: Iterable[Any], most: int | None) -> tuple[Tensor, Tensor | N
             break
     if not inputs:
         raise TernzipError("samples: expected at least one, found none")
-    return torch.cat(inputs), torch.cat(labels) if len(labels) == len(inputs) else None
+    if labels and len(labels) != len(inputs):
+        raise TernzipError(
+            f"samples: expected labels with all batches or with none, found them with {len(labels)} of {len(inputs)}"
+        )
+    return torch.cat(inputs), torch.cat(labels) if labels else None
 
 
 def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
