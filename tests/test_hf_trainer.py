@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,29 @@ def test_a_run_that_resumes_is_the_run_left_alone(tmp_path: Path) -> None:
     assert deltas(alone) == deltas(again) == pytest.approx([0.1, 0.15, 0.2, 0.25])
     mine, other = alone.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(tensor, other[name]) for name, tensor in mine.items())
+
+
+def test_epochs_of_data_without_a_length(tmp_path: Path) -> None:
+    model, data = model_and_data()
+
+    class Stream(torch.utils.data.IterableDataset[dict[str, torch.Tensor]]):
+        def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+            return iter(data)
+
+    arguments = transformers.TrainingArguments(
+        tmp_path,
+        max_steps=6,
+        per_device_train_batch_size=8,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    callback = TernaryTrainerCallback(SCHEDULE)
+    trainer = transformers.Trainer(model, arguments, train_dataset=Stream(), callbacks=[callback])
+    trainer.train()
+    assert deltas(trainer) == pytest.approx([0.1, 0.1, 0.15, 0.15, 0.2, 0.2])
 
 
 def test_arguments_are_in_the_checkpoint(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class TernaryTrainerCallback(TrainerCallback, ExportableState):  # type: ignore[
         self.carry_on = carry_on
         self._schedule: DeltaSchedule | None = None
         self._watch: CollapseWatch | None = None
+        self._epoch: int | None = None
 
     def state(self) -> dict[str, Any]:
         """What the Trainer's checkpoints hold of this callback."""
@@ -53,13 +54,16 @@ class TernaryTrainerCallback(TrainerCallback, ExportableState):  # type: ignore[
                 "the model has no ternary layer: call ternzip.prepare before the Trainer is made"
             )
         self._watch = CollapseWatch(model, carry_on=self.carry_on)
+        self._epoch = None
         if self.arguments is not None:
             self._schedule = DeltaSchedule(model, **self.arguments)
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Set the epoch's Delta."""
+        # Of data without a length, the Trainer's own count is behind when an epoch begins: 0.33 after one whole epoch.
+        self._epoch = 1 + math.floor(state.epoch or 0) if self._epoch is None else self._epoch + 1
         if self._schedule is not None and not self.per_step:
-            self._schedule.step(1 + math.floor(state.epoch or 0))
+            self._schedule.step(self._epoch)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Set the step's Delta."""
