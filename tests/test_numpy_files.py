@@ -125,7 +125,7 @@ def header(text: bytes, version: int = 1) -> bytes:
         (header(b"{}"), "expected a header of descr"),
         (header(b"(" * 9000), "header: "),
         (header(b"__import__('os')"), "header: malformed"),
-        (header(b"{'descr': '<f4', 'fortran_order': 1, 'shape': (2,)}"), "to be True or False, found 1"),
+        (header(b"{'descr': '<f4', 'fortran_order': 1, 'shape': (2,)}"), "to be True or False, found int"),
         (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (-2,)}"), "expected a shape of lengths"),
         (
             header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (True,)}"),
@@ -133,7 +133,30 @@ def header(text: bytes, version: int = 1) -> bytes:
         ),
         (header(b"{'descr': ['<f4'], 'fortran_order': False, 'shape': (2,)}"), "cannot store"),
         (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1 << 62,)}"), "malformed"),
-        (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904,)}"), "found 83$"),
+        (
+            header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904,)}"),
+            "less than 2.63",
+        ),
+        (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (461168601842738790,)}"), "found 82$"),
+        (
+            header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (%s)}" % (b"9," * 5000)),
+            "at most 64, found 5000",
+        ),
+        (
+            header(b"{'descr': '<f4', 'fortran_order': True, 'shape': (%s)}" % (b"1," * 65)) + bytes(4),
+            "at most 64",
+        ),
+        (
+            header(b"{'descr': '<f4', 'fortran_order': True, 'shape': (0, 1 %s)}" % (b", 9" * 60)),
+            "less than 2.63",
+        ),
+        (
+            header(b"{'descr': 0x%s, 'fortran_order': False, 'shape': ()}" % (b"f" * 9000)),
+            "cannot store .* int",
+        ),
+        (header(b"{'descr': '<f4', 'fortran_order': 0x%s, 'shape': ()}" % (b"f" * 9000)), "found int$"),
+        (header(b"{[]: 1}"), "header: .*unhashable"),
+        (header(b"-" * 60_000 + b"1"), "header: ."),
         (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}") + bytes(7), "bytes, found"),
         (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}") + bytes(9), "bytes, found"),
     ],

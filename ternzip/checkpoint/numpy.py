@@ -24,6 +24,7 @@ from ternzip._core.text import first_line, listed, quoted
 from ternzip.checkpoint.base import Checkpoint, located
 from ternzip.checkpoint.source_file import SourceFile
 from ternzip.checkpoint.zip_members import ZipMembers
+from ternzip.container.limits import shape_problem
 from ternzip.io.arrays import from_raw, numpy_dtype, to_raw
 
 MAGIC = b"\x93NUMPY"
@@ -171,19 +172,31 @@ def _read_header(head: bytes, where: str) -> _Header:
     )
     try:
         fields = ast.literal_eval(head[start:size].decode("utf-8" if version == 3 else "latin-1").strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise TernzipError(f"{where}: not a readable array of numpy: header: {error}") from None
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        reason = first_line(error)
+        raise TernzipError(f"{where}: not a readable array of numpy: header: {reason}") from None
     known = isinstance(fields, dict) and set(fields) == {"descr", "fortran_order", "shape"}
     expect(known, "expected a header of descr, fortran_order and shape")
     descr, fortran, shape = fields["descr"], fields["fortran_order"], fields["shape"]
-    expect(isinstance(fortran, bool), f"expected fortran_order to be True or False, found {fortran!r}")
+    # An integer of thousands of digits, or what holds one, has no text: found values are named by their types.
+    expect(
+        isinstance(fortran, bool),
+        f"expected fortran_order to be True or False, found {type(fortran).__name__}",
+    )
     expect(
         isinstance(shape, tuple) and all(type(length) is int and 0 <= length < 1 << 63 for length in shape),
         "expected a shape of lengths",
     )
     if not isinstance(descr, str) or descr not in _DESCRIPTIONS:
-        raise TernzipError(f"{where}: cannot store {str(descr)[:40]}: the format has no code for it")
-    return _Header(_DESCRIPTIONS[descr], descr.startswith(">"), fortran, shape, size)
+        kind = (
+            descr[:40] if isinstance(descr, str) else f"an element type described by a {type(descr).__name__}"
+        )
+        raise TernzipError(f"{where}: cannot store {kind}: the format has no code for it")
+    dtype = _DESCRIPTIONS[descr]
+    problem = shape_problem(shape, dtype)
+    if problem:
+        raise TernzipError(f"{where}: {problem}")
+    return _Header(dtype, descr.startswith(">"), fortran, shape, size)
 
 
 def _descriptions() -> dict[str, DType]:
