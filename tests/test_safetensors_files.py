@@ -106,6 +106,19 @@ def test_damaged_safetensors(tmp_path: Path, data: bytes, whole: bool) -> None:
             open_checkpoint(io.BytesIO(data), name="<stdin>", whole=whole)
 
 
+@readers
+def test_shapes_beyond_all_numbers(tmp_path: Path, whole: bool) -> None:
+    """Their product would take hours, and has more digits than Python prints."""
+    path = tmp_path / "model.safetensors"
+    for shape, words in (
+        ([1 << 62] * 300_000, "tensor 'a': dimensions: expected at most 64, found 300000$"),
+        ([1 << 62] * 64, "tensor 'a': shape: expected less than 2.63 bytes"),
+        ([0, 1 << 62, 1 << 62], "tensor 'a': shape: expected less than 2.63 bytes"),
+    ):
+        path.write_bytes(safetensors_file({"a": (shape, 0, 4)}, b"abcd"))
+        refused(path, words, whole=whole)
+
+
 def test_what_the_library_refuses_is_refused(tmp_path: Path) -> None:
     """The header is read here, and no less strictly than the library does it."""
     path = tmp_path / "model.safetensors"

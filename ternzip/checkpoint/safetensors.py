@@ -26,6 +26,7 @@ from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import listed
 from ternzip.checkpoint.base import Checkpoint
 from ternzip.checkpoint.source_file import SourceFile
+from ternzip.container.limits import shape_problem
 
 _LONGEST_HEADER = 100_000_000
 """Bytes, as the safetensors library has it."""
@@ -214,6 +215,9 @@ def _described(key: str, kind: str, shape: list[int], name: str) -> tuple[DType,
     if kind not in dtypes.BY_SAFETENSORS:
         raise TernzipError(f"{name}: tensor {key!r}: cannot store {kind}: the format has no code for it")
     dtype = dtypes.BY_SAFETENSORS[kind]
+    problem = shape_problem(shape, dtype)  # before a product that may have a million digits
+    if problem:
+        raise TernzipError(f"{name}: tensor {key!r}: {problem}")
     if kind != "F4":
         return dtype, tuple(shape)
     if not shape or shape[-1] % 2:
