@@ -285,6 +285,10 @@ def test_dictionaries_without_end(save: Callable[..., Path]) -> None:
     for _ in range(31):  # two thousand million dictionaries, if one goes through them
         doubled = {"a": doubled, "b": doubled}
     refused(save(doubled), "expected at most 1048576 dictionaries")
+    many = [None] * 30_000  # a hundred kilobytes; whoever goes through them all needs hours
+    refused(save({"w": torch.ones(1), "many": [many] * 30_000}), "at most 4194304 entries in .* found more")
+    few = [None] * 1000
+    assert list(opened(save({"w": torch.ones(1), "few": [few] * 1000}))) == ["w"]
     lists: list[Any] = [torch.ones(1)]
     lists.append(lists)
     refused(save(lists), "nested at most 32 deep")

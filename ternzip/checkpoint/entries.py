@@ -14,6 +14,7 @@ from ternzip._core.text import listed
 
 _MAX_DEPTH = 32  # of containers within containers
 _MAX_CONTAINERS = 1 << 20  # counted as often as they are referred to
+_MAX_REPEATED = 1 << 22  # entries of containers that are referred to again, counted each time
 _MAX_EXPANDED = 1 << 32
 """Bytes that tensors may have beyond those of their storages: one stored element can stand for any number."""
 
@@ -167,12 +168,20 @@ def _holds_tensors(value: object) -> bool:
 
 
 def _check_nesting(outermost: object, name: str) -> None:
-    """A pickle may nest containers without end, or put one into itself."""
-    level: list[object] = [outermost]
-    total = 1
+    """A pickle may nest containers without end, put one into itself, or refer to a long list a thousand times."""
+    level: list[Any] = [outermost]
+    seen: set[int] = set()
+    total, repeated = 1, 0
     for _ in range(_MAX_DEPTH):
-        inner: list[object] = []
+        inner: list[Any] = []
         for container in level:
+            repeated += len(container) if id(container) in seen else 0
+            seen.add(id(container))
+            if repeated > _MAX_REPEATED:
+                raise TernzipError(
+                    f"{name}: expected at most {_MAX_REPEATED} entries in dictionaries and lists that are there again, "
+                    "found more"
+                )
             inner += (child for child in _children(container) if isinstance(child, _CONTAINERS))
             if total + len(inner) > _MAX_CONTAINERS:
                 break
