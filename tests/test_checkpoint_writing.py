@@ -127,11 +127,12 @@ def test_a_stream_gets_what_a_file_gets(tmp_path: Path) -> None:
     assert bytes(stream.data) == (tmp_path / "model.safetensors").read_bytes()
 
 
-def test_ties_beyond_all_disks_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".gguf"])
+def test_ties_beyond_all_disks_are_refused(tmp_path: Path, suffix: str) -> None:
     """A few bytes of a .tnz file tie any number of names to one tensor."""
     large = stored({"w": torch.zeros(1 << 20, 32)})
     ties: dict[str, RawTensor | Tie] = {f"tie{number}": Tie("w") for number in range(33)}
-    path = tmp_path / "model.safetensors"
+    path = tmp_path / f"model{suffix}"
     with pytest.raises(
         TernzipError, match="tensor 'tie32': tied to 'w': expected at most 4,294,967,296 bytes"
     ):

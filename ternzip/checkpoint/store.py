@@ -20,7 +20,7 @@ _OF_TORCH = (".pt", ".pth")
 SOURCE = "ternzip.source"
 """The extension that names the kind of file that a .tnz file was made from: its suffix, in ASCII."""
 _MAX_COPIES = 1 << 32
-"""Bytes that copies of tied tensors may add to a .safetensors file: a small .tnz can hold any number of ties."""
+"""Bytes that copies of tied tensors may add to a file without ties: a small .tnz can hold any number of them."""
 
 Tensors = Mapping[str, RawTensor | Tie]
 
@@ -91,10 +91,11 @@ def _write_gguf(
     from ternzip.checkpoint.gguf.writing import export_gguf, restore_gguf
 
     raws = {key: _resolved(tensors, key) for key in tensors}
-    ties = [key for key, tensor in tensors.items() if isinstance(tensor, Tie)]
+    ties = {key: tensor.target for key, tensor in tensors.items() if isinstance(tensor, Tie)}
+    _check_copies(raws, ties, name)
     lost = _without({key: body for key, body in extensions.items() if key != EXTENSION})
     if ties:
-        lost.append(f"ties ({listed(ties)}): .gguf holds a copy for each name")
+        lost.append(f"ties ({listed(list(ties))}): .gguf holds a copy for each name")
     if EXTENSION in extensions:
         restore_gguf(raws, decode_head(extensions[EXTENSION]), stream, name)
         return lost
