@@ -211,6 +211,18 @@ def test_a_head_of_other_tensors(model: Path, change: Any, problem: str) -> None
     assert not model.with_name("other.gguf").exists()
 
 
+def test_metadata_beside_a_head_are_named(model: Path, run: Run) -> None:
+    tnz, again = model.with_suffix(".tnz"), model.with_name("again.gguf")
+    ternzip.compress(model)
+    with ternzip.safe_open(tnz) as file:
+        head = file.extension(EXTENSION)
+    ternzip.save_file(ternzip.load_file(tnz), tnz, {"author": "me"}, extensions={EXTENSION: head})
+    done = run("decompress", tnz, again, "--rm")
+    assert "not stored: metadata (author)" in done.err
+    assert again.read_bytes() == model.read_bytes()
+    assert tnz.exists()
+
+
 def test_damaged_heads(model: Path) -> None:
     data = model.read_bytes()
     body = encode_head(Head(data[:5000], len(data)))

@@ -97,6 +97,10 @@ def _write_gguf(
     if ties:
         lost.append(f"ties ({listed(list(ties))}): .gguf holds a copy for each name")
     if EXTENSION in extensions:
+        if metadata:  # they were not in the file that comes back
+            lost.append(
+                f"metadata ({listed(list(metadata))}): the .gguf file that was compressed has none of them"
+            )
         restore_gguf(raws, decode_head(extensions[EXTENSION]), stream, name)
         return lost
     return lost + export_gguf(raws, stream, name, metadata)
