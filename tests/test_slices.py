@@ -49,6 +49,18 @@ def tensors() -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.parametrize("framework", ["pt", "np"])
+def test_floating_point_types_are_told(framework: str) -> None:
+    given = {
+        "f": torch.ones(3, dtype=torch.float16),
+        "b": torch.ones(3, dtype=torch.bfloat16),
+        "i": torch.arange(3),
+    }
+    with ternzip.safe_open(io.BytesIO(ternzip.save(given)), framework=framework) as file:
+        for name, tensor in given.items():
+            assert file.get_slice(name).is_floating_point() == tensor.is_floating_point()
+
+
 def test_slices_are_those_of_torch() -> None:
     given = tensors()
     with ternzip.safe_open(io.BytesIO(ternzip.save(given))) as file:

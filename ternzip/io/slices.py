@@ -50,8 +50,8 @@ class TensorSlice:
         return self._entry.dtype.safetensors or self._entry.dtype.name
 
     def is_floating_point(self) -> bool:
-        """Whether the type is one of torch's floating point types."""
-        return bool(self.dtype.is_floating_point)
+        """Whether the type is one of torch's floating point types, whatever the framework."""
+        return self._entry.dtype.name.startswith(("float", "bfloat"))
 
     def __getitem__(self, index: Any) -> Any:
         """That part of the tensor, in memory of its own.
