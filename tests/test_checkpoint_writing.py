@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from samples import ALL_DTYPES, assert_same, name_of, random_bits
 import ternzip
 from ternzip._core.errors import TernzipError
 from ternzip._core.tensor import RawTensor, Tie
+from ternzip.checkpoint.folder import compress_folder
 from ternzip.checkpoint.load import as_checkpoint
 from ternzip.checkpoint.store import write_checkpoint
 from ternzip.container.reader import Reader
@@ -138,3 +141,31 @@ def test_ties_beyond_all_disks_are_refused(tmp_path: Path, suffix: str) -> None:
     ):
         write_checkpoint(large | ties, str(path), metadata={})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+def test_what_is_private_stays_private(tmp_path: Path) -> None:
+    """There and back, of files and of folders, but for a file that is there with permissions of its own."""
+    (tmp_path / "m").mkdir()
+    source, tnz, again = (tmp_path / "m" / f"a.{suffix}" for suffix in ("safetensors", "tnz", "pt"))
+    before = os.umask(0o022)
+    try:
+        ternzip.save_file({"w": torch.ones(3)}, tnz)
+        ternzip.decompress(tnz, source)
+        tnz.unlink()
+        for given, expected in ((0o600, 0o600), (0o640, 0o640), (0o444, 0o644), (0o666, 0o644)):
+            source.chmod(given)
+            ternzip.compress(source)
+            assert stat.S_IMODE(tnz.stat().st_mode) == expected
+            ternzip.decompress(tnz, again)
+            assert stat.S_IMODE(again.stat().st_mode) == expected
+            tnz.unlink()
+            again.unlink()
+        source.chmod(0o600)
+        compress_folder(tmp_path / "m", tmp_path / "t")
+        assert stat.S_IMODE((tmp_path / "t" / "a.tnz").stat().st_mode) == 0o600
+        tnz.touch(0o644)
+        ternzip.compress(source, overwrite=True)
+        assert stat.S_IMODE(tnz.stat().st_mode) == 0o644
+    finally:
+        os.umask(before)

@@ -196,7 +196,7 @@ def _write(
     def notice(name: str, found: AlmostTernary) -> None:
         almost[name] = found.message
 
-    with open_output(target, overwrite=overwrite) as stream:
+    with open_output(target, overwrite=overwrite, sources=checkpoint.files) as stream:
         try:
             write_container(
                 stream,

@@ -70,6 +70,11 @@ def decompress(
             check_target(place, sources=[reader.name], overwrite=overwrite)
         tensors = dict(reader.read_all(threads=threads, progress=progress))
         lost = write_checkpoint(
-            tensors, place, metadata=reader.metadata, extensions=reader.extensions, overwrite=overwrite
+            tensors,
+            place,
+            metadata=reader.metadata,
+            extensions=reader.extensions,
+            overwrite=overwrite,
+            sources=[reader.name],
         )
     return DecompressReport(reader.name, named(place), len(tensors), lost)

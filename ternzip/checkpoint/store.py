@@ -45,12 +45,14 @@ def write_checkpoint(
     metadata: Mapping[str, str],
     extensions: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
+    sources: Iterable[str] = (),
 ) -> list[str]:
     """Writes `tensors` in the format of the path's suffix, and returns what that format could not keep.
 
     A .pt file keeps everything but metadata. A .safetensors file, which a stream gets too, stores tied tensors
     once for each name, in another order where this one would not align them; numpy's files do so in the same order and
-    without metadata. A .gguf file is the one that was compressed, where `extensions` hold its head, else a new one.
+    without metadata. A .gguf file is the one that was compressed, where `extensions` hold its head, else a new one. A
+    new file is closed to those to whom one of `sources`, the files that the tensors are from, is closed.
 
     Raises TernzipError for another suffix, for an element type or a name that the format cannot hold (naming
     the tensor), and for a path that cannot be written.
@@ -59,7 +61,7 @@ def write_checkpoint(
     if not isinstance(target, str | os.PathLike):
         return _write_safetensors(tensors, target, metadata, "<stream>") + _without(extensions)
     suffix = check_suffix(target)
-    with atomic_file(target, overwrite=overwrite) as stream:
+    with atomic_file(target, overwrite=overwrite, sources=sources) as stream:
         if suffix == ".gguf":
             return _write_gguf(tensors, stream, metadata, extensions, os.fspath(target))
         if suffix == ".safetensors":

@@ -6,7 +6,7 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -29,14 +29,19 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iter
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[IO[bytes]]:
+def atomic_file(
+    path: str | os.PathLike[str], *, overwrite: bool = True, sources: Iterable[str] = ()
+) -> Iterator[IO[bytes]]:
     """The same, open for writing and reading in binary.
+
+    What only its owner or group may read stays so: a new file is open to nobody else to whom one of `sources`, the
+    files that it is made of, is closed. One that is replaced keeps its permissions.
 
     Only what goes wrong with this file becomes a TernzipError that it cannot be written; the block's other
     exceptions, such as those of a progress callback, leave it as they are.
     """
     with (
-        _part_of(path, overwrite) as part,
+        _part_of(path, overwrite, sources) as part,
         io.BufferedRandom(_PartFile(part, path)) as stream,
     ):
         yield stream
@@ -64,12 +69,12 @@ class _PartFile(io.FileIO):
 
 
 @contextmanager
-def _part_of(path: str | os.PathLike[str], overwrite: bool) -> Iterator[Path]:
+def _part_of(path: str | os.PathLike[str], overwrite: bool, sources: Iterable[str] = ()) -> Iterator[Path]:
     """A new file beside `path`, which is given that name if the block ends well."""
     with _cannot_write(path):
         target = Path(os.path.realpath(path))
         _check(target, path, overwrite)
-        part, mode = _create_part(target)
+        part, mode = _create_part(target, sources)
     try:
         yield part
         with _cannot_write(path):
@@ -104,11 +109,12 @@ def _check(target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:
         raise DestinationExists(f"{os.fspath(path)}: exists already")
 
 
-def _create_part(target: Path) -> tuple[Path, int]:
+def _create_part(target: Path, sources: Iterable[str]) -> tuple[Path, int]:
     """An empty file that only its owner may read, and the mode to give it at the end.
 
     That is the mode of the file that will be replaced, or else what the system gives a new file here: it alone
-    knows the umask of this process, which cannot be asked for without changing it for all threads.
+    knows the umask of this process, which cannot be asked for without changing it for all threads. Of the latter, group
+    and others get no more than each of `sources` gives them.
     """
     # Names are bounded in bytes, of which a character may take four.
     part = target.with_name(f".{target.name[:32]}.{secrets.token_hex(8)}.part")
@@ -117,6 +123,9 @@ def _create_part(target: Path) -> tuple[Path, int]:
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
     finally:
         os.close(handle)
+    for source in sources:
+        with suppress(OSError):  # the name of a stream, or gone
+            mode &= stat.S_IMODE(os.stat(source).st_mode) | stat.S_IRWXU
     with suppress(FileNotFoundError):
         mode = stat.S_IMODE(target.stat().st_mode)
     part.chmod(0o600)

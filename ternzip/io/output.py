@@ -23,14 +23,16 @@ _PIECE = 1 << 20
 
 
 @contextmanager
-def open_output(target: Target, *, overwrite: bool = True) -> Iterator[IO[bytes]]:
+def open_output(
+    target: Target, *, overwrite: bool = True, sources: Iterable[str] = ()
+) -> Iterator[IO[bytes]]:
     """A new file to write and to read again in binary, whose bytes reach `target` if the block ends well.
 
     A stream gets them at the end, as the first bytes of a .tnz file are written last; until then they are in a
-    temporary file. Errors as for `atomic_file`; those of a stream pass unchanged.
+    temporary file. `sources` and errors as for `atomic_file`; errors of a stream pass unchanged.
     """
     if isinstance(target, str | os.PathLike):
-        with atomic_file(target, overwrite=overwrite) as stream:
+        with atomic_file(target, overwrite=overwrite, sources=sources) as stream:
             yield stream
         return
     check_binary(target)
