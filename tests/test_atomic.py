@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ternzip._core.errors import TernzipError
+from ternzip._core.errors import DestinationExists, TernzipError
+from ternzip.io import atomic
 from ternzip.io.atomic import atomic_file, atomic_path
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and links")
@@ -155,6 +156,33 @@ def test_links_stay_links(tmp_path: Path) -> None:
     assert (folder / "other").read_bytes() == b"new"
     with pytest.raises(TernzipError, match="exists already"):
         write(link, overwrite=False)
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_a_file_that_appears_at_the_last_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Of two processes that write one new file, the second to end replaces nothing."""
+
+    def refuse(*names: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    check = atomic._check
+
+    def then_another(target: Path, path: Path, overwrite: bool) -> None:
+        check(target, path, overwrite)
+        if links and list(tmp_path.glob("*.part")):
+            target.write_bytes(b"another's")
+
+    monkeypatch.setattr(atomic, "_check", then_another)
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+        write(tmp_path / "file", overwrite=False)
+        assert (tmp_path / "file").read_bytes() == b"new"
+        return
+    with pytest.raises(DestinationExists, match="exists already"):
+        write(tmp_path / "file", overwrite=False)
+    assert (tmp_path / "file").read_bytes() == b"another's"
 
 
 @posix

@@ -82,7 +82,7 @@ def _part_of(path: str | os.PathLike[str], overwrite: bool, sources: Iterable[st
                 os.fsync(stream.fileno())
             part.chmod(mode)
             _check(target, path, overwrite)
-            part.replace(target)
+            _put(part, target, path, overwrite)
             _sync_folder(target.parent)
     finally:
         with suppress(OSError):  # gone already when all went well
@@ -107,6 +107,19 @@ def _check(target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:
         raise TernzipError(f"{os.fspath(path)}: cannot write: not a regular file")
     if not overwrite:
         raise DestinationExists(f"{os.fspath(path)}: exists already")
+
+
+def _put(part: Path, target: Path, path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Gives the new file its name; unless `overwrite`, not that of a file which another process has made meanwhile."""
+    if not overwrite:
+        try:
+            os.link(part, target)  # unlike a rename, it replaces nothing; `part` is unlinked in the end
+            return
+        except FileExistsError:
+            raise DestinationExists(f"{os.fspath(path)}: exists already") from None
+        except OSError:
+            pass  # a file system without links
+    part.replace(target)
 
 
 def _create_part(target: Path, sources: Iterable[str]) -> tuple[Path, int]:
