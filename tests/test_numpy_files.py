@@ -99,6 +99,19 @@ def test_other_members_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_pytorch_file_called_npz(tmp_path: Path) -> None:
+    """What a file holds decides: taken for one of arrays, it had none."""
+    torch.save({"w": trits(3, 4)}, tmp_path / "a.npz")
+    report = ternzip.compress(tmp_path / "a.npz", tmp_path / "a.tnz")
+    assert report.not_stored == []
+    assert torch.equal(ternzip.load_file(tmp_path / "a.tnz")["w"], torch.load(tmp_path / "a.npz")["w"])
+    assert ternzip.verify(tmp_path / "a.tnz", tmp_path / "a.npz").equal
+    (tmp_path / "text.npz").write_bytes(b"no zip file")
+    refused(tmp_path / "text.npz", "not a readable npz file")
+    np.savez(tmp_path / "empty.npz")
+    assert ternzip.compress(tmp_path / "empty.npz", tmp_path / "e.tnz").file.tensors == []
+
+
 def test_types_that_are_refused(tmp_path: Path) -> None:
     for array, words in (
         (np.array(["a"]), "cannot store <U1"),

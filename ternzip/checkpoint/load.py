@@ -120,7 +120,7 @@ def _from_file(file: SourceFile, content: str | bytes, whole: bool, threads: int
             return open_safetensors(file, whole=whole)
         if head.startswith(numpy.MAGIC):
             return numpy.open_npy(file, whole=whole)
-        if file.name.endswith(".npz") or (head.startswith(ZIP) and numpy.is_npz(file)):
+        if (file.name.endswith(".npz") or head.startswith(ZIP)) and numpy.is_npz(file):
             return numpy.open_npz(file, whole=whole)
         require(f"{file.name}: reading a PyTorch checkpoint", "torch", "torch")
         from ternzip.checkpoint.pytorch import open_pytorch

@@ -64,14 +64,18 @@ class _Header:
 
 
 def is_npz(file: SourceFile) -> bool:
-    """Whether a zip file is one of arrays: it has a member whose name ends in .npy, and none that PyTorch's have."""
+    """Whether a zip file is one of arrays: it has a member whose name ends in .npy, and none that PyTorch's have.
+
+    The file's own name decides where the members do not.
+    """
+    is_called_so = file.name.endswith(".npz")
     try:
         names = list(ZipMembers(file, "zip file").infos)
     except TernzipError:  # PyTorch's are the commoner ones: their reader says what is wrong
+        return is_called_so
+    if any(name.rpartition("/")[2] == "data.pkl" for name in names):
         return False
-    return any(name.endswith(_MEMBER) for name in names) and not any(
-        name.rpartition("/")[2] == "data.pkl" for name in names
-    )
+    return is_called_so or any(name.endswith(_MEMBER) for name in names)
 
 
 def open_npz(file: SourceFile, *, whole: bool = False) -> Checkpoint:
