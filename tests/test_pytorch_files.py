@@ -305,6 +305,16 @@ def test_tensors_that_cannot_be_stored_are_named(save: Callable[..., Path], lega
         refused(save({"good": torch.ones(2), "odd one": value}, legacy), f"tensor 'odd one': {message}")
 
 
+@readers
+def test_a_device_that_is_no_text(save: Callable[..., Path], whole: bool) -> None:
+    path = save({"w": torch.ones(2)}, True)
+    data = path.read_bytes()
+    cpu = b"X\3\0\0\0cpu"  # a string in a pickle; K 7 is the number 7
+    assert data.count(cpu) == 1
+    path.write_bytes(data.replace(cpu, b"K\7"))
+    assert described(path, whole=whole).not_stored == ["devices (7)"]
+
+
 @formats
 def test_damaged_pt_files(save: Callable[..., Path], legacy: bool) -> None:
     path = save(some_tensors(), legacy)

@@ -71,7 +71,7 @@ def _loaded(file: SourceFile, whole: bool) -> tuple[object, set[str], Callable[[
 
 def _load_whole(file: SourceFile, devices: set[str]) -> object:
     def on_the_cpu(storage: torch.UntypedStorage, device: str) -> torch.UntypedStorage:
-        devices.add(device)
+        devices.add(str(device))  # a damaged file may call it anything
         return storage
 
     name = file.name
