@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -348,6 +349,17 @@ def test_what_is_no_checkpoint_at_all(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "model.bin"
     path.write_bytes(data)
     refused(path, "refused: |not a readable PyTorch checkpoint: .")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x89HDF\r\n\x1a\n", b"\x1f\x8b\x08", b"PK\5\6" + bytes(18), b"sys_info", b"\x08\x07\x12\x04onnx"],
+)
+def test_files_of_other_tools_are_called_so(tmp_path: Path, data: bytes) -> None:
+    """HDF5, gzip, an empty zip file, torch's tar files of long ago, ONNX: each by how it begins."""
+    path = tmp_path / "model.bin"
+    path.write_bytes(data)
+    refused(path, f"expected a zip file or a pickle, found {re.escape(repr(data[:8]))} at its start$")
 
 
 def test_paths_that_cannot_be_read(tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ from ternzip.checkpoint.source_file import SourceFile
 from ternzip.checkpoint.zip_members import ZIP
 from ternzip.io.tensors import to_raw
 
+_PICKLE = b"\x80"
+"""How a pickle of protocol 2 begins, the oldest that torch.load reads safely."""
+
 
 def open_pytorch(file: SourceFile, *, whole: bool = False) -> Checkpoint:
     """The tensors of a .pt, .pth, .bin or .ckpt file; closes the file when the checkpoint is closed.
@@ -56,6 +59,11 @@ def _loaded(file: SourceFile, whole: bool) -> tuple[object, set[str], Callable[[
     head = file.read(0, min(16, file.size))
     if not any(head):
         raise TernzipError(f"{file.name}: expected a checkpoint, found zeros")
+    if not head.startswith((ZIP, _PICKLE)):  # of these bytes, torch would speak as of a pickle
+        raise TernzipError(
+            f"{file.name}: not a readable PyTorch checkpoint: expected a zip file or a pickle, "
+            f"found {bytes(head[:8])!r} at its start"
+        )
     if head.startswith(ZIP) and not whole:
         try:
             archive = Archive(file)
