@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import tracemalloc
+import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
@@ -202,6 +203,17 @@ def test_what_torch_cannot_unpickle_lazily_is_left_to_torch_load(
     with monkeypatch.context() as patch:
         patch.setattr(pytorch, "_load_whole", lambda file, devices: {"from": torch.ones(1)})
         assert list(opened(path)) == ["from"]
+
+
+@readers
+def test_torchs_advice_is_not_shown(tmp_path: Path, whole: bool) -> None:
+    """It warns of pickles of protocol 3, which it reads as well."""
+    tensors = {"w": torch.ones(3)}
+    torch.save(tensors, tmp_path / "model.pt", pickle_protocol=3)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        assert_same(opened(tmp_path / "model.pt", whole=whole), tensors)
+    assert not shown
 
 
 def test_sparse_tensors_do_not_disturb_the_next_load(save: Callable[..., Path]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 import zlib
 from typing import Any
 
@@ -83,7 +84,9 @@ class Archive:
         unpickler = Unpickler(io.BytesIO(pickled), encoding="utf-8")
         unpickler.persistent_load = self._storage  # type: ignore[method-assign]
         try:
-            return unpickler.load()  # type: ignore[no-untyped-call]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's advice to its own users
+                return unpickler.load()  # type: ignore[no-untyped-call]
         except TernzipError:
             raise
         except Exception:
