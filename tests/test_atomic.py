@@ -239,12 +239,12 @@ def test_errors_of_the_file_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     from ternzip.io import atomic
 
-    class Full(atomic._PartFile):
+    class Full(atomic.PartFile):
         def write(self, data: object, /) -> int:
             with atomic._cannot_write(self._target):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(atomic, "_PartFile", Full)
+    monkeypatch.setattr(atomic, "PartFile", Full)
     for size in (10, 1 << 20):  # found when the buffer is flushed, or at once
         with pytest.raises(TernzipError, match=r"file: cannot write: No space left on device$"):
             write(tmp_path / "file", bytes(size))

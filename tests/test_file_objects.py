@@ -103,6 +103,17 @@ def test_a_stream_gets_nothing_of_a_file_that_fails() -> None:
     assert stream.getvalue() == b""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_of_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stream gets waits there, and the stream itself has room."""
+    full = io.FileIO("/dev/full", "r+b")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full)
+    with pytest.raises(
+        TernzipError, match=f"^temporary file in {tempfile.gettempdir()}: cannot write: No space left"
+    ):
+        ternzip.save_file(TENSORS, io.BytesIO())
+
+
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError, TernzipError])
 def test_tensors_that_cannot_be_stored_raise_what_safetensors_does(kind: type[Exception]) -> None:
     for given in (

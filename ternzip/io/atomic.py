@@ -42,15 +42,15 @@ def atomic_file(
     """
     with (
         _part_of(path, overwrite, sources) as part,
-        io.BufferedRandom(_PartFile(part, path)) as stream,
+        io.BufferedRandom(PartFile(part, path)) as stream,
     ):
         yield stream
 
 
-class _PartFile(io.FileIO):
-    """An open file whose errors name the file that it is going to be."""
+class PartFile(io.FileIO):
+    """An open file, by its path or its descriptor, whose errors name the file that it is going to be."""
 
-    def __init__(self, part: Path, path: str | os.PathLike[str]) -> None:
+    def __init__(self, part: Path | int, path: str | os.PathLike[str]) -> None:
         self._target = path
         with _cannot_write(path):
             super().__init__(part, "r+b")

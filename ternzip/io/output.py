@@ -14,7 +14,7 @@ from ternzip._core.streams import ByteStream, check_binary, write_all
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip.container.progress import Progress
 from ternzip.container.writer import Options, write_container
-from ternzip.io.atomic import atomic_file
+from ternzip.io.atomic import PartFile, atomic_file
 
 Target = str | os.PathLike[str] | ByteStream
 """Where a file goes to: a path, or a stream of bytes."""
@@ -36,7 +36,11 @@ def open_output(
             yield stream
         return
     check_binary(target)
-    with tempfile.TemporaryFile(prefix="ternzip-") as stream:
+    where = f"temporary file in {tempfile.gettempdir()}"  # which may be full where the stream is not
+    with (
+        tempfile.TemporaryFile(prefix="ternzip-") as temporary,
+        io.BufferedRandom(PartFile(os.dup(temporary.fileno()), where)) as stream,
+    ):
         yield stream
         stream.seek(0)
         while piece := stream.read(_PIECE):
