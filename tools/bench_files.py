@@ -14,19 +14,15 @@ import json
 import lzma
 import tempfile
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import zstandard
 from machine import provenance
 
-from ternzip.checkpoint.load import open_checkpoint
-from ternzip.checkpoint.verify import check_all, differences
+import ternzip
 from ternzip.container.describe import describe_file
 from ternzip.container.reader import Reader
-from ternzip.container.writer import Options, write_container
-from ternzip.io.atomic import atomic_file
 
 
 def _general_compressors() -> dict[str, Callable[[bytes], bytes]]:
@@ -50,13 +46,11 @@ def measure(path: Path, codecs: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for codec in codecs:
             target = Path(folder) / f"{codec}.tnz"
-            with closing(open_checkpoint(str(path))) as checkpoint, atomic_file(target) as stream:
-                write_container(stream, checkpoint.tensors(), options=Options(codec=codec))
-            with Reader.open(target) as reader, closing(open_checkpoint(str(path))) as checkpoint:
-                check_all(reader)
-                found = list(differences(reader, checkpoint))
-                if found:
-                    raise SystemExit(f"{path}: not restored: {found[0]}")
+            ternzip.compress(path, target, codec=codec)
+            report = ternzip.verify(target, against=path)
+            if report.differences:
+                raise SystemExit(f"{path}: not restored: {report.differences[0]}")
+            with Reader.open(target) as reader:
                 info = describe_file(reader)
             row["ternzip"][codec] = {
                 "bytes": info.bytes,
