@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from enum import Enum
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ternzip import TernzipError
@@ -106,6 +108,23 @@ def test_flags_and_types() -> None:
         name: OPTIONS[name].kind for name in ("lr", "clip_norm", "skip", "augment", "init", "unfreeze_epoch")
     }
     assert list(kinds.values()) == [float, float, tuple, bool, str, int]
+
+
+def test_options_are_held_as_pythons_own_types() -> None:
+    class Name(str, Enum):
+        twn = "twn"
+
+    given = {
+        "lr": np.float64(1e-3),
+        "quantizer": Name.twn,
+        "skip": [np.str_("conv1")],
+        "growth": np.str_("log"),
+    }
+    recipe = Recipe().with_options(given)
+    assert (recipe.lr, recipe.quantizer, recipe.skip, recipe.growth) == (1e-3, "twn", ("conv1",), "log")
+    held = [recipe.lr, recipe.quantizer, *recipe.skip, recipe.growth]
+    assert [type(value) for value in held] == [float, str, str, str]
+    assert type(Recipe().with_options({"lr": 1}).lr) is int
 
 
 def test_one_pattern_needs_no_list(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class Option:
             raise TernzipError(f"unknown {value!r}: expected one of {', '.join(self.choices)}{others}")
         if self.within and not is_within(value, self.within):
             raise TernzipError(f"expected a number in {self.within}, found {value}")
-        return value
+        return _plain(value)
 
     def _matches(self, value: str) -> bool:
         return bool(self.pattern) and re.fullmatch(self.pattern, value) is not None
@@ -73,7 +73,18 @@ class Option:
             strings = [part.strip() for one in strings for part in one.split(",")]
             for unknown in [part for part in strings if part not in self.choices][:1]:
                 raise TernzipError(f"unknown {unknown!r}: expected some of {', '.join(self.choices)}")
-        return tuple(strings)
+        return tuple(map(_plain, strings))
+
+
+def _plain(value: Any) -> Any:
+    """The value as Python's own type: checkpoints hold it, and are read without code for any other.
+
+    numpy.float64 and numpy.str_ are a float and a str, and so are the members of some enumerations.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    number = next((kind for kind in (bool, int, float) if isinstance(value, kind)), None)
+    return value if number is None else number(value)
 
 
 def option(default: Any, panel: str, text: str, **known: Any) -> Any:
