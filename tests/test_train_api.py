@@ -243,6 +243,19 @@ def test_a_dataset_that_draws_numbers_itself_is_resumed_exactly(tmp_path: Path) 
     assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in parts.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["~/run", "a::b", "{epoch} $HOME?%41#=run"])
+def test_a_folder_of_any_name_holds_its_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    options: dict[str, Any] = {**SHORT, "epochs": 1, "logger": "csv"}
+    assert ternzip.train(network(), samples(64), samples(20, 1), out=name, **options) is not None
+    assert ternzip.train(network(), samples(64), samples(20, 1), out=name, resume=True, epochs=2) is not None
+    assert {"best.ckpt", "last.tnz", "result.json", "csv"} <= {entry.name for entry in Path(name).iterdir()}
+    assert not (tmp_path / "home").exists()
+
+
 def test_loaders_have_batches_of_their_own(tmp_path: Path) -> None:
     loader = DataLoader(TensorDataset(*samples(20)), batch_size=4)
     with pytest.raises(TernzipError, match="batch_size: not used with DataLoaders, which have their own"):

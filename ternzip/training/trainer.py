@@ -197,7 +197,7 @@ def _run(
             for name in RUN_FILES:
                 (out / name).unlink(missing_ok=True)
         log_options(trainer.loggers, hyperparameters(recipe))
-        trainer.fit(learner, ckpt_path=last if resume else None, **WEIGHTS_ONLY)
+        trainer.fit(learner, ckpt_path=last.absolute() if resume else None, **WEIGHTS_ONLY)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not trainer.is_global_zero:
@@ -215,6 +215,8 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
 
     Raises TernzipError, in Lightning's words, for devices that this machine has not.
     """
+    # In full, as Lightning takes a ~ that it begins with for the home; and as a string, which checkpoints can hold.
+    folder = str(out.absolute())
     figure, mode = learner.objective.monitor
     callbacks: list[Callback] = [
         TernaryCallback(
@@ -223,7 +225,7 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
         EpochLine(),
         *(
             MovableCheckpoint(
-                out,
+                folder,
                 filename=name,
                 monitor=monitor,
                 mode=mode,
@@ -240,7 +242,7 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
         callbacks.append(LiveBar())
     if recipe.layers is not None:
         callbacks.append(LayerTable(recipe.layers))
-    loggers = loggers_named(recipe.logger, out)
+    loggers = loggers_named(recipe.logger, Path(folder))
     try:
         return Trainer(
             accelerator=recipe.accelerator,
@@ -252,7 +254,7 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
             logger=loggers or False,
             callbacks=callbacks,
             plugins=[AtomicCheckpoints()],
-            default_root_dir=out,
+            default_root_dir=folder,
             log_every_n_steps=10,
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,
