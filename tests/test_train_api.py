@@ -243,6 +243,27 @@ def test_a_dataset_that_draws_numbers_itself_is_resumed_exactly(tmp_path: Path) 
     assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in parts.state_dict().items())
 
 
+class Drawn(Dataset):  # type: ignore[type-arg]
+    """Draws from torch's generator, as augmentation does."""
+
+    def __len__(self) -> int:
+        return 32
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.randn(1, 8, 8), index % 4
+
+
+def test_a_loader_with_lasting_workers_is_resumed_exactly(tmp_path: Path) -> None:
+    loader = DataLoader(Drawn(), batch_size=8, shuffle=True, num_workers=1, persistent_workers=True)
+    test = DataLoader(TensorDataset(*samples(20, 1)), batch_size=8)
+    options: dict[str, Any] = {"accelerator": "cpu", "logger": "none"}
+    ternzip.train(network(), loader, test, out=tmp_path / "parts", epochs=1, **options)
+    ternzip.train(network(), loader, test, out=tmp_path / "parts", resume=True, epochs=3)
+    ternzip.train(network(), loader, test, out=tmp_path / "whole", epochs=3, **options)
+    whole, parts = (read_run_checkpoint(tmp_path / name / "last.ckpt").state for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
 @pytest.mark.parametrize("name", ["~/run", "a::b", "{epoch} $HOME?%41#=run"])
 def test_a_folder_of_any_name_holds_its_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

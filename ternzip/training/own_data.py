@@ -59,7 +59,8 @@ class LoaderBatches:
     """The batches of a DataLoader, which draws its random numbers from the global generator as the epoch left it.
 
     Lightning asks for an iterator now before and now after an epoch has been seeded: the loader's own begins with its
-    first batch, so that a run that is resumed sees the batches of a whole one.
+    first batch, so that a run that is resumed sees the batches of a whole one. Workers that outlive an epoch
+    (persistent_workers) would go on with the random numbers that they began with: every epoch has workers of its own.
     """
 
     loader: DataLoader[Any]
@@ -68,6 +69,8 @@ class LoaderBatches:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
+        if self.loader.persistent_workers:
+            self.loader._iterator = None
         yield from self.loader
 
 
