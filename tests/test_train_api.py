@@ -315,6 +315,10 @@ class Told(nn.Linear):
         pass
 
 
+def loader(data: Dataset[Any]) -> DataLoader[Any]:
+    return DataLoader(data, batch_size=16, drop_last=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
@@ -332,6 +336,12 @@ class Told(nn.Linear):
             "train: expected a pair of tensors .*, a Dataset or a DataLoader, found Endless",
         ),
         ({"train": (torch.zeros(0, 1, 8, 8), torch.zeros(0))}, {}, "train: expected samples, found none"),
+        ({"train": {0: samples(2)}}, {}, "train: expected a pair .* a Dataset or a DataLoader, found dict"),
+        ({"test": "pictures"}, {}, "test: expected a pair .* a Dataset or a DataLoader, found str"),
+        ({"train": loader(TensorDataset(*samples(9)))}, {}, "train: expected batches, found none"),
+        ({"train": loader(Endless())}, {}, "train: expected batches, found none"),
+        ({"train": loader(Endless())}, {"ternary_activations": True}, "train: expected batches, found none"),
+        ({"test": loader(Endless())}, {}, "test: expected batches, found none"),
         (
             {"train": (torch.zeros(3, 1), torch.zeros(2))},
             {},

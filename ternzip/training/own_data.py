@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +62,12 @@ class LoaderBatches:
     Lightning asks for an iterator now before and now after an epoch has been seeded: the loader's own begins with its
     first batch, so that a run that is resumed sees the batches of a whole one. Workers that outlive an epoch
     (persistent_workers) would go on with the random numbers that they began with: every epoch has workers of its own.
+
+    Raises TernzipError, with what the loader is called, in place of an epoch without batches.
     """
 
     loader: DataLoader[Any]
+    name: str
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -71,7 +75,12 @@ class LoaderBatches:
     def __iter__(self) -> Iterator[Any]:
         if self.loader.persistent_workers:
             self.loader._iterator = None
-        yield from self.loader
+        found = False
+        for batch in self.loader:
+            found = True
+            yield batch
+        if not found:
+            raise TernzipError(f"{self.name}: expected batches, found none")
 
 
 @dataclass(frozen=True)
@@ -108,14 +117,14 @@ class SampleFeed:
 
     def batches(self, training: bool, epoch: int, rank: int, world: int) -> Iterable[Any]:
         """An epoch's batches of training or test samples; a DataLoader itself."""
-        source = self.sources[training]
+        source, name = self.sources[training], "train" if training else "test"
         if isinstance(source, DataLoader):
             if world > 1:
                 raise TernzipError(
-                    f"{'train' if training else 'test'}: a DataLoader is not shared out over {world} processes: "
+                    f"{name}: a DataLoader is not shared out over {world} processes: "
                     "expected a Dataset or a pair of tensors"
                 )
-            return LoaderBatches(source)
+            return LoaderBatches(source, name)
         take, count = source
         recipe = self.recipe
         return SampleBatches(take, count, recipe.batch_size, recipe.seed, epoch, training, rank, world)
@@ -200,6 +209,9 @@ def check_loss(objective: Objective, outputs: Any, targets: Tensor) -> None:
 def _source(data: object, name: str) -> DataLoader[Any] | tuple[Callable[[list[int]], Any], int]:
     """A loader, or what takes the samples of some indices, and how many there are."""
     if isinstance(data, DataLoader):
+        with suppress(TypeError):  # of a data set without a length
+            if not len(data):
+                raise TernzipError(f"{name}: expected batches, found none")
         return data
     if isinstance(data, list | tuple) and len(data) >= 2 and all(isinstance(part, Tensor) for part in data):
         lengths = [len(part) for part in data]
@@ -210,9 +222,8 @@ def _source(data: object, name: str) -> DataLoader[Any] | tuple[Callable[[list[i
         raise TernzipError(
             f"{name}: expected {EXPECTED}, found numpy arrays: torch.from_numpy makes tensors of them"
         )
-    if isinstance(data, IterableDataset) or (
-        not isinstance(data, Dataset) and not hasattr(data, "__getitem__")
-    ):
+    has_samples = hasattr(data, "__getitem__") and not isinstance(data, str | bytes | Mapping)
+    if isinstance(data, IterableDataset) or not (isinstance(data, Dataset) or has_samples):
         raise TernzipError(f"{name}: expected {EXPECTED}, found {type(data).__name__}")
     samples: Any = data
     return _counted(lambda chosen: default_collate([samples[i] for i in chosen]), len(samples), name)
