@@ -315,6 +315,15 @@ class Told(nn.Linear):
         pass
 
 
+class Odd(nn.Module):
+    """Takes no batch of one sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) < 2:
+            raise ValueError("fewer than two\nsamples")
+        return x
+
+
 def loader(data: Dataset[Any]) -> DataLoader[Any]:
     return DataLoader(data, batch_size=16, drop_last=True)
 
@@ -373,6 +382,24 @@ def loader(data: Dataset[Any]) -> DataLoader[Any]:
             "expected targets from 0 to 3, found 7",
         ),
         ({"train": samples(1)}, {}, "train: expected two samples or more, found 1"),
+        (
+            {"train": (torch.zeros(9, 2, 8, 8), torch.zeros(9).long())},
+            {},
+            "epoch 1, training batch 1: the model or its loss does not take it: Given groups=1",
+        ),
+        (
+            {"train": (torch.zeros(9, 1, 8, 8), torch.zeros(9))},
+            {},
+            "epoch 1, training batch 1: the model or its loss does not take it: expected .* Float",
+        ),
+        (
+            {
+                "test": (torch.zeros(17, 1, 8, 8), torch.zeros(17).long()),
+                "model": nn.Sequential(Odd(), network()),
+            },
+            {},
+            "epoch 1, test batch 2: the model or its loss does not take it: fewer than two",
+        ),
         (
             {"test": (torch.zeros(3, 2, 8, 8), torch.zeros(3).long())},
             {},

@@ -6,7 +6,8 @@ import dataclasses
 import random
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import first_line
 from ternzip.lowrank.passes import modes_kept
 from ternzip.quantization import (
     DeltaSchedule,
@@ -179,7 +181,8 @@ class Learner(lightning.LightningModule):
     def training_step(self, batch: Any, index: int) -> Tensor:
         """The loss of a batch: the objective's, and what the recipe adds to it; 0-d."""
         inputs, targets = self._arguments(batch)
-        loss = self._loss(inputs, targets)
+        with self._told_of("training", index):
+            loss = self._loss(inputs, targets)
         first = ~loss.detach().isfinite() & (self._broken_step == 0)
         self._broken_step += first * (index + 1)
         self._broken_loss = torch.where(first, loss.detach(), self._broken_loss)
@@ -189,6 +192,19 @@ class Learner(lightning.LightningModule):
             "loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(targets), sync_dist=True
         )
         return loss
+
+    @contextmanager
+    def _told_of(self, part: str, index: int) -> Iterator[None]:
+        """Within this context an error of the model or its loss is one that names the batch."""
+        try:
+            yield
+        except (TernzipError, MemoryError):
+            raise
+        except Exception as error:  # every model and loss fails in its own way
+            where = f"epoch {self.current_epoch + 1}, {part} batch {index + 1}"
+            raise TernzipError(
+                f"{where}: the model or its loss does not take it: {first_line(error)}"
+            ) from error
 
     def _loss(self, inputs: tuple[Any, ...], targets: Tensor) -> Tensor:
         outputs = self(*inputs)
@@ -231,10 +247,11 @@ class Learner(lightning.LightningModule):
     def validation_step(self, batch: Any, index: int) -> None:
         """Count the samples that are right, and add up what they lose."""
         inputs, targets = self._arguments(batch)
-        outputs = self(*inputs)
-        if self.objective.accuracy:
-            self.correct += (outputs.argmax(1) == targets).sum()
-        self.lost += self.objective.loss_of(outputs, targets).detach() * len(targets)
+        with self._told_of("test", index):
+            outputs = self(*inputs)
+            if self.objective.accuracy:
+                self.correct += (outputs.argmax(1) == targets).sum()
+            self.lost += self.objective.loss_of(outputs, targets).detach() * len(targets)
         self.seen += len(targets)
 
     def on_validation_epoch_end(self) -> None:
