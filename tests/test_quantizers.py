@@ -249,6 +249,28 @@ def test_half_precision_sums_do_not_overflow(quantizer: str) -> None:
     torch.testing.assert_close(out.abs().max().float(), own(weight).abs().max(), rtol=2e-3, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("quantizer", ["delta", "twn", "ec2t"])
+def test_thresholds_are_exact_in_a_model_of_any_type(quantizer: str, dtype: torch.dtype) -> None:
+    model = prepare(nn.Linear(64, 64), quantizer)
+    schedule = None if quantizer == "ec2t" else DeltaSchedule(model, 0.1)
+    (layer,) = ternary_layers(model)
+    own = layer.quantizer
+    before = {name: buffer.clone() for name, buffer in own.named_buffers()}
+    model.to(dtype)
+    assert model.weight.dtype == dtype
+    buffers = dict(own.named_buffers())
+    assert len(buffers) == 1
+    assert all(
+        buffer.dtype == torch.float64 and torch.equal(buffer, before[name])
+        for name, buffer in buffers.items()
+    )
+    if schedule is not None:
+        schedule.step()
+        assert all(buffer.item() == schedule.delta for buffer in own.buffers())
+    assert all(buffer.is_meta for buffer in copy.deepcopy(model).to("meta").buffers())
+
+
 @pytest.mark.parametrize("value", [-0.01, 1.0, 1.5, math.nan, math.inf])
 def test_delta_outside_0_1_is_refused(value: float) -> None:
     with pytest.raises(TernzipError, match=r"Delta must lie in \[0, 1\)"):

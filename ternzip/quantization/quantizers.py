@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -94,6 +95,21 @@ class Quantizer(nn.Module):
             with torch.no_grad():
                 own.reset(weight, size_share)
         return own
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Quantizer:
+        """Thresholds keep their float64 where a model is made another type: 0.1 is 0.1001 in bfloat16."""
+        doubles = {
+            name: tensor
+            for name, tensor in self._buffers.items()
+            if tensor is not None and tensor.dtype == torch.float64
+        }
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, exact in doubles.items():
+            now = self._buffers[name]
+            # Apple's devices have no float64.
+            if now is not None and now.dtype != torch.float64 and now.device.type != "mps":
+                self._buffers[name] = exact.to(now.device)
+        return self
 
     # Settings travel in the state as the bytes of a JSON text in a uint8 tensor: a state_dict of tensors alone is
     # what safetensors, EMA and sharded checkpoints can hold.
