@@ -201,6 +201,24 @@ def test_test_images_are_set_aside_where_there_are_none(tmp_path: Path) -> None:
     assert len(open_dataset("auto", tmp_path, wanted=Wanted(test_share=1.0)).test) == 10
 
 
+def test_names_of_folders_and_files_need_not_be_utf8(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for split in (b"train", b"test"):
+        for name in (b"caf\xe9", "grün, 日本".encode()):
+            folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + split + b"/" + name))
+            try:
+                folder.mkdir(parents=True)
+            except OSError:
+                pytest.skip("the file system takes UTF-8 alone")
+            image.new("L", (4, 4)).save(folder / os.fsdecode(b"\xff.png"))
+    found = open_dataset("image-folder", tmp_path)
+    assert found.info.classes == ("caf\\xe9", "grün, 日本")
+    spec = NetworkSpec("fc3", image_shape=(1, 4, 4), num_classes=2, classes=found.info.classes)
+    ternzip.save_file({"a": torch.ones(1)}, tmp_path / "a.tnz", metadata=spec.to_metadata())
+    assert ternzip.models.read_spec(tmp_path / "a.tnz") == spec
+    assert open_dataset("image-folder", tmp_path, like=spec).info.classes == spec.classes
+
+
 def test_what_is_set_aside_stays_so_as_the_folder_grows(tmp_path: Path) -> None:
     def values(images: torch.Tensor) -> set[tuple[int, ...]]:
         return {tuple(image[:, 0, 0].tolist()) for image in images}

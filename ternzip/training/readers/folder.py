@@ -57,7 +57,7 @@ def list_class_folders(folder: Path) -> tuple[Labelled, Labelled | None]:
     for name in TEST_NAMES:
         test_folders = class_folders(folder / name)
         if test_folders:
-            names = tuple(entry.name for entry in test_folders)
+            names = tuple(map(_class_name, test_folders))
             for odd in sorted(set(names) ^ set(train.classes))[:1]:
                 lacking = folder / ("train" if odd in names else name) / odd
                 raise TernzipError(
@@ -75,9 +75,19 @@ def _labelled(folder: Path, classes: list[Path]) -> Labelled:
     pictures, labels = [], []
     for label, inner in enumerate(classes):
         for path in sorted(_pictures(inner), key=lambda path: path.name):
-            pictures.append(Picture(str(path), path, f"{inner.name}/{path.name}".encode()))
+            pictures.append(Picture(str(path), path, _encoded(f"{inner.name}/{path.name}")))
             labels.append(label)
-    return Labelled(pictures, labels, tuple(entry.name for entry in classes))
+    return Labelled(pictures, labels, tuple(map(_class_name, classes)))
+
+
+def _class_name(folder: Path) -> str:
+    """The folder's name; bytes in it that are no UTF-8, which a .tnz file could not hold, as \\xNN."""
+    return _encoded(folder.name).decode("utf-8", "backslashreplace")
+
+
+def _encoded(name: str) -> bytes:
+    """The bytes of a file's name, which need not be UTF-8."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _pictures(folder: Path) -> list[Path]:
