@@ -243,6 +243,33 @@ def test_a_dataset_that_draws_numbers_itself_is_resumed_exactly(tmp_path: Path) 
     assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in parts.state_dict().items())
 
 
+def test_a_run_goes_on_with_its_own_network_and_task(tmp_path: Path) -> None:
+    data = samples(64), samples(20, 1)
+    ternzip.train(network(), *data, out=tmp_path, **{**SHORT, "epochs": 1})
+    before = (tmp_path / "best.ckpt").read_bytes(), (tmp_path / "last.ckpt").read_bytes()
+    shallow = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    wide = network()
+    wide[0], wide[1], wide[5] = nn.Conv2d(1, 9, 3), nn.BatchNorm2d(9), nn.Linear(324, 4)
+    changes: list[tuple[nn.Module, dict[str, Any], str]] = [
+        (shallow, {}, "last.ckpt: cannot resume with another network: tensor names do not fit Sequential: "),
+        (wide, {}, r"cannot resume with another network: tensor 0.bias: expected shape \(9,\), found \(8,\)"),
+        (
+            network(),
+            {"accuracy": False},
+            "with another task: accuracy: expected True, found False: give loss=",
+        ),
+        (network(), {"loss": F.cross_entropy}, "with another task: accuracy: expected True, found False"),
+    ]
+    for model, options, message in changes:
+        with pytest.raises(TernzipError, match=message):
+            ternzip.train(model, *data, out=tmp_path, resume=True, epochs=2, **options)
+    assert before == ((tmp_path / "best.ckpt").read_bytes(), (tmp_path / "last.ckpt").read_bytes())
+    resumed = ternzip.train(
+        network(), *data, out=tmp_path, resume=True, epochs=2, loss=F.cross_entropy, accuracy=True
+    )
+    assert resumed is not None
+
+
 class Drawn(Dataset):  # type: ignore[type-arg]
     """Draws from torch's generator, as augmentation does."""
 

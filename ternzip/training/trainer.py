@@ -29,6 +29,7 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.text import first_line
 from ternzip.io.atomic import atomic_file, atomic_path
 from ternzip.io.files import save_file
+from ternzip.io.models import check_fit
 from ternzip.lowrank.batch_norm import affine_batch_norm
 from ternzip.quantization import ternary_state
 from ternzip.training.callbacks import (
@@ -190,6 +191,7 @@ def _run(
         learner = make()
         if before is not None:
             check_same_data(before.dataset, learner.feed.info, last)
+            check_same_task(before, learner, last)
         else:
             learner.calibrate()
         trainer = make_trainer(recipe, out, learner)
@@ -297,6 +299,18 @@ def check_same_data(before: DatasetInfo, now: DatasetInfo | None, last: Path) ->
             raise TernzipError(
                 f"{last}: cannot resume with other data: {name}: expected {expected!r}, found {found!r}"
             )
+
+
+def check_same_task(before: RunCheckpoint, learner: Learner, last: Path) -> None:
+    """TernzipError where the network is another one, or the best epoch is told by another figure."""
+    measured, measures = before.accuracy is not None, learner.objective.accuracy
+    if measured != measures:
+        raise TernzipError(
+            f"{last}: cannot resume with another task: accuracy: expected {measured}, found {measures}: give loss= and "
+            "accuracy= as the run began with"
+        )
+    state = {name.removeprefix("model."): tensor for name, tensor in before.state.items()}
+    check_fit(learner.model, state, f"{last}: cannot resume with another network")
 
 
 def store(
