@@ -367,6 +367,10 @@ def test_bad_parquet(tmp_path: Path) -> None:
         ({"image": [None, picture(0)], "label": [0, 1]}, "row 0: expected a picture, found none"),
         ({"image": [picture(0)], "label": [None]}, "expected a column of labels|row 0: expected a label"),
         ({"image": [picture(0)], "label": [-1]}, "row 0: expected a label from 0 to -1, found -1"),
+        (
+            {"image": [picture(0), picture(1)], "label": [0, 1 << 62]},
+            "row 1: expected a label from 0 to 1048574, found 4611686018427387904",
+        ),
         ({"image": [picture(0)]}, r"expected a column of labels \(label, .*\), found image: binary"),
         ({"text": ["a"], "label": [1]}, r"expected a column of encoded pictures \(binary\), found text"),
         ({"image": [picture(0)], "a": [1], "b": [2]}, "expected a column of labels"),

@@ -11,6 +11,7 @@ from typing import Any
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
 from ternzip._core.text import first_line
+from ternzip.models.spec import MOST_CLASSES
 from ternzip.training.images import MissingDataError
 from ternzip.training.readers.folder import TEST_NAMES, Labelled
 from ternzip.training.readers.pictures import Picture
@@ -65,7 +66,15 @@ class _Rows:
         """Of strings themselves, in order; for numbers what the metadata lists, or else the numbers."""
         if self.by_name:
             return tuple(sorted(set(self.labels)))
-        return self.listed or tuple(map(str, range(max(self.labels) + 1)))
+        return self.listed or tuple(map(str, range(self._largest() + 1)))
+
+    def _largest(self) -> int:
+        """The largest number; TernzipError for one that is an identifier rather than a class."""
+        largest: int = max(self.labels)
+        if largest > MOST_CLASSES - 2:
+            row = self.pictures[self.labels.index(largest)].name
+            raise TernzipError(f"{row}: expected a label from 0 to {MOST_CLASSES - 2}, found {largest}")
+        return largest
 
 
 def _read(files: Sequence[Path]) -> _Rows:
