@@ -410,6 +410,11 @@ def loader(data: Dataset[Any]) -> DataLoader[Any]:
         ),
         ({"train": samples(1)}, {}, "train: expected two samples or more, found 1"),
         (
+            {"model": network().requires_grad_(False)},
+            {},
+            "loss: expected one with a gradient, found none: all parameters of the model are frozen",
+        ),
+        (
             {"train": (torch.zeros(9, 2, 8, 8), torch.zeros(9).long())},
             {},
             "epoch 1, training batch 1: the model or its loss does not take it: Given groups=1",

@@ -183,6 +183,11 @@ class Learner(lightning.LightningModule):
         inputs, targets = self._arguments(batch)
         with self._told_of("training", index):
             loss = self._loss(inputs, targets)
+            if not loss.requires_grad:
+                raise TernzipError(
+                    "loss: expected one with a gradient, found none: all parameters of the model are frozen, or it is "
+                    "detached from them"
+                )
         first = ~loss.detach().isfinite() & (self._broken_step == 0)
         self._broken_step += first * (index + 1)
         self._broken_loss = torch.where(first, loss.detach(), self._broken_loss)
