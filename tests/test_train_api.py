@@ -270,6 +270,32 @@ def test_a_run_goes_on_with_its_own_network_and_task(tmp_path: Path) -> None:
     assert resumed is not None
 
 
+class Named(nn.Module):
+    """Takes a dictionary of inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, inputs: dict[str, Tensor]) -> Any:
+        return self.inner(inputs["image"])
+
+
+@pytest.mark.parametrize("precision", ["32", "64"])
+def test_an_input_may_be_a_dictionary(precision: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {**SHORT, "precision": precision, "ternary_activations": True, "logger": "none"}
+    named, plain = Named(), network()
+    data = [
+        [({"image": image}, label) for image, label in zip(*part, strict=True)]
+        for part in (samples(64), samples(20, 1))
+    ]
+    ternzip.train(named, *data, out=tmp_path / "named", **options)
+    ternzip.train(plain, samples(64), samples(20, 1), out=tmp_path / "plain", **options)
+    assert all(
+        torch.equal(tensor, named.inner.state_dict()[name]) for name, tensor in plain.state_dict().items()
+    )
+
+
 class Drawn(Dataset):  # type: ignore[type-arg]
     """Draws from torch's generator, as augmentation does."""
 

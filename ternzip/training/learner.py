@@ -13,6 +13,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
@@ -141,7 +142,7 @@ class Learner(lightning.LightningModule):
             return
         inputs, _ = self._arguments(next(iter(self.feed.batches(True, 0, 0, 1))))
         device = next(self.model.parameters()).device
-        inputs = tuple(part.to(device) if isinstance(part, Tensor) else part for part in inputs)
+        inputs = move_data_to_device(inputs, device)
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]  # what batch norms have seen
         with torch.no_grad(), torch.random.fork_rng(devices=[]), modes_kept(self.model):
             self._set_modes()

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
@@ -137,10 +139,7 @@ class SampleFeed:
         if not isinstance(targets, Tensor) or not targets.ndim:
             raise TernzipError(f"expected targets (batch, ...) as a tensor, found {type(targets).__name__}")
         if self.recipe.precision == "64":  # as Lightning does, which does not see every batch
-            inputs = [
-                part.double() if isinstance(part, Tensor) and part.is_floating_point() else part
-                for part in inputs
-            ]
+            inputs = apply_to_collection(inputs, Tensor, _doubled)
         return tuple(inputs), targets
 
     def check(self, model: nn.Module, objective: Objective) -> None:
@@ -172,8 +171,12 @@ def _first_outputs(feed: Feed, model: nn.Module, dtype: torch.dtype) -> tuple[An
     device = next(model.parameters()).device
     inputs, targets = feed.arguments(next(iter(feed.batches(False, 0, 0, 1))), dtype)
     with modes_kept(model), torch.no_grad():
-        outputs = model.eval()(*(part.to(device) if isinstance(part, Tensor) else part for part in inputs))
+        outputs = model.eval()(*move_data_to_device(inputs, device))
     return outputs, targets
+
+
+def _doubled(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def check_scores(objective: Objective, outputs: object, targets: Tensor) -> None:
