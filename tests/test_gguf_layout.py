@@ -128,5 +128,16 @@ def test_damaged_and_hostile_files(data: bytes, problem: str) -> None:
         layout(data)
 
 
+def test_padding_is_bounded() -> None:
+    """A head alone, as a .tnz file has it, can say that its file is of any size."""
+    head = header(tensors=1) + info(b"w", (1,), 0)
+    source = SourceFile(head + bytes(-len(head) % 32), "model.gguf")
+    read_layout(source, size=1 << 32)
+    with pytest.raises(
+        TernzipError, match=r"expected at most 4,294,967,296 bytes that belong to no tensor, found 8,"
+    ):
+        read_layout(source, size=1 << 33)
+
+
 def test_a_file_without_tensors() -> None:
     assert layout(header()).tensors == []
