@@ -203,12 +203,15 @@ def test_mistakes_are_named(runs: list[RunRecord], tmp_path: Path) -> None:
 
 
 def test_the_front_of_accuracy_against_bytes() -> None:
-    figure = plotting.front({"log": [(20_000, 0.8), (21_000, 0.81)], "fixed": [(30_000, 0.7)]}, [0.9, 0.91])
+    points = {"log": [(20_000, 0.8, 0.01), (21_000, 0.81, 0.0)], "fixed": [(30_000, 0.7, 0.02)]}
+    figure = plotting.front(points, [0.9, 0.91])
     (axis,) = figure.axes
     lines = axis.get_lines()
     assert [line.get_ydata()[0] for line in lines[:2]] == pytest.approx([90, 91])
     assert lines[2].get_xdata().tolist() == [20, 21]
     assert lines[2].get_ydata().tolist() == pytest.approx([80, 81])
+    bars = axis.containers[0].lines[2][0].get_segments()
+    assert [bar[:, 1].tolist() for bar in bars] == [pytest.approx([79, 81]), pytest.approx([81, 81])]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["full precision", "log", "fixed"]
 

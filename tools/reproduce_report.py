@@ -28,7 +28,7 @@ CAPTIONS = {
     "3": "Accuracy, its change from epoch to epoch, and zeros.",
     "4": "Best accuracy against zeros and against entropy; full precision is the line across.",
     "5": "Best accuracy against training speed: the epoch it came in.",
-    "-front": "Accuracy after the last epoch against the bytes of the whole file.",
+    "-front": f"Mean accuracy of the last {LATE} epochs, and its deviation, against the bytes of the last one's file.",
     "-ablation": "The same of short runs, by the log method alone and with what may be added; across, their twin.",
 }
 STYLE = """
@@ -158,14 +158,14 @@ def _figures(finished: Sequence[Finished], folder: Path) -> list[Path]:
 
 
 def _front(finished: Sequence[Finished], folder: Path, name: str) -> list[Path]:
-    points: dict[str, list[tuple[int, float]]] = {}
+    points: dict[str, list[tuple[int, float, float]]] = {}
     reference = []
     for one in finished:
-        found = one.files["last"]
+        accuracy, swing = one.late
         if one.is_ternary:
-            points.setdefault(one.run.method, []).append((found["file"], found["accuracy"]))
+            points.setdefault(one.run.method, []).append((one.files["last"]["file"], accuracy, swing))
         else:
-            reference.append(found["accuracy"])
+            reference.append(accuracy)
     if not points:
         return []
     paths = [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]

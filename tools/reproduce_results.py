@@ -61,6 +61,12 @@ class Finished:
         return self.record.recipe.quantizer != "none"
 
     @property
+    def late(self) -> tuple[float, float]:
+        """Mean and deviation of the accuracy in training, over the last LATE epochs."""
+        values = self.record.series("accuracy")[1][-LATE:]
+        return mean(values), stdev(values) if len(values) > 1 else 0.0
+
+    @property
     def dataset(self) -> str:
         """The name of what it was trained on."""
         return str(self.files["last"]["source"]["dataset"])
@@ -196,8 +202,8 @@ def summary(finished: Sequence[Finished]) -> list[dict[str, Any]]:
             row["accuracy_deviation"] = stdev(accuracies) if len(accuracies) > 1 else None
             row["loss"] = mean(losses) if losses else None
             row["hours"] = mean(one.hours for one in group)
-            late = [one.record.series("accuracy")[1][-LATE:] for one in group]
-            row["late"] = mean(map(mean, late))
-            row["swing"] = mean(stdev(values) if len(values) > 1 else 0.0 for values in late)
+            row["late"], row["swing"] = (
+                mean(figures) for figures in zip(*(one.late for one in group), strict=True)
+            )
             rows.append(row)
     return rows

@@ -220,8 +220,8 @@ def speed(runs: Sequence[RunRecord], size: Size = None) -> Any:
     return figure
 
 
-def front(points: Mapping[str, Sequence[tuple[int, float]]], reference: Sequence[float] = ()) -> Any:
-    """Accuracy against what a network takes: (bytes of its file, accuracy) of each run, by what they are labelled with.
+def front(points: Mapping[str, Sequence[tuple[int, float, float]]], reference: Sequence[float] = ()) -> Any:
+    """Accuracy against what a network takes: (bytes of its file, accuracy, its deviation) of each run, by its label.
 
     `reference` are accuracies in full precision, drawn as lines across.
     """
@@ -230,8 +230,9 @@ def front(points: Mapping[str, Sequence[tuple[int, float]]], reference: Sequence
         label = None if i else "full precision"
         axis.axhline(100 * accuracy, color="black", linestyle="--", linewidth=1, label=label)
     for marker, (label, group) in zip(_markers(), points.items(), strict=False):
-        sizes, accuracies = zip(*group, strict=True)
-        axis.plot(np.array(sizes) / 1000, 100 * np.array(accuracies), linestyle="", label=label, **marker)
+        sizes, accuracies, deviations = 100 * np.array(group).T
+        bars = {"yerr": deviations, "ecolor": "0.6", "capsize": 3}
+        axis.errorbar(sizes / 1e5, accuracies, linestyle="", label=label, **marker, **bars)
     axis.set(xlabel="whole file, kB", ylabel="accuracy, %")
     axis.grid(color="0.9")
     _legend_below(figure, axis)
