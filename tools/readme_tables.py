@@ -16,6 +16,7 @@ from typing import Any
 
 import runtime_tables
 import search_tables
+from reproduce_plan import SHORT
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "docs" / "benchmarks"
@@ -199,6 +200,37 @@ def steps_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{about} {_measured(result)}"])
 
 
+def ablation_table(result: dict[str, Any]) -> str:
+    """Runs of tools/reproduce.py with what goes beyond the paper, beside the same without: means over their seeds."""
+    rows = [row for row in result["summary"] if row["method"].startswith(SHORT) and row["epoch"] == "last"]
+    head = ["run", "zeros", "bits/weight, order 0", "whole file", "accuracy, last 5 epochs"]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    for row in rows:
+        ternary = bool(row["zeros"])
+        cells = [
+            row["method"],
+            f"{100 * row['zeros']:.1f} %" if ternary else "",
+            f"{row['entropy']:.3f}" if ternary else "",
+            f"{row['file']:,.0f}",
+            f"{100 * row['late']:.2f} ± {100 * row['swing']:.2f} %",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    seeds = max((len(row["seeds"]) for row in rows), default=0)
+    recipes = {run["method"]: run["options"] for run in result["runs"]}
+    epochs = " or ".join(sorted({str(recipes[row["method"]]["epochs"]) for row in rows}))
+    prices = ", ".join(
+        f"{recipes[row['method']]['rate']:g} for “{row['method']}”"
+        for row in rows
+        if recipes[row["method"]].get("rate")
+    )
+    about = (
+        f"ResNet-20 at inflate 1, {epochs} epochs of {result['data']}, {seeds} seed{'s' * (seeds > 1)}; ± is the "
+        f"deviation of the five epochs, which swing. Prices of a kibibyte: {prices}. From "
+        "[the results](results/results.md)."
+    )
+    return "\n".join([*lines, "", about])
+
+
 def measured_too(table: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
     """The table with when and where it was measured."""
     return lambda result: f"{table(result)} {_measured(result)}"
@@ -212,6 +244,7 @@ TABLES: dict[str, tuple[str, str, Callable[[dict[str, Any]], str]]] = {
     "prepare": ("docs/guide.md", "prepare.json", prepare_table),
     "quantizers": ("docs/guide.md", "quantizers.json", quantizers_table),
     "steps": ("docs/guide.md", "training_step.json", steps_table),
+    "ablation": ("docs/guide.md", "../results/results.json", ablation_table),
     "runtime-layers": ("docs/runtime.md", "runtime.json", measured_too(runtime_tables.layers_table)),
     "runtime-networks": ("docs/runtime.md", "runtime.json", measured_too(runtime_tables.networks_table)),
     "search-certificate": (
