@@ -226,7 +226,7 @@ def ablation_table(result: dict[str, Any]) -> str:
     about = (
         f"ResNet-20 at inflate 1, {epochs} epochs of {result['data']}, {seeds} seed{'s' * (seeds > 1)}; ± is the "
         f"deviation of the five epochs, which swing. Prices of a kibibyte: {prices}. From "
-        "[the results](results/results.md)."
+        "`docs/results/results.md`."
     )
     return "\n".join([*lines, "", about])
 
