@@ -30,6 +30,9 @@ def data() -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def trained() -> nn.Module:
+    """The same in every process: sums over another number of threads may round in other ways."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = network()
@@ -40,6 +43,7 @@ def trained() -> nn.Module:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+    torch.set_num_threads(threads)
     return model.eval()
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from search_problem import problem
 
 optuna = pytest.importorskip("optuna")
@@ -107,7 +108,7 @@ def test_killed_while_a_point_is_proposed(tmp_path: Path) -> None:
     """The trial that it leaves without a point is known to be its own, and made again as if nothing had happened."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     done = subprocess.run(
         [sys.executable, "-c", KILLED, url], env=environment, timeout=300, capture_output=True, text=True
     )
