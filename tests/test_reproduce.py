@@ -25,6 +25,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 pytest.importorskip("fcntl", reason="the queue's locks are POSIX")
 
+import reproduce
 import reproduce_queue
 import reproduce_report
 import reproduce_results
@@ -59,6 +60,7 @@ def test_every_planned_recipe_is_one_that_a_run_uses_whole(scale: str) -> None:
 def test_what_a_run_starts_from_comes_before_it() -> None:
     names = [run.name for run in plan("cpu", 2, ("EC2T",))]
     assert names == ["full-precision-seed0", "EC2T-seed0", "full-precision-seed1", "EC2T-seed1"]
+    assert [run.name for run in plan("cpu", 2, ("EC2T",), first=1)] == names[2:]
     second = plan("cpu", 1, ("EC2T",))[1]
     # Its .tnz file has folded norms, from which nothing can be trained.
     assert (second.needs, second.options["init"]) == (
@@ -72,6 +74,17 @@ def test_what_a_run_starts_from_comes_before_it() -> None:
     assert {run.name for run in both} == {run.name for run in first + plan("cpu", 2)}
     with pytest.raises(ValueError, match="unknown method 'xnor': expected one of full precision, log"):
         plan("cpu", 1, ("xnor",))
+
+
+def test_the_first_seed_is_one_of_those_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked = ["--scale", "trial", "--seeds", "1", "--first-seed", "1", "--out", str(tmp_path / "runs")]
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", *asked])
+    with pytest.raises(SystemExit, match="2"):
+        reproduce.main()
+    assert "expected --first-seed from 0 to 0 by --seeds, found 1" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 # A stand-in for `ternzip train`: it writes what it was given, and behaves as its --arch says.

@@ -16,7 +16,7 @@ from typing import Any
 
 import runtime_tables
 import search_tables
-from reproduce_plan import SHORT
+from reproduce_plan import LATE, SHORT
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "docs" / "benchmarks"
@@ -203,7 +203,7 @@ def steps_table(result: dict[str, Any]) -> str:
 def ablation_table(result: dict[str, Any]) -> str:
     """Runs of tools/reproduce.py with what goes beyond the paper, beside the same without: means over their seeds."""
     rows = [row for row in result["summary"] if row["method"].startswith(SHORT) and row["epoch"] == "last"]
-    head = ["run", "zeros", "bits/weight, order 0", "whole file", "accuracy, last 5 epochs"]
+    head = ["run", "zeros", "bits/weight, order 0", "whole file", f"accuracy, last {LATE} epochs"]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     for row in rows:
         ternary = bool(row["zeros"])
@@ -225,7 +225,7 @@ def ablation_table(result: dict[str, Any]) -> str:
     )
     about = (
         f"ResNet-20 at inflate 1, {epochs} epochs of {result['data']}, {seeds} seed{'s' * (seeds > 1)}; ± is the "
-        f"deviation of the five epochs, which swing. Prices of a kibibyte: {prices}. From "
+        f"deviation of these epochs, which swing. Prices of a kibibyte: {prices}. From "
         "`docs/results/results.md`."
     )
     return "\n".join([*lines, "", about])

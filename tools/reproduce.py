@@ -38,6 +38,12 @@ def main() -> int:
         help="runs of each method, with seeds 0, 1, ...; of other fixed Deltas and the ablation one",
     )
     parser.add_argument(
+        "--first-seed",
+        type=int,
+        default=0,
+        help="train from this one on, where another machine trains those before; a report is of all",
+    )
+    parser.add_argument(
         "--only",
         nargs="*",
         default=[],
@@ -52,8 +58,13 @@ def main() -> int:
         "--report", type=Path, help="train nothing: report on what is finished, in this folder"
     )
     arguments = parser.parse_args()
+    if not 0 <= arguments.first_seed < arguments.seeds:
+        parser.error(
+            f"expected --first-seed from 0 to {arguments.seeds - 1} by --seeds, found {arguments.first_seed}"
+        )
+    first = arguments.first_seed if arguments.report is None else 0
     try:
-        runs = plan(arguments.scale, arguments.seeds, tuple(arguments.only))
+        runs = plan(arguments.scale, arguments.seeds, tuple(arguments.only), first)
     except ValueError as error:
         parser.error(str(error))
     try:

@@ -6,14 +6,13 @@ Runs take days, and may be spread over machines: each adds its own to one report
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from reproduce_plan import Run
 from reproduce_queue import same_recipe
-from reproduce_results import Finished
+from reproduce_results import Finished, identity
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.text import first_line
@@ -30,7 +29,7 @@ def kept_runs(folder: Path, runs: Sequence[Run], out: Path, note: str | None) ->
     path = folder / "results.json"
     if not path.is_file():
         return []
-    networks = {_identity(network.read_bytes()): network for network in sorted(folder.glob("*.tnz"))}
+    networks = [(identity(network.read_bytes()), network) for network in sorted(folder.glob("*.tnz"))]
     planned = {run.name: run for run in runs}
     found = []
     try:
@@ -57,7 +56,7 @@ def kept_runs(folder: Path, runs: Sequence[Run], out: Path, note: str | None) ->
 
 
 def _finished(
-    told: dict[str, Any], run: Run, out: Path, networks: dict[tuple[int, int], Path], commit: str
+    told: dict[str, Any], run: Run, out: Path, networks: list[tuple[dict[str, int], Path]], commit: str
 ) -> Finished:
     options = {
         name: tuple(value) if isinstance(value, list) else value for name, value in told["options"].items()
@@ -69,17 +68,18 @@ def _finished(
         epoch: {name: values[epoch - 1] for name, values in by_name.items() if len(values) == recipe.epochs}
         for epoch in range(1, recipe.epochs + 1)
     }
-    sources = {which: (found["source"]["bytes"], found["source"]["crc32"]) for which, found in files.items()}
+    paths = {
+        which: path
+        for which, found in files.items()
+        for content, path in networks
+        if content.items() <= found["source"].items()
+    }
     return Finished(
         run,
         RunRecord(out / run.name, recipe, epochs, name=run.method),
         files,
-        {which: networks[source] for which, source in sources.items() if source in networks},
+        paths,
         told["starts"],
         float(told["hours"]),
         str(told.get("reported_by", commit)),
     )
-
-
-def _identity(content: bytes) -> tuple[int, int]:
-    return len(content), zlib.crc32(content)

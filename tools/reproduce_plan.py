@@ -60,6 +60,7 @@ class Scale:
     ablation: Mapping[str, Options] = field(default_factory=dict)
 
 
+LATE = 5  # last epochs, whose mean reports give: the accuracy of ternary networks swings
 FULL_PRECISION = "full precision"
 SHORT, SHORT_FULL = "short", "short, full precision"
 SHORT_BOTH, SHORT_HALF = "short, rate and teacher", "short, half the rate and teacher"
@@ -102,15 +103,16 @@ def ablation(epochs: int, growth: Options, rate: float) -> dict[str, Options]:
     """
     base = {"epochs": epochs, "lr_scale": epochs / 250, **growth}
     priced = {"rate": rate, "rate_epochs": max(1, epochs // 4)}
+    cheaper = {**priced, "rate": rate / 2}
     taught = {"teacher": SHORT_FULL}
     return {
         SHORT_FULL: {"quantizer": "none", "epochs": epochs, "lr_scale": epochs / 250},
         SHORT: base,
         "short, rate": {**base, **priced},
         SHORT_BOTH: {**base, **priced, **taught},
-        SHORT_HALF: {**base, **priced, "rate": rate / 2, **taught},
+        SHORT_HALF: {**base, **cheaper, **taught},
         "short, teacher": {**base, **taught},
-        "short, half the rate": {**base, **priced, "rate": rate / 2},
+        "short, half the rate": {**base, **cheaper},
         "short, Delta by layer": {**base, "delta_scale": ("conv1=0.5", "linear=0.5", "layer3.*=1.25")},
     }
 
@@ -150,8 +152,8 @@ PLANNED = {
 NOT_COMPARED = {"dataset"}
 
 
-def plan(scale: str, seeds: int, only: tuple[str, ...] = ()) -> list[Run]:
-    """The runs of a scale in the order of the queue: every method with the first seed, then with the next.
+def plan(scale: str, seeds: int, only: tuple[str, ...] = (), first: int = 0) -> list[Run]:
+    """The runs of a scale in the order of the queue: every method with the seed `first`, then with the next.
 
     `only` keeps the methods of these names, and what they start from; "ablation" stands for all of the scale's, and
     "methods" for all others.
@@ -171,7 +173,7 @@ def plan(scale: str, seeds: int, only: tuple[str, ...] = ()) -> list[Run]:
     wanted |= {twin for name in wanted if (twin := _twin(choices[name])) is not None}
     return [
         _run(known.base, method, options, seed)
-        for seed in range(seeds)
+        for seed in range(first, seeds)
         for method, options in choices.items()
         if method in wanted and (seed == 0 or method not in (*known.once, *known.ablation))
     ]

@@ -11,10 +11,10 @@ from typing import Any
 
 from machine import provenance
 from reproduce_kept import kept_runs
-from reproduce_plan import SHORT, Run
+from reproduce_plan import LATE, SHORT, Run
 from reproduce_questions import answers
 from reproduce_queue import commit
-from reproduce_results import FAILED, LATE, NOT_BEGUN, Finished, collect, summary
+from reproduce_results import FAILED, NOT_BEGUN, Finished, collect, summary
 
 from ternzip.io.atomic import atomic_file
 from ternzip.training import plotting
@@ -125,31 +125,27 @@ def _options(one: Finished) -> dict[str, Any]:
 
 def _figures(finished: Sequence[Finished], folder: Path) -> list[Path]:
     """The paper's figures, as far as the finished runs allow; 1 to 3 show the first seed. The ablation has its own."""
-    drawn: list[Path] = []
     short = [one for one in finished if one.run.method.startswith(SHORT)]
     finished = [one for one in finished if one not in short]
     first = [one.record for one in finished if one.run.seed == 0]
+    weighed = [one for one in finished if one.run.seed == 0 and one.run.method in ("fixed", "log")]
     # The paper's figure 1 compares a fixed Delta with a growing one, figure 3 the regimes of Delta.
     regimes = [record for record in first if record.recipe.quantizer == "delta"]
     chosen = {
-        "1": [one.record for one in finished if one.run.seed == 0 and one.run.method in ("fixed", "log")],
+        "1": [one.record for one in weighed if one.reported_by is None],
         "2": first,
         "3": [record for record in regimes if record.recipe.growth != "fixed"]
         + [one.record for one in finished if one.run.seed == 0 and one.run.method == "fixed"],
         "4": [one.record for one in finished],
         "5": [one.record for one in finished],
     }
+    # Of runs told of by an earlier report the weights are not at hand, but its picture is.
+    before = [folder / f"figure1.{suffix}" for suffix in ("png", "svg")]
+    stands = weighed and not chosen["1"] and all(path.is_file() for path in before)
+    drawn = before if stands else []
     for figure, records in chosen.items():
         if not records:
             continue
-        if figure == "1":
-            # Of runs told of by an earlier report the weights are gone, but not its picture.
-            here = [record for record in records if (record.folder / "last.ckpt").is_file()]
-            before = [folder / f"figure1.{suffix}" for suffix in ("png", "svg")]
-            if not here and all(path.is_file() for path in before):
-                drawn += before
-                continue
-            records = here
         try:
             drawn += plotting.draw(records, folder, figure)
         except plotting.NothingToDraw:
@@ -294,11 +290,9 @@ def _about(record: dict[str, Any]) -> str:
     )
     hidden = ", ".join(name.removeprefix("-") for name in record["not_drawn"])
     without = f" Not drawn, as no finished run belongs there: figure {hidden}." if hidden else ""
-    earlier = sorted({run["reported_by"] for run in record["runs"]} - {record["commit"]})
-    kept = ""
-    if earlier:
-        count = sum(run["reported_by"] != record["commit"] for run in record["runs"])
-        kept = f" Of these {count} stand as reported before, by commit {', '.join(earlier)}."
+    earlier = [run["reported_by"] for run in record["runs"] if run["reported_by"] != record["commit"]]
+    before = f" Of these {len(earlier)} stand as reported before, by commit {_listed(sorted(earlier))}."
+    kept = before if earlier else ""
     return (
         f"{progress}{kept}{without} Data: {record['data']}. "
         "Accuracies are those of the stored files on all test images, in float32; figures 2 to 5 show what was "

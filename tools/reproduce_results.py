@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from codec_peers import Coder, peers
-from reproduce_plan import Run
+from reproduce_plan import LATE, Run
 from reproduce_queue import check_recipe, failure_of, is_finished
 
 import ternzip
@@ -27,7 +27,6 @@ from ternzip.training.runs import RunRecord, read_run_checkpoint, read_run_folde
 from ternzip.training.sizes import stored_sizes
 
 NNCODEC = "NNCodec, best"
-LATE = 5  # epochs; the accuracy of ternary networks swings from one to the next
 NOT_BEGUN = "not begun"
 FAILED = "failed"
 
@@ -103,12 +102,16 @@ def collect(
     return finished, missing
 
 
+def identity(content: bytes) -> dict[str, int]:
+    """What tells a file's content from others: its bytes and their CRC-32."""
+    return {"bytes": len(content), "crc32": zlib.crc32(content)}
+
+
 def measured(path: Path, data: Path, note: str | None = None) -> dict[str, Any]:
     """What `measure` finds, kept beside the file with what it was found of and by."""
     content = path.read_bytes()
     source = {
-        "bytes": len(content),
-        "crc32": zlib.crc32(content),
+        **identity(content),
         "dataset": read_run_checkpoint(path.with_suffix(".ckpt")).dataset.name,
         "note": note,
         "nncodec": _nncodec() is not None,

@@ -77,9 +77,8 @@ def load_fitting(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: boo
     for layer in new:
         quantizer = input_quantizer(modules[layer])
         assert quantizer is not None
-        quantizer.to(
-            tensors[stored[layer]].dtype
-        )  # the scale is an exponential, taken in the type it was saved in
+        # The scale is an exponential, taken in the type that it was saved in.
+        quantizer.to(tensors[stored[layer]].dtype)
     if assign:
         expected = model.state_dict()
         tensors = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}

@@ -12,7 +12,8 @@ import numpy as np
 
 from ternzip._core.errors import TernzipError
 from ternzip._version import __version__
-from ternzip.io.atomic import atomic_file, atomic_path
+from ternzip.io.atomic import atomic_file
+from ternzip.io.pictures import write_figure
 from ternzip.search.result import Score, SearchResult
 
 VERSION = 1
@@ -192,8 +193,7 @@ def draw(result: SearchResult, path: str | Path) -> None:
     left, right = figure.subplots(1, 2)
     _draw_sizes(left, result)
     _draw_values(right, result)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=150)
+    write_figure(figure, path)
 
 
 def _draw_sizes(axis: Any, result: SearchResult) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
-from ternzip.io.atomic import atomic_path
+from ternzip.io.pictures import write_figure
 from ternzip.training.latents import LatentLayer, latent_layers
 from ternzip.training.network import restore
 from ternzip.training.recipe import is_given
@@ -46,17 +46,10 @@ def subplots(
 
 
 def write(figure: Any, *paths: Path) -> None:
-    """Save a figure under every path (the suffix says the format: .png, .svg, .pdf), each whole or not at all.
-
-    The same figure makes the same bytes: vector formats hold no date, and no names drawn at random.
-    """
-    from matplotlib import rc_context
-
-    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    """Save a figure under every path, as `write_figure` does, in folders that are made if missing."""
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary, rc_context({"svg.hashsalt": "ternzip"}):
-            figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=undated.get(path.suffix))
+        write_figure(figure, path)
 
 
 def weight_distribution(runs: Mapping[str, Sequence[LatentLayer]], size: Size = None) -> Any:

@@ -12,9 +12,9 @@ from ternzip.checkpoint.source_file import SourceFile
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
-MOST_PADDING = 1 << 32
-"""Bytes between tensors and behind them: a small .tnz file with a head of a million tensors could ask for 2^40."""
 
+_MOST_PADDING = 1 << 32
+"""Bytes between tensors and behind them: a small .tnz file with a head of a million tensors could ask for 2^40."""
 _MOST_TENSORS = 1 << 20
 _MOST_DIMENSIONS = 4
 _LONGEST_NAME = 1 << 16
@@ -162,9 +162,9 @@ def read_layout(file: SourceFile, *, size: int | None = None) -> GgufLayout:
     if len(names) != len(tensors):
         raise TernzipError(f"{file.name}: expected tensor names to be unique")
     padding = whole - head - sum(tensor.nbytes for tensor in tensors)
-    if tensors and padding > MOST_PADDING:
+    if tensors and padding > _MOST_PADDING:
         raise TernzipError(
-            f"{file.name}: expected at most {MOST_PADDING:,} bytes that belong to no tensor, found {padding:,}"
+            f"{file.name}: expected at most {_MOST_PADDING:,} bytes that belong to no tensor, found {padding:,}"
         )
     return GgufLayout(min(head, whole), alignment, tensors)
 
