@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -33,7 +34,7 @@ def member(rank: int, ranks: int, port: int) -> Iterator[Any]:
 
 
 def run_on_two_ranks(script: str) -> None:
-    """Runs a test's file as a script, as its module has no name to import it by; arguments are those of `member`."""
+    """Runs a test's file as a script, as its module has no name to import it by; the script calls `be_a_rank`."""
     port = str(free_port())
     processes = [
         subprocess.Popen([sys.executable, script, str(rank), "2", port], stderr=subprocess.PIPE, text=True)
@@ -41,3 +42,15 @@ def run_on_two_ranks(script: str) -> None:
     ]
     errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+
+
+def be_a_rank(work: Callable[[int, int, int], object]) -> NoReturn:
+    """Does the work of one of the processes, with the arguments of `member`, and ends the process.
+
+    It ends at once: fully_shard keeps the group's threads alive after destroy_process_group, and an interpreter that
+    finalizes beside them is now and then aborted ("terminate called without an active exception").
+    """
+    work(*map(int, sys.argv[1:]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

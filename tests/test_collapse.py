@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 
 import pytest
 import torch
 import torch.distributed as dist
-from process_group import member, run_on_two_ranks
+from process_group import be_a_rank, member, run_on_two_ranks
 from torch import nn
 
 from ternzip import TernzipError, prepare
@@ -216,4 +215,4 @@ def test_two_ranks_that_hold_a_part_each_agree() -> None:
 
 
 if __name__ == "__main__":
-    watch_shards(*map(int, sys.argv[1:]))
+    be_a_rank(watch_shards)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.distributed as dist
-from process_group import free_port, member, run_on_two_ranks
+from process_group import be_a_rank, free_port, member, run_on_two_ranks
 from torch import Tensor
 
 from ternzip import ops
@@ -82,4 +81,4 @@ def test_two_ranks() -> None:
 
 
 if __name__ == "__main__":
-    check_everything(*map(int, sys.argv[1:]))
+    be_a_rank(check_everything)

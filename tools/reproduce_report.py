@@ -290,8 +290,9 @@ def _about(record: dict[str, Any]) -> str:
     )
     hidden = ", ".join(name.removeprefix("-") for name in record["not_drawn"])
     without = f" Not drawn, as no finished run belongs there: figure {hidden}." if hidden else ""
-    earlier = [run["reported_by"] for run in record["runs"] if run["reported_by"] != record["commit"]]
-    before = f" Of these {len(earlier)} stand as reported before, by commit {_listed(sorted(earlier))}."
+    others = [run["reported_by"] for run in record["runs"] if run["reported_by"] != record["commit"]]
+    earlier = sorted(f"commit {one}" for one in others)
+    before = f" Of these {len(earlier)} stand as reported before, by {_listed(earlier)}."
     kept = before if earlier else ""
     return (
         f"{progress}{kept}{without} Data: {record['data']}. "
