@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,22 @@ def test_another_task_has_its_own_loss_and_its_best_epoch_is_of_the_least(tmp_pa
     assert read_run_checkpoint(tmp_path / "best.ckpt").accuracy is None
     with ternzip.safe_open(result.path) as file:
         assert "arch" not in file.metadata()
+
+
+def test_a_test_loss_that_is_no_number_is_null_in_the_results_file(tmp_path: Path) -> None:
+    data = torch.randn(32, 5), torch.randn(32, 2)
+    broken = data[0], data[1].index_fill(0, torch.tensor([3]), torch.nan)
+    result = ternzip.train(nn.Linear(5, 2), data, broken, out=tmp_path, loss=nn.MSELoss(), **SHORT)
+    assert result is not None
+    assert math.isnan(result.history[0]["test_loss"])
+
+    def no_number(word: str) -> None:
+        pytest.fail(f"found {word} in result.json")
+
+    told = json.loads((tmp_path / "result.json").read_text(), parse_constant=no_number)
+    assert [entry["test_loss"] for entry in told["history"]] == [None, None]
+    assert told["history"][0]["loss_epoch"] == result.history[0]["loss_epoch"]
+    assert told["best"]["loss"] is None
 
 
 def test_the_weights_of_a_given_model_may_be_of_any_size_and_frozen_ones_stay(tmp_path: Path) -> None:

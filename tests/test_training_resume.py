@@ -121,6 +121,16 @@ def test_the_best_epoch_is_remembered_in_a_folder_that_was_moved(recipe: Recipe,
     assert not (tmp_path / "here").exists()
 
 
+def test_resume_needs_the_best_epoch_too(recipe: Recipe, tmp_path: Path) -> None:
+    """No later epoch may be better, and the run would end without what it promises."""
+    training.train(recipe.with_options({"epochs": 1}), tmp_path)
+    (tmp_path / "best.ckpt").unlink()
+    before = {path: path.stat() for path in tmp_path.iterdir()}
+    with pytest.raises(TernzipError, match=r"best\.ckpt: cannot resume without the best epoch's checkpoint"):
+        training.train(recipe.with_options({"epochs": 2}), tmp_path, resume=True)
+    assert before == {path: path.stat() for path in tmp_path.iterdir()}
+
+
 def test_a_run_is_read_from_its_checkpoint_alone(recipe: Recipe, tmp_path: Path) -> None:
     """Logs are flushed now and then, and say more or less than what the weights have come to."""
     training.train(recipe, tmp_path)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from fractions import Fraction
+from typing import Any
 
 from ternzip._core.errors import TernzipError
 
@@ -27,6 +30,19 @@ def first_line(error: BaseException) -> str:
     """What an error of another library says, in one line."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def json_text(value: Any, indent: int) -> str:
+    """JSON that every parser reads: numbers that are not finite, for which it has no words, are null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def parse_size(text: str | int) -> int:

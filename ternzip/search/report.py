@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.text import json_text
 from ternzip._version import __version__
 from ternzip.io.atomic import atomic_file
 from ternzip.io.pictures import write_figure
@@ -171,7 +171,7 @@ def write_report(result: SearchResult, stem: str | Path) -> list[Path]:
         picture = None
     texts = {
         Path(f"{stem}.md"): markdown(result, picture.name if picture else None),
-        Path(f"{stem}.json"): json.dumps(to_dict(result), indent=1) + "\n",
+        Path(f"{stem}.json"): json_text(to_dict(result), 1),
     }
     for path, text in texts.items():
         with atomic_file(path) as stream:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import logging
 import random
 import sys
@@ -26,7 +25,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from ternzip._core.errors import TernzipError
-from ternzip._core.text import first_line
+from ternzip._core.text import first_line, json_text
 from ternzip.io.atomic import atomic_file, atomic_path
 from ternzip.io.files import save_file
 from ternzip.io.models import check_fit
@@ -208,7 +207,7 @@ def _run(
     history = [{"epoch": epoch, **figures} for epoch, figures in sorted(learner.epochs.items())]
     result = Result(best, end, history)
     with atomic_file(out / "result.json") as stream:
-        stream.write((json.dumps(dataclasses.asdict(result), indent=2) + "\n").encode())
+        stream.write(json_text(dataclasses.asdict(result), 2).encode())
     return result
 
 
@@ -271,7 +270,10 @@ def make_trainer(recipe: Recipe, out: Path, learner: Learner) -> Trainer:
 
 
 def check_resume(recipe: Recipe, last: Path) -> RunCheckpoint:
-    """The checkpoint to go on from; TernzipError unless it is of a run by the same recipe and of no more epochs."""
+    """The checkpoint to go on from; TernzipError unless it is of a run by the same recipe and of no more epochs.
+
+    That of the best epoch must be there too: no later epoch may be better.
+    """
     if not last.is_file():
         raise TernzipError(f"{last}: nothing to resume: no such checkpoint")
     before = read_run_checkpoint(last)
@@ -288,6 +290,8 @@ def check_resume(recipe: Recipe, last: Path) -> RunCheckpoint:
             f"{last}: cannot resume: {before.epoch} epochs are done: expected --epochs {before.epoch} or more, "
             f"found {recipe.epochs}"
         )
+    if not (best := last.with_name("best.ckpt")).is_file():
+        raise TernzipError(f"{best}: cannot resume without the best epoch's checkpoint: no such file")
     return before
 
 
