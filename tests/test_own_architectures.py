@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from ternzip import TernzipError
 from ternzip.cli.app import UsageError
 from ternzip.models import NetworkSpec, architecture, read_spec
 from ternzip.models.own import parse_arguments
+from ternzip.training.datasets import Wanted, open_dataset
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
@@ -120,6 +122,8 @@ def test_arguments() -> None:
 
 def test_a_spec_survives_metadata_and_damage_is_named() -> None:
     spec = NetworkSpec("resnet20", {"inflate": 2}, (1, 8, 9), 3, (0.25,), (0.5,), ("cat", "dög", "a,b"))
+    asked = dataclasses.replace(spec, image_fit="stretch", test_share=0.1)
+    assert NetworkSpec.from_metadata(asked.to_metadata(), "x") == asked
     metadata = spec.to_metadata()
     assert NetworkSpec.from_metadata(metadata, "x") == spec
     assert NetworkSpec.from_metadata({"arch": "resnet20"}, "x") is None
@@ -133,6 +137,10 @@ def test_a_spec_survives_metadata_and_damage_is_named() -> None:
         ("arch_options", "[1]"),
         ("arch_options", "{"),
         ("classes", '["a"]'),
+        ("image_fit", "squeeze"),
+        ("test_share", "1.5"),
+        ("test_share", "nan"),
+        ("test_share", "all"),
     ):
         with pytest.raises(
             TernzipError, match=r"x\.tnz: metadata of its network (makes no sense|cannot be read)"
@@ -140,6 +148,54 @@ def test_a_spec_survives_metadata_and_damage_is_named() -> None:
             NetworkSpec.from_metadata({**metadata, key: value}, "x.tnz")
     with pytest.raises(TernzipError, match=r"fc3: cannot be built with {'depth': 3}: .*unexpected keyword"):
         NetworkSpec("fc3", {"depth": 3}).build()
+
+
+def test_pictures_are_evaluated_as_those_it_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stretched or cut, and none of the training pictures among those for testing."""
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    for i in range(80):
+        folder = Path("pictures", "ab"[i % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        middle = image.new("L", (16, 8))
+        middle.paste(255 if i % 2 else 3 * i, (6, 0, 10, 8))
+        middle.save(folder / f"{i}.png")
+    small = (
+        "--epochs",
+        3,
+        "--batch-size",
+        16,
+        "--arch",
+        "fc3",
+        "--arch-arg",
+        "hidden=8",
+        "--accelerator",
+        "cpu",
+    )
+    asked = ("--quantizer", "twn", "--image-size", 8, "--image-fit", "stretch", "--test-share", 0.4)
+    ternzip_command("train", "--data", "pictures", *small, *asked)
+    last = json.loads(Path("run/result.json").read_text())["last"]
+    spec = read_spec("run/last.tnz")
+    assert spec is not None
+    assert (spec.image_fit, spec.test_share) == ("stretch", 0.4)
+
+    def scored(file: str, *options: object) -> dict[str, float]:
+        return json.loads(ternzip_command("eval", file, "--data", "pictures", "--json", *options))
+
+    as_trained = scored("run/last.tnz")
+    assert as_trained == scored("run/last.ckpt")
+    assert as_trained["accuracy"] == pytest.approx(last["accuracy"])
+    assert 20 < as_trained["images"] < 44
+    assert scored("run/last.tnz", "--test-share", 1)["images"] == 80  # what is given wins
+    stretched, cut = (
+        open_dataset("auto", "pictures", like=one).test.images
+        for one in (spec, dataclasses.replace(spec, image_fit=None))
+    )
+    assert not torch.equal(stretched, cut)
+    wanted = Wanted(size=(8, 8), channels=1, fit="stretch", test_share=0.4)
+    assert torch.equal(stretched, open_dataset("auto", "pictures", wanted=wanted).test.images)
 
 
 def test_a_network_of_ones_own_from_training_to_export(here: Path) -> None:

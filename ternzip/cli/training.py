@@ -129,8 +129,11 @@ def evaluate(
     spec = None
     if file.suffix != ".ckpt":
         spec = in_file(file, options.get("arch"), changed=not set(NETWORK_OPTIONS).isdisjoint(options))
-        if spec is not None and "statistics" in options:
-            spec = dataclasses.replace(spec, mean=(), std=())
+        if spec is not None:  # what is given wins over what the file says
+            given: dict[str, Any] = dict.fromkeys({"image_fit", "test_share"}.intersection(options))
+            if "statistics" in options:
+                given |= {"mean": (), "std": ()}
+            spec = dataclasses.replace(spec, **given)
     score = evaluation.evaluate(
         file,
         recipe,

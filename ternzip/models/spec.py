@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.text import first_line
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 1 << 16  # a side of an image; more is damage
 MOST_CLASSES = 1 << 20
+ImageFit: TypeAlias = Literal["crop", "stretch"]
+IMAGE_FITS: tuple[ImageFit, ...] = get_args(ImageFit)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class NetworkSpec:
         num_classes: outputs.
         mean, std: by which images in [0, 1] are normalized, for each channel; empty where that is not known.
         classes: names, in the order of the outputs; empty where they are not known.
+        image_fit: how pictures of another shape were brought to that size; None as by default.
+        test_share: of pictures without a test set, how many it was not trained on, in (0, 1]; None as by default.
     """
 
     arch: str
@@ -40,6 +44,8 @@ class NetworkSpec:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     classes: tuple[str, ...] = ()
+    image_fit: ImageFit | None = None
+    test_share: float | None = None
 
     def build(self) -> nn.Module:
         """The network with fresh weights; TernzipError where the architecture does not take its options.
@@ -74,6 +80,8 @@ class NetworkSpec:
             "num_classes": str(self.num_classes),
             **{key: ",".join(f"{number:g}" for number in value) for key, value in numbers.items() if value},
             **({"classes": json.dumps(self.classes, ensure_ascii=False)} if self.classes else {}),
+            **({} if self.image_fit is None else {"image_fit": self.image_fit}),
+            **({} if self.test_share is None else {"test_share": repr(self.test_share)}),
         }
 
     @classmethod
@@ -89,7 +97,18 @@ class NetworkSpec:
                 tuple(float(part) for part in metadata.get(key, "").split(",") if part)
                 for key in ("mean", "std")
             )
-            spec = cls(metadata["arch"], options, shape, int(metadata["num_classes"]), mean, std, classes)  # type: ignore[arg-type]
+            share = float(metadata["test_share"]) if "test_share" in metadata else None
+            spec = cls(
+                metadata["arch"],
+                options,
+                shape,  # type: ignore[arg-type]
+                int(metadata["num_classes"]),
+                mean,
+                std,
+                classes,
+                metadata.get("image_fit"),  # type: ignore[arg-type]
+                share,
+            )
         except (KeyError, ValueError, TypeError) as error:
             raise TernzipError(f"{source}: metadata of its network cannot be read: {error}") from error
         if not spec._is_sound():
@@ -108,6 +127,8 @@ class NetworkSpec:
             and all(std > 0 for std in self.std)
             and all(isinstance(name, str) for name in self.classes)
             and len(self.classes) in (0, self.num_classes)
+            and self.image_fit in (None, *IMAGE_FITS)
+            and (self.test_share is None or 0 < self.test_share <= 1)
         )
 
 

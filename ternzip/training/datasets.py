@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ternzip._core.errors import TernzipError
-from ternzip.models.spec import NetworkSpec
+from ternzip.models.spec import ImageFit, NetworkSpec
 from ternzip.training.catalog import (
     AUTO,
     DATASET_CHOICES,
@@ -25,7 +25,7 @@ from ternzip.training.readers.digits import read_digits
 from ternzip.training.readers.folder import Labelled, holds_class_folders, list_class_folders
 from ternzip.training.readers.idx import idx_folder, read_idx, read_known_idx
 from ternzip.training.readers.parquet import parquet_files, read_parquet
-from ternzip.training.readers.pictures import Fit, Frame, common_frame, read_pictures
+from ternzip.training.readers.pictures import Frame, common_frame, read_pictures
 from ternzip.training.recipe import OPTIONS, Recipe
 
 PICTURES = ("image-folder", "parquet")
@@ -45,7 +45,7 @@ class Wanted:
 
     size: tuple[int, int] | None = None
     channels: int | None = None
-    fit: Fit = "crop"
+    fit: ImageFit = "crop"
     test_share: float = 0.2
     classes: tuple[str, ...] = ()
 
@@ -61,16 +61,22 @@ def open_dataset(
     """A data set from files in `folder`: one of DATASET_CHOICES, "auto" for what is found there.
 
     `download=True` fetches what is missing, checking md5 sums (needs pooch); of "auto" that is CIFAR-10. For a network
-    that exists, `like`, pictures are brought to the size and the channels it is made for. Raises TernzipError for an
-    unknown name, missing or damaged files, where "auto" finds several data sets, and where images or classes are not
-    those of the network.
+    that exists, `like`, pictures are brought to the size and the channels it is made for, and fitted and set aside for
+    testing as for its training. Raises TernzipError for an unknown name, missing or damaged files, where "auto" finds
+    several data sets, and where images or classes are not those of the network.
     """
     if name not in DATASET_CHOICES:
         raise TernzipError(f"unknown data set {name!r}: expected one of {', '.join(DATASET_CHOICES)}")
     folder = Path(folder)
     if like is not None:
         channels, height, width = like.image_shape
-        wanted = dataclasses.replace(wanted, size=(height, width), channels=channels, classes=like.classes)
+        wanted = Wanted(
+            (height, width),
+            channels,
+            like.image_fit or wanted.fit,
+            like.test_share or wanted.test_share,
+            like.classes,
+        )
     dataset = _present_or_fetched(name, folder, download, wanted)
     for what in ("image_shape", "num_classes") if like is not None else ():
         expected, found = getattr(like, what), getattr(dataset.info, what)

@@ -34,8 +34,16 @@ def spec_of(recipe: Recipe, info: DatasetInfo) -> NetworkSpec:
     own = {name: getattr(recipe, name) for name in names if getattr(recipe, name) != OPTIONS[name].default}
     arguments = parse_arguments(recipe.arch_arg)
     mean, std = normalization(recipe, info)
+    asked = {name: getattr(recipe, name) for name in ("image_fit", "test_share")}
     return NetworkSpec(
-        recipe.arch, {**own, **arguments}, info.image_shape, info.num_classes, mean, std, info.classes
+        recipe.arch,
+        {**own, **arguments},
+        info.image_shape,
+        info.num_classes,
+        mean,
+        std,
+        info.classes,
+        **{name: value for name, value in asked.items() if value != OPTIONS[name].default},
     )
 
 

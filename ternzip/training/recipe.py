@@ -13,6 +13,7 @@ from ternzip._core.errors import TernzipError
 from ternzip.models.activations import ACTIVATIONS
 from ternzip.models.own import OWN_NAME, is_own, parse_arguments
 from ternzip.models.registry import ARCHITECTURES
+from ternzip.models.spec import IMAGE_FITS
 from ternzip.quantization.choices import GROWTHS, QUANTIZERS
 from ternzip.training.catalog import AUTO, DATASET_CHOICES, DATASETS, parse_image_size
 from ternzip.training.options import flag, option, options_of
@@ -168,7 +169,7 @@ class Recipe:
         "crop",
         "Data",
         "How pictures of another shape get that size: cut off on both sides, or stretched.",
-        choices=("crop", "stretch"),
+        choices=IMAGE_FITS,
         only=PICTURES,
     )
     test_share: float = option(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,11 +18,11 @@ from torch import Tensor
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
 from ternzip._core.text import first_line
+from ternzip.models.spec import ImageFit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Fit: TypeAlias = Literal["crop", "stretch"]
 # What pictures of several sizes are brought to unless asked otherwise: what the built-in networks are made for.
 USUAL_SIZE = (32, 32)
 GREY_MODES = ("1", "L", "LA")
@@ -97,7 +97,7 @@ def common_frame(pictures: Sequence[Picture], size: tuple[int, int] | None) -> t
     return Frame(USUAL_SIZE, channels), told
 
 
-def read_pictures(pictures: Sequence[Picture], frame: Frame, fit: Fit) -> Tensor:
+def read_pictures(pictures: Sequence[Picture], frame: Frame, fit: ImageFit) -> Tensor:
     """The pictures as uint8 (n, channels, height, width), all in one frame.
 
     "crop" scales a picture until it covers the frame and cuts off what juts out on both sides; "stretch" scales height
@@ -111,7 +111,7 @@ def read_pictures(pictures: Sequence[Picture], frame: Frame, fit: Fit) -> Tensor
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
-def _framed(picture: Picture, image: Image, frame: Frame, fit: Fit) -> NDArray[np.uint8]:
+def _framed(picture: Picture, image: Image, frame: Frame, fit: ImageFit) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     if image.mode in DEEP_MODES:
