@@ -328,6 +328,34 @@ def test_the_mixin_stores_ternary_weights(tmp_path: Path) -> None:
     assert len(again.last.weight.unique()) == 3
 
 
+def test_the_mixin_keeps_the_types_of_what_was_saved(tmp_path: Path) -> None:
+    """Whose constructor makes float32: tied tensors stay one, and what is no float must fit as before."""
+
+    class Tied(Net):
+        def __init__(self) -> None:
+            super().__init__(width=3)
+            self.last = self.layer  # weights and biases
+            self.norm = nn.BatchNorm1d(2)
+
+    net = Tied().bfloat16()
+    net.norm.float()
+    net.save_pretrained(tmp_path / "n")
+    again = Tied.from_pretrained(tmp_path / "n")
+    assert again.last.weight is again.layer.weight
+    expected = net.state_dict()
+    assert {name: tensor.dtype for name, tensor in again.state_dict().items()} == {
+        name: tensor.dtype for name, tensor in expected.items()
+    }
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in again.state_dict().items())
+    ternzip.save_file(
+        {**expected, "norm.num_batches_tracked": torch.tensor(1.0)}, tmp_path / "n" / "model.tnz"
+    )
+    with pytest.raises(
+        TernzipError, match=r"num_batches_tracked: expected torch\.int64, found torch\.float32"
+    ):
+        Tied.from_pretrained(tmp_path / "n")
+
+
 def test_pushing_uploads_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, dict[str, Any]]] = []
 

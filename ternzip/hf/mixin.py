@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
-from torch import nn
+from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip.io.files import load_file
@@ -28,7 +29,7 @@ class TernzipHubMixin(ModelHubMixin, library_name="ternzip", tags=["ternzip"]):
         net = Net.from_pretrained("folder")          # width 32
 
     The arguments of the constructor go into config.json, as huggingface_hub does it. Of a prepared model the ternary
-    weights are stored, and `from_pretrained` gives a plain model with them.
+    weights are stored, and `from_pretrained` gives a plain model with them, in the floating types that they had.
     """
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -69,6 +70,15 @@ class TernzipHubMixin(ModelHubMixin, library_name="ternzip", tags=["ternzip"]):
                 ) from error
         tensors = load_file(path, max_bytes=max_bytes)
         model: Any = cls(**model_kwargs)
+        _take_types(model, tensors)
         check_fit(model, tensors, path, dtypes=True)
         load_fitting(model, tensors)
         return model.to(map_location)
+
+
+def _take_types(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """A constructor makes float32 of what was saved in bfloat16. In place, so that tied tensors stay so."""
+    for name, own in model.state_dict(keep_vars=True).items():
+        found = tensors.get(name, own)
+        if own.is_floating_point() and found.is_floating_point():
+            own.data = own.data.to(found.dtype)
