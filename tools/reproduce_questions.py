@@ -25,17 +25,21 @@ def answers(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def _falls(key: str) -> Callable[..., str]:
-    """Whether a figure falls from each method to the next, by more than their deviations where these are known."""
+    """Whether a figure falls from each method to the next; of accuracies, by more than those of single runs deviate."""
 
     def answer(*rows: Row) -> str:
-        pairs = [(one[key] - two[key], _deviation(one, two)) for one, two in pairwise(rows)]
         numbers = ", ".join(f"{row['method']} {100 * row[key]:.2f}" for row in rows)
-        if any(gap <= 0 for gap, _ in pairs):
+        pairs = [(one[key] - two[key], _deviation(one, two)) for one, two in pairwise(rows)]
+        plain = "no" if any(gap <= 0 for gap, _ in pairs) else "yes"
+        if key != "accuracy":
+            return f"{plain}: {numbers}"
+        known = [(gap, deviation) for gap, deviation in pairs if deviation is not None]
+        if len(known) < len(pairs):
+            return f"{plain}, with too few seeds to tell it from chance: {numbers}"
+        if any(gap < -deviation for gap, deviation in known):
             return f"no: {numbers}"
-        if key == "accuracy" and any(deviation is None for _, deviation in pairs):
-            return f"yes, with too few seeds to tell it from chance: {numbers}"
-        if key == "accuracy" and any(gap <= deviation for gap, deviation in pairs if deviation is not None):
-            return f"yes, within the deviation: {numbers}"
+        if any(gap <= deviation for gap, deviation in known):
+            return f"{plain}, within the deviation: {numbers}"
         return f"yes: {numbers}"
 
     return answer
