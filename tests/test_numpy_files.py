@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,38 @@ def test_a_zip_bomb_takes_no_memory(tmp_path: Path) -> None:
     assert data.count(size) == 2
     (tmp_path / "a.npz").write_bytes(data.replace(size, struct.pack("<I", 1 << 30)))
     refused(tmp_path / "a.npz", r"tensor 'x': expected 1,048,704 bytes, found 1,073,741,824")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
+@pytest.mark.parametrize("claimed", [1 << 28, (1 << 63) - 20])
+def test_a_member_that_claims_more_than_the_file_has(tmp_path: Path, method: int, claimed: int) -> None:
+    header = repr({"descr": "|i1", "fortran_order": False, "shape": (claimed,)}).encode()
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(70_000)
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.npy", data)
+        member = archive.getinfo("a.npy")
+        member.file_size = len(data) - 70_000 + claimed
+        member.compress_size = member.compress_size if method else member.file_size
+    tracemalloc.start()
+    refused(path, "a.npz: .*(truncated: expected|: expected at most .* deflated)")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+
+
+@pytest.mark.parametrize("as_stream", [False, True], ids=["path", "stream"])
+def test_a_member_before_the_file(tmp_path: Path, as_stream: bool) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.arange(3))
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\5\6")
+    (directory,) = struct.unpack_from("<I", data, end + 16)
+    struct.pack_into("<I", data, end + 16, directory + 10)
+    path.write_bytes(data)
+    source = io.BytesIO(data) if as_stream else path
+    with pytest.raises(TernzipError, match=r"'a\.npy': expected its header at offset -10"):
+        ternzip.compress(source, tmp_path / "a.tnz")
 
 
 def test_what_numpys_files_cannot_hold(tmp_path: Path) -> None:

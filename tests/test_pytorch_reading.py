@@ -102,6 +102,28 @@ def test_storages_have_the_size_they_declare(save: Callable[..., Path]) -> None:
     refused(other, "storage '0': expected 28 bytes, found 24")
 
 
+@pytest.mark.parametrize("name", ["data.pkl", "byteorder", "data/0"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
+@pytest.mark.parametrize("claimed", [1 << 28, 1 << 63])
+def test_members_that_claim_more_than_the_file_has(
+    save: Callable[..., Path], name: str, method: int, claimed: int
+) -> None:
+    path = save({"w": torch.ones(7)})
+    other = path.with_name("other.pt")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w", method) as new:
+        for member in old.infolist():
+            new.writestr(member.filename, old.read(member))
+            if member.filename.endswith(name):
+                liar = new.getinfo(member.filename)
+                liar.file_size = claimed
+                liar.compress_size = liar.compress_size if method else claimed
+    tracemalloc.start()
+    refused(other, "truncated: expected|: expected at most .* deflated|storage '0': expected 28 bytes")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+
+
 def test_bits_of_conjugated_and_negated_tensors(save: Callable[..., Path]) -> None:
     numbers = random_bits(torch.complex64, 5).conj()
     assert numbers.is_conj()

@@ -34,6 +34,11 @@ class SourceFile:
 
     def read(self, offset: int, size: int) -> bytearray:
         """Exactly `size` bytes, or a TernzipError that says where the file ends."""
+        if size > self.size - offset:  # before memory is taken for what a damaged file claims
+            raise TernzipError(
+                f"{self.name}: offset {offset}: truncated: "
+                f"expected {size:,} more bytes, found {max(0, self.size - offset):,}"
+            )
         try:
             data = bytearray(size)
             view = memoryview(data)

@@ -15,6 +15,8 @@ ZIP = b"PK\3\4"
 
 _LOCAL_HEADER = 30  # bytes before the name in the header that precedes each member
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_MOST_EXPANSION = 1032
+"""Bytes that one deflated byte can stand for: 258 in two bits."""
 
 
 class ZipMembers:
@@ -65,6 +67,12 @@ class ZipMembers:
                 raise self.damaged(name, f"expected {member.file_size:,} bytes, found {len(stored):,}")
             self.check(name, zlib.crc32(stored))
             return stored
+        if member.file_size > _MOST_EXPANSION * len(stored):
+            raise self.damaged(
+                name,
+                f"expected at most {_MOST_EXPANSION * len(stored):,} bytes of {len(stored):,} deflated ones, "
+                f"found {member.file_size:,}",
+            )
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
             data = bytearray(inflate.decompress(stored, member.file_size + 1))
@@ -89,7 +97,8 @@ class ZipMembers:
     def offset(self, name: str) -> int:
         """Where a member's bytes begin in the file."""
         member = self.infos[name]
-        header = self._file.read(member.header_offset, _LOCAL_HEADER)
+        # A directory that is said to lie further on than it does puts members before the file's start.
+        header = self._file.read(member.header_offset, _LOCAL_HEADER) if member.header_offset >= 0 else b""
         if header[:4] != ZIP:
             raise self.damaged(name, f"expected its header at offset {member.header_offset}")
         label, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
