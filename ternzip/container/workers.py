@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ def default_threads() -> int:
 
 
 class Workers:
-    """Runs jobs on `threads` threads, or at once in the caller where that is one."""
+    """Runs jobs on `threads` threads, or at once in the caller where that is one, or no thread is to be had."""
 
     def __init__(self, threads: int | None) -> None:
         if threads is not None and threads < 1:
@@ -29,13 +30,21 @@ class Workers:
 
     def submit(self, job: Callable[..., T], *args: object) -> Future[T]:
         """Runs `job(*args)`, sooner or later; the future carries its result or its exception."""
-        if self._pool is not None:
-            return self._pool.submit(job, *args)
         future: Future[T] = Future()
-        try:
-            future.set_result(job(*args))
-        except BaseException as error:  # a future carries every exception to whoever asks for the result
-            future.set_exception(error)
+        waiting = [partial(job, *args)]
+
+        def run() -> None:
+            try:
+                work = waiting.pop()
+            except IndexError:  # somebody else has run it
+                return
+            try:
+                future.set_result(work())
+            except BaseException as error:  # a future carries every exception to whoever asks for the result
+                future.set_exception(error)
+
+        if self._pool is None or not _queued(self._pool, run):
+            run()
         return future
 
     def __enter__(self) -> Workers:
@@ -46,3 +55,12 @@ class Workers:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _queued(pool: ThreadPoolExecutor, run: Callable[[], None]) -> bool:
+    """Whether a thread is sure to take `run`. Where not, it may be in the queue all the same."""
+    try:
+        pool.submit(run)
+    except RuntimeError:  # the interpreter is ending, or the system gives no more threads
+        return False
+    return True
