@@ -109,5 +109,16 @@ def test_an_interrupted_opening_closes_the_file(path: Path, monkeypatch: pytest.
     source = BufferSource(path.read_bytes())
     with pytest.raises(KeyboardInterrupt):
         Reader(source)
-    with pytest.raises(ValueError, match="released"):
+    with pytest.raises(TernzipError, match="already closed"):
         source.read(0, 1)
+
+
+@pytest.mark.parametrize("in_memory", [False, True], ids=["file", "bytes"])
+def test_a_file_that_another_thread_closes(
+    path: Path, in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the middle of a tensor, when it is open no more but was found to be."""
+    reader = Reader.open(path.read_bytes() if in_memory else path)
+    monkeypatch.setattr(reader, "_check", lambda *_: reader.close())
+    with pytest.raises(TernzipError, match="tensor 'w0': offset 32: cannot read: already closed"):
+        reader.read("w0")

@@ -24,6 +24,9 @@ class Source(Protocol):
         ...
 
 
+_CLOSED = "cannot read: already closed"
+
+
 class BufferSource:
     """Bytes in memory."""
 
@@ -34,7 +37,10 @@ class BufferSource:
 
     def read(self, offset: int, size: int) -> memoryview:
         """See Source; the caller has checked that the bytes are there."""
-        return self._data[offset : offset + size]
+        try:
+            return self._data[offset : offset + size]
+        except ValueError:  # another thread has closed it meanwhile
+            raise TernzipError(_CLOSED) from None
 
     def close(self) -> None:
         """See Source."""
@@ -81,11 +87,14 @@ class FileSource(_ReadByPosition):
         self._lock = threading.Lock()
 
     def _read_at(self, offset: int, view: memoryview) -> int:
-        if hasattr(os, "preadv"):
-            return os.preadv(self._file.fileno(), [view], offset)
-        with self._lock:  # no positional reads on this platform
-            self._file.seek(offset)
-            return self._file.readinto(view) or 0
+        try:
+            if hasattr(os, "preadv"):
+                return os.preadv(self._file.fileno(), [view], offset)
+            with self._lock:  # no positional reads on this platform
+                self._file.seek(offset)
+                return self._file.readinto(view) or 0
+        except ValueError:  # another thread has closed it meanwhile
+            raise TernzipError(_CLOSED) from None
 
     def close(self) -> None:
         """See Source."""
