@@ -92,6 +92,15 @@ def test_layouts() -> None:
     assert all(tensor.is_contiguous() and not tensor.is_conj() for tensor in loaded.values())
 
 
+def test_booleans_of_any_bytes() -> None:
+    """torch takes every byte but 0 for True, and makes 1 of it in a copy."""
+    stored = torch.arange(24, dtype=torch.uint8).reshape(4, 6)
+    for view in (stored, stored.T, stored[:, ::2], stored[1:2].expand(3, 6), stored[2, 3]):
+        found = ternzip.load(ternzip.save({"b": view.view(torch.bool)}))["b"]
+        assert found.dtype is torch.bool
+        assert torch.equal(found.view(torch.uint8), view)
+
+
 def test_parameters_and_buffers() -> None:
     layer = nn.BatchNorm2d(5)
     layer.register_parameter("extra", nn.Parameter(torch.tensor([[1.0, -1.0, 0.0]]), requires_grad=True))

@@ -44,7 +44,8 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
         )
     try:
         _check_storable(name, tensor)
-        plain = tensor.detach().resolve_conj().resolve_neg().to("cpu").contiguous().as_subclass(torch.Tensor)
+        dense = tensor.detach().resolve_conj().resolve_neg().to("cpu")
+        plain = _contiguous(dense).as_subclass(torch.Tensor)
         # What only wraps other tensors has no memory of its own, or stays what it is whatever is asked of it.
         unreadable = type(plain) is not torch.Tensor or (plain.numel() > 0 and not plain.data_ptr())
         changed = plain.dtype != tensor.dtype or plain.shape != tensor.shape
@@ -62,6 +63,13 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
         )
     dtype = dtypes.BY_NAME[_NAMES[plain.dtype]]
     return RawTensor(dtype, tuple(plain.shape), memory_of(plain))
+
+
+def _contiguous(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.dtype is not torch.bool:
+        return tensor.contiguous()
+    # Copying booleans, torch makes 1 of every other byte that is not 0.
+    return tensor.view(torch.uint8).contiguous().view(torch.bool)
 
 
 def memory_of(tensor: torch.Tensor) -> Bytes:
