@@ -34,6 +34,20 @@ def test_what_cannot_be_stored_is_refused_by_name(kind: str) -> None:
         ternzip.save({"good": torch.ones(3), f"the {kind}": tensor})
 
 
+@pytest.mark.parametrize("is_transposed", [False, True])
+def test_storage_taken_from_under_a_tensor(is_transposed: bool) -> None:
+    """Its elements would be whatever lies behind."""
+    tensor = torch.ones(20, 30)
+    given = {"good": torch.ones(3), "w": tensor.T if is_transposed else tensor}
+    tensor.untyped_storage().resize_(80)
+    with pytest.raises(
+        TernzipError, match=r"^tensor 'w': .* expected a storage of at least 2,400 bytes, found 80"
+    ):
+        ternzip.save(given)
+    tensor.untyped_storage().resize_(2400)
+    assert "w" in ternzip.load(ternzip.save(given))
+
+
 @pytest.mark.parametrize("value", [None, 3, [1.0], np.ones(3)], ids=lambda value: type(value).__name__)
 def test_what_is_no_tensor_is_refused_by_name(value: object) -> None:
     with pytest.raises(TernzipError, match=r"tensor 'x': expected a torch\.Tensor, found"):

@@ -90,6 +90,20 @@ def _check_storable(name: str, tensor: torch.Tensor) -> None:
         )
     if tensor.is_meta:
         raise UnstorableTensor(f"tensor {quoted(name)}: cannot store a meta tensor: it has no elements")
+    if type(tensor) in (torch.Tensor, torch.nn.Parameter) and _storage(tensor) is not None:
+        found = tensor.untyped_storage().nbytes()
+        expected = (int(tensor.storage_offset()) + _stretch(tensor)) * tensor.element_size()
+        if found < expected:  # resize_() takes storage from under its tensors
+            raise UnstorableTensor(
+                f"tensor {quoted(name)}: cannot read this {_kind(tensor)}: expected a storage of at least "
+                f"{expected:,} bytes, found {found:,}"
+            )
+
+
+def _stretch(tensor: torch.Tensor) -> int:
+    """How many elements of its storage lie from its first element to its last; it has some."""
+    steps = ((length - 1) * stride for length, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return 1 + sum(steps)
 
 
 def _kind(tensor: torch.Tensor) -> str:
@@ -195,11 +209,8 @@ def overlapping(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, str]]:
     stretches = []
     for number, (name, tensor) in enumerate(tensors.items()):
         if _storage(tensor) is not None:
-            steps = (
-                (length - 1) * stride for length, stride in zip(tensor.shape, tensor.stride(), strict=True)
-            )
             start = tensor.data_ptr()
-            end = start + (1 + sum(steps)) * tensor.element_size()
+            end = start + _stretch(tensor) * tensor.element_size()
             stretches.append((str(tensor.device), start, end, number, name, view_of(tensor)))
     stretches.sort(key=lambda stretch: stretch[:3])
     found: list[tuple[int, str, str]] = []
