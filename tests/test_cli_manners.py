@@ -212,6 +212,23 @@ def test_streams_that_are_closed(plain: Path, run: Run) -> None:
     assert Path("out.tnz").read_bytes() == Path("expected.tnz").read_bytes()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full")
+@pytest.mark.parametrize(
+    ("redirection", "words"), [(">&-", b"closed"), ("> /dev/full", b"No space left on device")]
+)
+def test_a_stdout_that_keeps_nothing(plain: Path, run: Run, redirection: str, words: bytes) -> None:
+    """What was to go there is lost, however little it is."""
+    run("compress", plain)
+    command = f'"{sys.executable}" -m ternzip'
+    for line in (f"{command} compress model.pt -", f"{command} decompress model.tnz -"):
+        done = subprocess.run(["sh", "-c", f"{line} {redirection}"], capture_output=True, timeout=120)
+        assert done.returncode == 1
+        assert done.stderr.startswith(b"ternzip: error: <stdout>: "), done.stderr
+        assert words in done.stderr
+        done = subprocess.run(["sh", "-c", f"{line} > /dev/null"], capture_output=True, timeout=120)
+        assert (done.returncode, b"error" in done.stderr) == (0, False)
+
+
 def test_what_has_no_name_to_make_one_of(run: Run) -> None:
     fails(run("compress", "/"), "/: has no name that the result's could be made of")
 

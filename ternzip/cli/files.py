@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ternzip._core.errors import TernzipError
+from ternzip._core.streams import named_errors
 from ternzip._core.text import parse_size
 from ternzip.cli.app import app
 from ternzip.cli.console import no_collection, plural, progress_bar, say
@@ -239,6 +240,7 @@ def compress(
                 progress=progress,
                 **options,
             )
+        _flush(dst)
         report_compressed(report, merge_zeros)
         take_times(src, dst)
         if remove:
@@ -290,6 +292,7 @@ def decompress(
                 report = checkpoint.decompress(
                     reader, target, threads=threads, overwrite=force, progress=progress
                 )
+        _flush(dst)
         report_not_restored(dst, report)
         take_times(src, dst)
         if remove:
@@ -391,10 +394,21 @@ def _check_target(src: str, dst: str, force: bool) -> None:
 
     if dst != STDIO:
         check_target(dst, sources=[src], overwrite=force)
+    elif (
+        getattr(sys.stdout, "name", None) == os.devnull
+    ):  # as the entry point opens it; `> /dev/null` has no such name
+        raise TernzipError("<stdout>: cannot write: closed")
     elif sys.stdout.isatty():
         raise typer.BadParameter(
             "refusing to write binary data to a terminal: redirect stdout", param_hint="DST"
         )
+
+
+def _flush(dst: str) -> None:
+    """What is buffered for stdout gets there, or fails, before anybody says that it did."""
+    if dst == STDIO:
+        with named_errors(sys.stdout):
+            sys.stdout.buffer.flush()
 
 
 def _open_checkpoint(path: str, *, whole: bool = False, threads: int | None = None) -> Checkpoint:
