@@ -93,6 +93,20 @@ def test_what_safetensors_cannot_hold(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_header_that_no_reader_of_safetensors_takes(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    tensors = stored({"a": torch.ones(1)})
+    with pytest.raises(
+        TernzipError, match=r"takes 100,000,000 bytes of them, found 100,000,064: decompress to \.pt"
+    ):
+        write_checkpoint(tensors, str(path), metadata={"k": "x" * 99_999_980})
+    assert list(tmp_path.iterdir()) == []
+    write_checkpoint(tensors, str(path), metadata={"k": "x" * 99_999_900})
+    assert len(safetensors.torch.load_file(path)) == 1
+    with as_checkpoint(path) as checkpoint:
+        assert len(checkpoint.metadata["k"]) == 99_999_900
+
+
 @pytest.mark.parametrize("name", ["model", "model.onnx", "model.tnz", "pt"])
 def test_other_suffixes_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(

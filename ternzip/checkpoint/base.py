@@ -13,6 +13,9 @@ from ternzip._core.tensor import RawTensor, Tie
 Source = str | os.PathLike[str] | BinaryIO
 """Where a checkpoint or a .tnz file comes from: a path, or a stream that is read to its end."""
 
+LONGEST_SAFETENSORS_HEADER = 100_000_000
+"""Bytes of the header of a .safetensors file, as the safetensors library has it."""
+
 LATENT_MARK = ".parametrizations."
 _STATE_OF_TORCH = ("base", "_u", "_v")
 """What torch's own parametrizations (orthogonal, spectral_norm) keep beside their `original`."""

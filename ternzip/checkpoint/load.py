@@ -12,7 +12,7 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
 from ternzip._core.streams import named
 from ternzip._core.text import listed
-from ternzip.checkpoint.base import Checkpoint, Source
+from ternzip.checkpoint.base import LONGEST_SAFETENSORS_HEADER, Checkpoint, Source
 from ternzip.checkpoint.gguf.reading import open_gguf
 from ternzip.checkpoint.source_file import SourceFile
 from ternzip.container.layout import MAGIC
@@ -132,8 +132,9 @@ def _from_file(file: SourceFile, content: str | bytes, whole: bool, threads: int
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """A header length below 100 MB, then the brace that opens the header."""
-    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000
+    """The length of a header, then the brace that opens it."""
+    length = int.from_bytes(head[:8], "little")
+    return len(head) > 8 and head[8:9] == b"{" and length <= LONGEST_SAFETENSORS_HEADER
 
 
 def _from_folder(target: Path, name: str, whole: bool) -> Checkpoint:

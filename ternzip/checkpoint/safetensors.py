@@ -24,12 +24,9 @@ from ternzip._core.dtypes import DType
 from ternzip._core.errors import TernzipError
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import listed
-from ternzip.checkpoint.base import Checkpoint
+from ternzip.checkpoint.base import LONGEST_SAFETENSORS_HEADER, Checkpoint
 from ternzip.checkpoint.source_file import SourceFile
 from ternzip.container.limits import shape_problem
-
-_LONGEST_HEADER = 100_000_000
-"""Bytes, as the safetensors library has it."""
 
 
 def open_safetensors(file: SourceFile, *, whole: bool = False) -> Checkpoint:
@@ -169,10 +166,8 @@ def _read_header(file: SourceFile) -> tuple[dict[str, _Stored], dict[str, str]]:
 
     expect(file.size >= 8, f"expected a header, found {file.size} bytes")
     length = int.from_bytes(file.read(0, 8), "little")
-    expect(
-        length <= min(file.size - 8, _LONGEST_HEADER),
-        f"expected a header of at most {min(file.size - 8, _LONGEST_HEADER):,} bytes, found {length:,}",
-    )
+    longest = min(file.size - 8, LONGEST_SAFETENSORS_HEADER)
+    expect(length <= longest, f"expected a header of at most {longest:,} bytes, found {length:,}")
     try:
         header = json.loads(file.read(8, length).decode(), object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:

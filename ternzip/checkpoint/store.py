@@ -13,6 +13,7 @@ from ternzip._core.extras import require
 from ternzip._core.streams import ByteStream, write_all
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import listed, quoted
+from ternzip.checkpoint.base import LONGEST_SAFETENSORS_HEADER
 from ternzip.io.atomic import atomic_file
 
 SUFFIXES = (".pt", ".pth", ".safetensors", ".npz", ".npy", ".gguf")
@@ -154,6 +155,11 @@ def _write_safetensors(
         place = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > LONGEST_SAFETENSORS_HEADER:
+        raise TernzipError(
+            f"{name}: names, shapes and metadata: a .safetensors file takes {LONGEST_SAFETENSORS_HEADER:,} bytes of "
+            f"them, found {len(text):,}: decompress to .pt"
+        )
     write_all(stream, len(text).to_bytes(8, "little") + text)
     for key in order:
         write_all(stream, raws[key].data.data)
