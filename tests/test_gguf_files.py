@@ -256,3 +256,16 @@ def test_the_page(model: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
             assert run(*line.split("#")[0].split()[1:]).status == 0
     assert Path("again.gguf").read_bytes() == model.read_bytes()
     assert gguf.GGUFReader("bitnet.gguf").tensors[0].tensor_type.name == "TQ2_0"
+
+
+def test_keys_that_no_reader_of_gguf_takes(tmp_path: Path) -> None:
+    """ "ternzip." and the rest, 65,535 bytes in all."""
+    for length in (65_528, 65_527):
+        data = ternzip.save({"w": torch.ones(2, 3)}, metadata={"k" * length: "v"})
+        (tmp_path / "a.tnz").write_bytes(data)
+        if length == 65_528:
+            with pytest.raises(TernzipError, match=r"keys of at most 65,535 bytes, found 65,536"):
+                ternzip.decompress(tmp_path / "a.tnz", tmp_path / "a.gguf")
+            assert not (tmp_path / "a.gguf").exists()
+    ternzip.decompress(tmp_path / "a.tnz", tmp_path / "a.gguf")
+    assert not ternzip.compress(tmp_path / "a.gguf", tmp_path / "b.tnz").not_stored

@@ -11,7 +11,7 @@ import numpy as np
 from ternzip._core.errors import TernzipError
 from ternzip._core.streams import ByteStream, write_all
 from ternzip._core.tensor import RawTensor
-from ternzip._core.text import listed
+from ternzip._core.text import listed, quoted
 from ternzip.checkpoint.gguf.blocks import BLOCK, TERNARY, TQ2_0, encode
 from ternzip.checkpoint.gguf.head import Head
 from ternzip.checkpoint.gguf.layout import DEFAULT_ALIGNMENT, MAGIC, TYPES, GgmlType, GgufTensor, read_layout
@@ -19,6 +19,8 @@ from ternzip.checkpoint.source_file import SourceFile
 
 _LONGEST_NAME = 63
 """Bytes of a tensor's name that programs built on ggml take."""
+_LONGEST_KEY = (1 << 16) - 1
+"""Bytes of a metadata key."""
 _MOST_DIMENSIONS = 4
 _PLAIN = {kind.dtype: kind for kind in TYPES.values() if kind.dtype is not None}
 _PIECE = 1 << 20
@@ -87,13 +89,18 @@ def export_gguf(
     element type. Metadata are `ternzip.<key>` strings, and `general.architecture` is their own or "ternzip": names
     of tensors and further metadata that a program expects of an architecture are the caller's business.
 
-    Raises TernzipError for a tensor that GGUF cannot hold, by name.
+    Raises TernzipError for a tensor or a metadata key that GGUF cannot hold, by name.
     """
     parts = [_part(key, raw, name) for key, raw in tensors.items()]
     entries = {"general.architecture": metadata.get("general.architecture", "ternzip")}
     entries |= {f"ternzip.{key}": value for key, value in metadata.items() if key != "general.architecture"}
     head = MAGIC + struct.pack("<IQQ", 3, len(parts), len(entries))
     for key, value in entries.items():
+        if len(key.encode()) > _LONGEST_KEY:
+            raise TernzipError(
+                f"{name}: metadata {quoted(key)}: GGUF takes keys of at most {_LONGEST_KEY:,} bytes, "
+                f"found {len(key.encode()):,}"
+            )
         head += _text(key) + struct.pack("<I", 8) + _text(value)
     place = 0
     for part in parts:
