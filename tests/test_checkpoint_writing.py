@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -21,6 +22,7 @@ from ternzip.checkpoint.folder import compress_folder
 from ternzip.checkpoint.load import as_checkpoint
 from ternzip.checkpoint.store import write_checkpoint
 from ternzip.container.reader import Reader
+from ternzip.io import atomic
 
 
 def stored(tensors: Mapping[str, torch.Tensor]) -> dict[str, RawTensor | Tie]:
@@ -105,6 +107,27 @@ def test_a_header_that_no_reader_of_safetensors_takes(tmp_path: Path) -> None:
     assert len(safetensors.torch.load_file(path)) == 1
     with as_checkpoint(path) as checkpoint:
         assert len(checkpoint.metadata["k"]) == 99_999_900
+
+
+@pytest.mark.parametrize("room", [0, 5000, 100_000])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors", ".npz", ".gguf"])
+def test_a_full_disk_is_called_so(
+    tmp_path: Path, suffix: str, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(atomic.PartFile):
+        def write(self, data: Any, /) -> int:
+            with atomic._cannot_write(self._target):
+                if self.tell() >= room:
+                    raise OSError(28, "No space left on device")
+            return super().write(memoryview(data)[: room - self.tell()])
+
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(b"mine")
+    tensors = stored({"a": torch.randn(300, 300), "b": torch.randn(200, 300)})
+    monkeypatch.setattr(atomic, "PartFile", Full)
+    with pytest.raises(TernzipError, match=r"model\.[a-z]+: cannot write: No space left on device$"):
+        write_checkpoint(tensors, str(path), metadata={}, overwrite=True)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"mine"]
 
 
 @pytest.mark.parametrize("name", ["model", "model.onnx", "model.tnz", "pt"])

@@ -130,6 +130,8 @@ def _write_pt(tensors: Tensors, stream: IO[bytes], name: str) -> None:
     try:
         torch.save(to_tensors(tensors.items()), stream)
     except RuntimeError as error:  # what torch's zip writer makes of a failed write
+        if isinstance(error.__context__, TernzipError):  # which says why
+            raise error.__context__ from None
         raise TernzipError(f"{name}: cannot write: {str(error).splitlines()[0]}") from None
 
 
