@@ -91,6 +91,21 @@ def test_versions_of_the_header(tmp_path: Path) -> None:
         assert np.array_equal(np.load(tmp_path / "b.npy"), np.eye(3))
 
 
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("shape", ["(3L, 2L)", "(3L,2)", "(6L,)", "(6L, )"])
+def test_headers_of_python_2(tmp_path: Path, version: int, shape: str) -> None:
+    """It wrote long integers so, and numpy reads them."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    start = b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(header))
+    data = start + header + np.arange(6, dtype="<f4").tobytes()
+    (tmp_path / "a.npy").write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", data)
+    for suffix in (".npy", ".npz"):
+        assert there_and_back(tmp_path / f"a{suffix}", tmp_path / f"b{suffix}") == []
+    assert np.load(tmp_path / "b.npy").reshape(-1).tolist() == list(range(6))
+
+
 def test_other_members_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.eye(3))
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import ast
 import math
+import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO
+from functools import partial
+from operator import getitem
+from typing import IO, Any
 
 import numpy as np
 
@@ -35,6 +39,8 @@ _MEMBER = ".npy"
 _LONGEST_HEADER = 1 << 16
 _LENGTHS = {1: 2, 2: 4, 3: 4}
 """Bytes of the header's length by version."""
+_LONG_SUFFIX = re.compile(r"(?<=\d)L(?=\s*[,)])")
+"""What Python 2 wrote behind a long integer of a shape: (3L, 4L)."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,8 @@ def _read_header(head: bytes, where: str) -> _Header:
         f"expected a header of at most {len(head):,} bytes, found {size:,}",
     )
     try:
-        fields = ast.literal_eval(head[start:size].decode("utf-8" if version == 3 else "latin-1").strip())
+        text = head[start:size].decode("utf-8" if version == 3 else "latin-1")
+        fields = ast.literal_eval(_LONG_SUFFIX.sub("", text).strip())
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         reason = first_line(error)
         raise TernzipError(f"{where}: not a readable array of numpy: header: {reason}") from None
@@ -221,14 +228,21 @@ _DESCRIPTIONS = _descriptions()
 def _read_by_numpy(file: SourceFile, headers: Mapping[str, _Header]) -> Iterator[tuple[str, RawTensor]]:
     file.stream.seek(0)
     try:
-        loaded = np.load(file.stream, allow_pickle=False)
+        loaded = _without_advice(lambda: np.load(file.stream, allow_pickle=False))
         for name in headers:
             # By the member's whole name: without the suffix it might be that of another one.
-            array = loaded if isinstance(loaded, np.ndarray) else loaded[name + _MEMBER]
-            yield name, to_raw(name, array)
+            member = partial(getitem, loaded, name + _MEMBER)
+            yield name, to_raw(name, loaded if isinstance(loaded, np.ndarray) else _without_advice(member))
     except (ValueError, EOFError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
         reason = first_line(error)
         raise TernzipError(f"{file.name}: numpy cannot read it: {reason}") from None
+
+
+def _without_advice(load: Callable[[], Any]) -> Any:
+    """What numpy loads; it advises to save files of Python 2 again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load()
 
 
 def write_npz(raws: Mapping[str, RawTensor], stream: IO[bytes], name: str) -> None:
