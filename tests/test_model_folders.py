@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,26 @@ def test_a_folder_still_becomes_one_file(folder: Path, tmp_path: Path, run: Run)
     (tmp_path / "one.safetensors").rename(one / "model.safetensors")
     assert run("compress", one, "-o", tmp_path / "one.tnz").status == 0
     assert (tmp_path / "one.tnz").is_file()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+def test_what_is_private_stays_private(folder: Path, tmp_path: Path) -> None:
+    """Files that anybody may read lie safe in a folder that nobody else may enter."""
+
+    def modes(path: Path) -> tuple[int, ...]:
+        return tuple(stat.S_IMODE(place.stat().st_mode) for place in (path, path / "tokenizer"))
+
+    before = os.umask(0o022)
+    try:
+        for given, expected in ((0o700, 0o700), (0o750, 0o750), (0o777, 0o755)):
+            folder.chmod(given)
+            (folder / "tokenizer").chmod(given)
+            small, back, ready = (tmp_path / f"{name}{given:o}" for name in ("small", "back", "ready"))
+            compress_folder(folder, small)
+            decompress_folder(small, back)
+            assert modes(small) == modes(back) == (expected, expected)
+            ready.mkdir(0o711)  # one that is there keeps its own
+            compress_folder(folder, ready)
+            assert modes(ready) == (0o711, expected)
+    finally:
+        os.umask(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from ternzip.checkpoint.decompress import DecompressReport, decompress
 
 _Report = TypeVar("_Report", CompressReport, DecompressReport)
 
+_FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _SAFETENSORS, _TNZ = ".safetensors", ".tnz"
 
 
@@ -54,7 +56,7 @@ def compress_folder(
 
     Configuration, tokenizer, shard index and all other files are copied as they are, so `decompress_folder`
     restores the folder, every tensor bit for bit. Links are followed, as the folders of Hugging Face's cache are
-    made of them.
+    made of them. What only its owner or group may read stays so.
 
     Args:
         source: a folder with at least one .safetensors file, at any depth.
@@ -110,7 +112,9 @@ def _convert(
         for file, place in plan.items():
             destination = part / place
             with _cannot_write(target):
-                destination.parent.mkdir(parents=True, exist_ok=True)
+                for inner in reversed(place.parents[:-1]):
+                    if not (part / inner).exists():
+                        _make_folder(part / inner, like=folder / inner)
             if file != place:
                 report = convert(folder / file, destination)
                 reports.append(replace(report, target=str(Path(target) / place)))  # where it will be
@@ -170,16 +174,24 @@ def _new_folder(target: str | os.PathLike[str], source: str | os.PathLike[str]) 
     _check_free(place, name)
     part = place.with_name(f".{place.name[:32]}.{secrets.token_hex(8)}.part")
     with _cannot_write(target):
-        part.mkdir()
+        _make_folder(part, like=inside)
     try:
         yield part
         _check_free(place, name)
         with _cannot_write(target):
             if place.is_dir():
+                part.chmod(stat.S_IMODE(place.stat().st_mode))
                 place.rmdir()  # empty, or it is an error; not every system renames onto a folder
             part.rename(place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _make_folder(folder: Path, *, like: Path) -> None:
+    """A new folder, of whose permissions group and others get no more than `like` gives them."""
+    folder.mkdir()
+    given, own = (stat.S_IMODE(path.stat().st_mode) for path in (folder, like))
+    folder.chmod(given & (own | ~_FOR_OTHERS))
 
 
 def _check_free(place: Path, name: str) -> None:
