@@ -70,6 +70,16 @@ def test_a_file_begins_where_the_stream_stands() -> None:
         ternzip.load_file(io.BytesIO(data[:-1]))
 
 
+def test_a_stream_that_can_only_be_read() -> None:
+    class Response:
+        def __init__(self) -> None:
+            self.read = io.BytesIO(ternzip.save(TENSORS)).read
+
+    assert_same(ternzip.load_file(Response()), TENSORS)  # type: ignore[arg-type]
+    with ternzip.safe_open(Response()) as file:  # type: ignore[arg-type]
+        assert file.keys() == list(TENSORS)
+
+
 def test_safe_open_of_a_stream() -> None:
     with tempfile.TemporaryFile() as stream:
         stream.write(b"1234" + ternzip.save(TENSORS))

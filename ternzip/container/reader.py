@@ -93,7 +93,8 @@ class Reader:
         if isinstance(source, str | os.PathLike):
             return cls(FileSource(source), max_bytes=max_bytes)
         check_binary(source)
-        if source.seekable():
+        seekable = getattr(source, "seekable", None)  # some responses and wrappers have `read` alone
+        if seekable is not None and seekable():
             return cls(StreamSource(source, named(source)), max_bytes=max_bytes)
         return cls(BufferSource(source.read(), named(source)), max_bytes=max_bytes)
 
