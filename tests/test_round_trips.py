@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -99,6 +101,9 @@ def test_booleans_of_any_bytes() -> None:
         found = ternzip.load(ternzip.save({"b": view.view(torch.bool)}))["b"]
         assert found.dtype is torch.bool
         assert torch.equal(found.view(torch.uint8), view)
+    with ternzip.safe_open(io.BytesIO(ternzip.save({"b": stored.view(torch.bool)}))) as file:
+        for index in (slice(1, 3), (slice(None), slice(0, 6, 2)), 2):
+            assert torch.equal(file.get_slice("b")[index].view(torch.uint8), stored[index])
 
 
 def test_parameters_and_buffers() -> None:

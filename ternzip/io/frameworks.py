@@ -97,6 +97,9 @@ class Torch:
         """See Framework."""
         import torch
 
+        if part.dtype is torch.bool:  # copying booleans, torch makes 1 of every other byte that is not 0
+            part = part.view(torch.uint8)
+            return part.clone(memory_format=torch.contiguous_format).view(torch.bool)  # type: ignore[no-any-return]
         return part.clone(memory_format=torch.contiguous_format)  # type: ignore[no-any-return]
 
 
