@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +259,48 @@ def test_names_that_a_wrapper_leaves_out() -> None:
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     assert "0.0.bias" in other_state(model)
     assert not any("parametrizations" in name for name in other_state(model))
+
+
+class Delegating(nn.Module):
+    """What it has not itself, it looks up in the module that it wraps, as many wrappers do."""
+
+    def __init__(self, wrapped: nn.Module) -> None:
+        super().__init__()
+        self.wrapped = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.wrapped, name)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.wrapped(x)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (Delegating, "0.wrapped"),
+        (checkpoint_wrapper.checkpoint_wrapper, "0._checkpoint_wrapped_module"),
+        (partial(torch.compile, backend="eager"), "0._orig_mod"),
+    ],
+)
+def test_a_wrapper_around_a_layer_is_no_layer(wrap: Callable[[nn.Module], nn.Module], name: str) -> None:
+    model = ternzip.prepare(nn.Sequential(wrap(nn.Linear(8, 4)), nn.ReLU()))
+    assert list(count_layers(model)) == [name]
+    outputs = model(torch.ones(2, 8))
+    agrees_with_convert(model)
+    assert torch.equal(model(torch.ones(2, 8)), outputs)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_scripted_module_beside_prepared_layers_stays_as_it_is() -> None:
+    model = nn.Sequential(torch.jit.script(nn.Linear(8, 8)), nn.Linear(8, 4))
+    with pytest.warns(UserWarning, match=r"1 of RecursiveScriptModule \(0\)"):
+        ternzip.prepare(model)
+    assert list(count_layers(model)) == ["1"]
+    agrees_with_convert(model)
 
 
 def test_latent_weights_never_pass_for_ternary_ones() -> None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
 from ternzip.quantization.quantizers import Quantizer
+
+_NONE = nn.ModuleDict()
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,14 @@ class TernaryLayer:
 
 
 def parametrizations(module: nn.Module) -> nn.ModuleDict:
-    """The parametrizations of a parametrized module, by parameter."""
-    found = module.parametrizations
-    assert isinstance(found, nn.ModuleDict)
-    return found
+    """The parametrizations of a module, by parameter; empty for one without any.
+
+    Looked up among its own children: wrappers that pass attribute lookups on to the module they wrap, as those of
+    torch.compile and of checkpoint_wrapper do, would answer with that one's.
+    """
+    children = module._modules  # of a scripted module without get()
+    found = children["parametrizations"] if "parametrizations" in children else None  # noqa: SIM401
+    return found if isinstance(found, nn.ModuleDict) else _NONE
 
 
 def keep_plain_order(module: nn.Module, order: tuple[str, ...]) -> None:
@@ -75,9 +80,8 @@ def layer_name(module_name: str, parameter: str) -> str:
 
 def is_prepared(module: nn.Module, parameter: str = "weight") -> bool:
     """Whether that weight of the module reads as a ternary one."""
-    if not parametrize.is_parametrized(module, parameter):
-        return False
-    return isinstance(parametrizations(module)[parameter][0], Quantizer)  # type: ignore[index]
+    own = parametrizations(module)
+    return parameter in own and isinstance(own[parameter][0], Quantizer)  # type: ignore[index]
 
 
 def every_use(model: nn.Module, *, every_name: bool = False) -> Iterator[tuple[str, TernaryLayer]]:
@@ -87,11 +91,10 @@ def every_use(model: nn.Module, *, every_name: bool = False) -> Iterator[tuple[s
     not what is counted and stored.
     """
     for name, module in model.named_modules(remove_duplicate=not every_name):
-        if parametrize.is_parametrized(module):
-            for parameter in parametrizations(module):
-                if is_prepared(module, parameter):
-                    _check_alone(module, name, parameter)
-                    yield name, TernaryLayer(layer_name(name, parameter), module, parameter)
+        for parameter in parametrizations(module):
+            if is_prepared(module, parameter):
+                _check_alone(module, name, parameter)
+                yield name, TernaryLayer(layer_name(name, parameter), module, parameter)
 
 
 def _check_alone(module: nn.Module, name: str, parameter: str) -> None:

@@ -179,7 +179,7 @@ def _check_weight(weight: Weight) -> None:
     where, parameter = f"layer {weight.name}", weight.parameter
     if is_prepared(weight.module, parameter):
         raise TernzipError(f"{where} is prepared already: prepare a model once, or skip what is prepared")
-    if parametrize.is_parametrized(weight.module, parameter):
+    if parameter in parametrizations(weight.module):
         kind = type(parametrizations(weight.module)[parameter][0]).__name__  # type: ignore[index]
         raise TernzipError(
             f"{where} is parametrized already, by {kind}: remove that first (torch.nn.utils.parametrize."
