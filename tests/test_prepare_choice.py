@@ -161,6 +161,27 @@ def test_half_of_a_tie_is_not_ternarized() -> None:
     assert names(model) == ["2"]
 
 
+@pytest.mark.parametrize("include", [(), nn.Embedding])
+def test_a_tie_by_memory_alone_stays_as_it_is(include: object) -> None:
+    """Two parameters in one place: what `convert` writes into one would be in the other too."""
+    model = Language()
+    model.head.weight = nn.Parameter(model.embed.weight.detach())
+    assert model.head.weight is not model.embed.weight
+    before = model.embed.weight.detach().clone()
+    with pytest.warns(UserWarning, match=r"tied to embed \(head\)"):
+        ternzip.prepare(model, include=include)
+    agrees(model, ["body"])
+    assert torch.equal(model.embed.weight, before)
+
+
+def test_parts_of_one_storage_are_no_tie() -> None:
+    flat = torch.randn(32)
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    for layer, part in zip(model, flat.split(16), strict=True):
+        layer.weight.data = part.view(4, 4)
+    assert names(ternzip.prepare(model)) == ["0", "1"]
+
+
 def test_a_tie_to_a_prepared_layer_is_seen() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     ternzip.prepare(model)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
@@ -202,24 +203,34 @@ def _check_weight(weight: Weight) -> None:
 
 
 def _without_half_ties(model: nn.Module, wanted: list[Weight]) -> tuple[list[Weight], dict[str, list[str]]]:
-    """A weight used in several places is ternarized in all of them or in none: elsewhere `convert` would change it."""
-    places: dict[int, list[tuple[nn.Module, str]]] = {}
-    names: dict[tuple[int, str], str] = {}
+    """A weight used in several places is ternarized in all of them or in none: elsewhere `convert` would change it.
+
+    In none where the places are parameters of their own that share memory (`a.weight.data = b.weight.data`): each
+    would have a quantizer of its own.
+    """
+    places: dict[tuple[int, int], list[tuple[str, nn.Parameter, bool]]] = {}
+    inside = {(id(weight.module), weight.parameter) for weight in wanted}
     for name, module in model.named_modules():
         for parameter, value in module._parameters.items():
             if value is not None:
-                places.setdefault(id(value), []).append((module, parameter))
-                names[id(module), parameter] = layer_name(name, parameter)
-    inside = {(id(weight.module), weight.parameter) for weight in wanted}
+                use = layer_name(name, parameter), value, (id(module), parameter) in inside
+                places.setdefault(_memory(value), []).append(use)
     chosen, left = [], dict[str, list[str]]()
     for weight in wanted:
-        uses = [(id(module), parameter) for module, parameter in places[id(weight.value)]]
-        outside = [names[use] for use in uses if use not in inside]
+        uses = places[_memory(weight.value)]
+        outside = [name for name, value, is_inside in uses if not is_inside or value is not weight.value]
         if outside:
             left.setdefault(f"tied to {outside[0]}", []).append(weight.name)
         else:
             chosen.append(weight)
     return chosen, left
+
+
+def _memory(value: nn.Parameter) -> tuple[int, int]:
+    """The same for parameters that begin in one place of one storage; of those without a storage, their own."""
+    if type(value) is not nn.Parameter or value.layout is not torch.strided:
+        return id(value), 0
+    return int(value.untyped_storage()._cdata), int(value.storage_offset())
 
 
 def listing(names: Sequence[str], most: int = 6) -> str:
