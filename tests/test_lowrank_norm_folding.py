@@ -85,12 +85,36 @@ class Tied(Residual):
         return self.norm(self.layer(self.other(x)))
 
 
+class Transposed(Residual):
+    """The layer's weight is read once more, by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(self.norm(self.layer(x)), self.layer.weight.t())
+
+
+class Statistics(Residual):
+    """The norm's mean is read by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.layer(x)) + self.norm.running_mean
+
+
+def hooked() -> nn.Module:
+    """A hook changes what the norm reads."""
+    model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6))
+    model[0].register_forward_hook(lambda module, inputs, output: 2 * output)
+    return model
+
+
 @pytest.mark.parametrize(
     ("make", "shape"),
     [
         (Residual, (4, 6)),
         (Twice, (4, 6)),
         (Tied, (4, 6)),
+        (Transposed, (4, 6)),
+        (Statistics, (4, 6)),
+        (hooked, (4, 6)),
         # A norm of (n, length, features) normalises the length.
         (lambda: nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6)), (4, 6, 6)),
         (lambda: nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.BatchNorm1d(6)), (4, 6)),

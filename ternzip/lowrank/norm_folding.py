@@ -24,8 +24,8 @@ def fold_batch_norm(model: nn.Module, example: Tensor) -> nn.Module:
     same to rounding. Of a network that is to be small this saves four vectors a norm; what it costs is that running
     statistics can no longer be estimated anew. Folded norms become nn.Identity, so that other names stay as they are.
 
-    A norm is folded where it is all that reads its layer's output, both run once, and the norm's channels are the
-    layer's outputs; others stay.
+    A norm is folded where it is all that reads its layer's output, both run once, nothing else reads their weights or
+    sees what is between them by a hook, and the norm's channels are the layer's outputs; others stay.
 
     Args:
         model: in any mode; it is not changed. Its norms' running statistics are used.
@@ -61,6 +61,11 @@ def _pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
     modules = dict(model.named_modules(remove_duplicate=False))
     calls = Counter(id(modules[str(node.target)]) for node in graph.nodes if node.op == "call_module")
     weights = Counter(id(p) for m in model.modules() for p in m.parameters(recurse=False))
+    tensors: dict[str, Tensor] = {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+    read = {id(tensors.get(str(node.target))) for node in graph.nodes if node.op == "get_attr"}
     shapes = _output_shapes(model, example)
     found = []
     for node in graph.nodes:
@@ -78,7 +83,11 @@ def _pairs(model: nn.Module, example: Tensor) -> list[tuple[str, str]]:
             )
         alone = all(calls[id(module)] == 1 for module in (layer, norm))
         own = all(weights[id(p)] == 1 for module in (layer, norm) for p in module.parameters())
-        if alone and own and _normalises_outputs(layer, shapes.get(id(layer))):
+        own &= read.isdisjoint(
+            id(t) for module in (layer, norm) for t in (*module.parameters(), *module.buffers())
+        )
+        seen = layer._forward_hooks or norm._forward_pre_hooks or norm._forward_hooks
+        if alone and own and not seen and _normalises_outputs(layer, shapes.get(id(layer))):
             found.append((str(source.target), str(node.target)))
     return found
 
