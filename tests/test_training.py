@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -377,6 +379,42 @@ def test_delta_per_step_takes_an_epoch_of_known_length(
         return
     trainer.fit(module, loader)
     assert module.deltas == pytest.approx(deltas)
+
+
+class Killed(lightning.Callback):
+    """Writes a checkpoint after a step, and ends the training there."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+            raise KeyError("killed")
+
+
+@pytest.mark.filterwarnings("ignore:.*train_dataloader. does not have many workers")
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+def test_a_run_that_goes_on_within_an_epoch_knows_its_delta(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "accelerator": "cpu",
+        "max_epochs": 2,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    loader = torch.utils.data.DataLoader(torch.ones(6, 4), batch_size=2)
+    found = []
+    for kill, start in ((5, None), (0, tmp_path / "middle.ckpt")):
+        module = OwnModule()
+        schedule = ternzip.DeltaSchedule(module, 0.02, "linear", 0.5)
+        callbacks = [TernaryCallback(schedule), Killed(kill, tmp_path / "middle.ckpt")]
+        trainer = lightning.Trainer(callbacks=callbacks, **options)
+        with pytest.raises(KeyError, match="killed") if kill else nullcontext():
+            trainer.fit(module, loader, ckpt_path=start)
+        found.append((len(module.deltas), module.deltas[-1], schedule.delta))
+    assert found == [(5, 0.04, 0.04), (1, 0.04, 0.04)]
 
 
 def test_ternary_activations_are_in_the_file_and_in_what_reads_it(recipe: Recipe, tmp_path: Path) -> None:

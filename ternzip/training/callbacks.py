@@ -31,6 +31,7 @@ class TernaryCallback(Callback):
         self.schedule = schedule
         self.per_iteration = per_iteration
         self.carry_on = carry_on
+        self._epoch: int | None = None  # whose Delta has been set, from 0
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Find the prepared layers."""
@@ -38,7 +39,8 @@ class TernaryCallback(Callback):
         self.watch = CollapseWatch(pl_module, carry_on=self.carry_on)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """TernzipError where no step could know its share of an epoch."""
+        """Begin anew; TernzipError where no step could know its share of an epoch."""
+        self._epoch = None
         if self.schedule is not None and self.per_iteration and math.isinf(trainer.num_training_batches):
             raise TernzipError(
                 "per_iteration: the training data have no length, so Delta would not grow within an epoch: "
@@ -47,8 +49,10 @@ class TernaryCallback(Callback):
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Set Delta for the epoch or the step."""
-        if self.schedule is None or (batch_idx and not self.per_iteration):
+        # A run that goes on from within an epoch does not begin with batch 0.
+        if self.schedule is None or (self._epoch == trainer.current_epoch and not self.per_iteration):
             return
+        self._epoch = trainer.current_epoch
         # The epoch alone decides, so a resumed run needs no state of its own.
         progress = batch_idx / trainer.num_training_batches if self.per_iteration else 0.0
         self.schedule.step(trainer.current_epoch + 1 + progress)
