@@ -210,17 +210,25 @@ def unfit() -> list[tuple[str, nn.Module, str]]:
     normed = torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
     integers = nn.Linear(4, 4)
     integers.weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.int8), requires_grad=False)
+    eights = nn.Linear(4, 4)
+    eights.weight = nn.Parameter(torch.zeros(4, 4).to(torch.float8_e4m3fn), requires_grad=False)
+    sparse = nn.Linear(4, 4)
+    sparse.weight = nn.Parameter(torch.eye(4).to_sparse())
     return [
         ("pruned", pruned, "its weight is no parameter, but computed"),
         ("parametrized", normed, "parametrized already, by _WeightNorm"),
         ("lazy", nn.LazyLinear(4), "has no shape yet"),
         ("integer", integers, "expected a floating-point weight, found torch.int8"),
+        ("float8", eights, "expected a floating-point weight, found torch.float8_e4m3fn"),
+        ("sparse", sparse, "expected a dense weight, found the layout torch.sparse_coo"),
         ("prepared", ternzip.prepare(nn.Linear(4, 4)), "is prepared already"),
     ]
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules")
-@pytest.mark.parametrize("kind", ["pruned", "parametrized", "lazy", "integer", "prepared"])
+@pytest.mark.parametrize(
+    "kind", ["pruned", "parametrized", "lazy", "integer", "float8", "sparse", "prepared"]
+)
 def test_an_unfit_layer_is_named_before_anything_changes(kind: str) -> None:
     layer, message = next((layer, message) for name, layer, message in unfit() if name == kind)
     model = nn.Sequential(nn.Linear(4, 4), layer)

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from ternzip._core.errors import TernzipError
+from ternzip.ops._kernels import WEIGHT_CODES
 from ternzip.quantization.layers import is_prepared, layer_name, parametrizations
 
 TERNARIZED_TYPES = (
@@ -198,8 +199,13 @@ def _check_weight(weight: Weight) -> None:
         raise TernzipError(
             f"{where}: its gradients are sparse, and a ternary weight's are dense: expected sparse=False"
         )
-    if not value.is_floating_point():
-        raise TernzipError(f"{where}: expected a floating-point weight, found {value.dtype}")
+    if value.dtype not in WEIGHT_CODES:
+        known = ", ".join(str(dtype).removeprefix("torch.") for dtype in WEIGHT_CODES)
+        raise TernzipError(
+            f"{where}: expected a floating-point weight, found {value.dtype}: {known} can be trained"
+        )
+    if value.layout is not torch.strided:
+        raise TernzipError(f"{where}: expected a dense weight, found the layout {value.layout}")
 
 
 def _without_half_ties(model: nn.Module, wanted: list[Weight]) -> tuple[list[Weight], dict[str, list[str]]]:
