@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -78,3 +80,9 @@ def test_half_precision_has_the_bits_of_float32(dtype: torch.dtype) -> None:
     bits.backward()
     assert bits.item() == pytest.approx(expected_bits(layer.float()).item())
     assert all(p.grad is None or p.grad.isfinite().all() for p in layer.parameters())
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.25, math.nan, math.inf])
+def test_a_temperature_that_softens_nothing_is_refused(temperature: float) -> None:
+    with pytest.raises(TernzipError, match=r"^temperature: expected a finite number > 0, found"):
+        expected_bits(network(), temperature)

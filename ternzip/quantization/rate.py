@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -25,8 +27,10 @@ def expected_bits(model: nn.Module, temperature: float = 0.25) -> Tensor:
 
     Args:
         model: prepared; layers of other quantizers are left out, and one without any Delta raises TernzipError.
-        temperature: softness in units of Delta, > 0.
+        temperature: softness in units of Delta, > 0; TernzipError for another.
     """
+    if not 0 < temperature < math.inf:
+        raise TernzipError(f"temperature: expected a finite number > 0, found {temperature}")
     layers = [layer for layer in ternary_layers(model) if isinstance(layer.quantizer, Delta)]
     if not layers:
         raise TernzipError(
