@@ -385,6 +385,14 @@ class Told(nn.Linear):
         pass
 
 
+class Shared(nn.Sequential):
+    """Two layers whose weights are two parameters in one place."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False))
+        self[2].weight.data = self[1].weight.data
+
+
 class Odd(nn.Module):
     """Takes no batch of one sample."""
 
@@ -489,6 +497,11 @@ def loader(data: Dataset[Any]) -> DataLoader[Any]:
             {"model": nn.Sequential(Told(64, 4))},
             {},
             "Sequential: 0._extra_state: expected a tensor, found dict",
+        ),
+        (
+            {"model": Shared()},
+            {},
+            "Shared: 1.weight and 2.weight are two parameters in the same memory: expected one",
         ),
         ({"model": nn.Conv2d(1, 4, 3)}, {}, r"found outputs \(16, 4, 6, 6\) and targets \(16,\)"),
     ],
