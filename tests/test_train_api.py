@@ -22,6 +22,7 @@ import ternzip
 from ternzip import TernzipError
 from ternzip.training.evaluation import evaluate
 from ternzip.training.learner import Learner
+from ternzip.training.objective import right
 from ternzip.training.recipe import Recipe
 from ternzip.training.runs import read_run_checkpoint
 from ternzip.training.sizes import project
@@ -181,6 +182,17 @@ def test_a_test_loss_that_is_no_number_is_null_in_the_results_file(tmp_path: Pat
     assert [entry["test_loss"] for entry in told["history"]] == [None, None]
     assert told["history"][0]["loss_epoch"] == result.history[0]["loss_epoch"]
     assert told["best"]["loss"] is None
+
+
+def test_scores_that_are_no_numbers_are_wrong(tmp_path: Path) -> None:
+    """Also of samples of class 0, where argmax finds the first NaN."""
+    images, _ = samples(32)
+    data = images, torch.arange(32) % 4
+    result = ternzip.train(network(), data, (images * torch.nan, data[1]), out=tmp_path, **SHORT)
+    assert result is not None
+    assert [entry["accuracy"] for entry in result.history] == [0, 0]
+    scores = torch.tensor([[0.0, 1.0], [torch.nan, 1.0], [2.0, torch.inf], [1.0, torch.nan]])
+    assert right(scores, torch.tensor([1, 0, 1, 1])).tolist() == [True, False, True, False]
 
 
 def test_the_weights_of_a_given_model_may_be_of_any_size_and_frozen_ones_stay(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ternzip.training.batches import ImageBatches, normalize
 from ternzip.training.datasets import dataset_of
 from ternzip.training.images import Split
 from ternzip.training.network import normalization, restore, spec_of
+from ternzip.training.objective import right
 from ternzip.training.recipe import Recipe
 from ternzip.training.runs import read_run_checkpoint
 
@@ -96,7 +97,7 @@ def score(network: nn.Module, split: Split, mean: tuple[float, ...], std: tuple[
     with torch.no_grad():
         for images, labels, _ in ImageBatches(split, 500):
             scores = network(normalize(images.to(device), mean, std))
-            correct += int((scores.argmax(1).cpu() == labels).sum())
+            correct += int(right(scores.cpu(), labels).sum())
     return Score(correct, len(split))
 
 

@@ -31,7 +31,7 @@ from ternzip.training.feeds import Feed, ImageFeed
 from ternzip.training.images import Dataset
 from ternzip.training.losses import distillation, rate_price
 from ternzip.training.network import NORMS, build_teacher, build_ternary, check_start, frozen_modules
-from ternzip.training.objective import Objective
+from ternzip.training.objective import Objective, right
 from ternzip.training.recipe import Recipe
 from ternzip.training.runs import ACCURACY_KEY, DATASET_KEY, EPOCHS_KEY, RECIPE_KEY, info_state
 
@@ -256,7 +256,7 @@ class Learner(lightning.LightningModule):
         with self._told_of("test", index):
             outputs = self(*inputs)
             if self.objective.accuracy:
-                self.correct += (outputs.argmax(1) == targets).sum()
+                self.correct += right(outputs, targets).sum()
             self.lost += self.objective.loss_of(outputs, targets).detach() * len(targets)
         self.seen += len(targets)
 

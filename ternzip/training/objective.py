@@ -42,6 +42,11 @@ class Objective:
             raise
 
 
+def right(scores: Tensor, labels: Tensor) -> Tensor:
+    """Whether each sample has its largest score for its class, (batch,); never with a NaN, which argmax would find."""
+    return (scores.argmax(1) == labels) & ~scores.isnan().any(1)
+
+
 def check_labels(labels: Tensor, classes: int) -> None:
     """TernzipError for a label that is no class."""
     least, largest = int(labels.min()), int(labels.max())
