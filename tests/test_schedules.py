@@ -244,8 +244,9 @@ def test_other_bad_options_are_refused(model: nn.Module) -> None:
         DeltaSchedule(model, 0.5, maximum=0.4)
     with pytest.raises(TernzipError, match="multiplier"):
         DeltaSchedule(model, multiplier=-1)
-    with pytest.raises(ValueError, match="steps_per_epoch"):
-        DeltaSchedule(model, steps_per_epoch=0)
+    for steps in (0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="steps_per_epoch must be finite and >= 1"):
+            DeltaSchedule(model, steps_per_epoch=steps)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="count from 1"):
         DeltaSchedule(model).step(0.5)
     with pytest.raises(TernzipError, match="no layer with a Delta"):

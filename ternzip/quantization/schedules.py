@@ -69,8 +69,8 @@ class DeltaSchedule:
             raise TernzipError(f"initial Delta {initial:g} exceeds maximum Delta {maximum:g}")
         if not 0 <= multiplier < math.inf:
             raise TernzipError(f"multiplier must be finite and >= 0, found {multiplier:g}")
-        if steps_per_epoch < 1:
-            raise ValueError(f"steps_per_epoch must be >= 1, got {steps_per_epoch}")
+        if not 1 <= steps_per_epoch < math.inf:
+            raise ValueError(f"steps_per_epoch must be finite and >= 1, found {steps_per_epoch}")
         if not 0 <= steps < math.inf:
             raise TernzipError(f"steps must be finite and >= 0, found {steps:g}")
         largest = initial if growth == "fixed" or multiplier * initial == 0 else maximum
