@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ternzip.io.atomic import atomic_path
+from ternzip.io.pictures import write_figure
 
 # What a coder's name begins with, its label, its marker, and whether the marker is filled: told apart without colour.
 # `packed` has none: at 1.6 bits everywhere it would press all others against the edge of most panels.
@@ -27,7 +27,6 @@ FAMILIES = (
 )
 # Text stays text, in whatever sans serif the viewer has; the same figures give the same bytes.
 STYLE: Any = {
-    "svg.hashsalt": "ternzip",
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -59,8 +58,8 @@ def draw(sections: dict[str, dict[str, Any]], path: Path) -> None:
     if not rows:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(STYLE), atomic_path(path) as temporary:
-        chart(rows).savefig(temporary, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context(STYLE):
+        write_figure(chart(rows), path)
 
 
 def chart(rows: list[dict[str, Any]]) -> Any:

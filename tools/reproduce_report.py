@@ -290,10 +290,9 @@ def _about(record: dict[str, Any]) -> str:
     )
     hidden = ", ".join(name.removeprefix("-") for name in record["not_drawn"])
     without = f" Not drawn, as no finished run belongs there: figure {hidden}." if hidden else ""
-    others = [run["reported_by"] for run in record["runs"] if run["reported_by"] != record["commit"]]
-    earlier = sorted(f"commit {one}" for one in others)
-    before = f" Of these {len(earlier)} stand as reported before, by {_listed(earlier)}."
-    kept = before if earlier else ""
+    told_by = (run["reported_by"] for run in record["runs"])
+    earlier = sorted(f"commit {one}" for one in told_by if one != record["commit"])
+    kept = f" Of these {len(earlier)} stand as reported before, by {_listed(earlier)}." if earlier else ""
     return (
         f"{progress}{kept}{without} Data: {record['data']}. "
         "Accuracies are those of the stored files on all test images, in float32; figures 2 to 5 show what was "

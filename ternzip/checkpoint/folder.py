@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 from ternzip._core.errors import DestinationExists, TernzipError
 from ternzip.checkpoint.compress import CompressReport, compress
 from ternzip.checkpoint.decompress import DecompressReport, decompress
+from ternzip.io.atomic import no_more_than
 
 _Report = TypeVar("_Report", CompressReport, DecompressReport)
 
-_FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _SAFETENSORS, _TNZ = ".safetensors", ".tnz"
 
 
@@ -190,8 +190,7 @@ def _new_folder(target: str | os.PathLike[str], source: str | os.PathLike[str]) 
 def _make_folder(folder: Path, *, like: Path) -> None:
     """A new folder, of whose permissions group and others get no more than `like` gives them."""
     folder.mkdir()
-    given, own = (stat.S_IMODE(path.stat().st_mode) for path in (folder, like))
-    folder.chmod(given & (own | ~_FOR_OTHERS))
+    folder.chmod(no_more_than(like, stat.S_IMODE(folder.stat().st_mode)))
 
 
 def _check_free(place: Path, name: str) -> None:

@@ -394,9 +394,8 @@ def _check_target(src: str, dst: str, force: bool) -> None:
 
     if dst != STDIO:
         check_target(dst, sources=[src], overwrite=force)
-    elif (
-        getattr(sys.stdout, "name", None) == os.devnull
-    ):  # as the entry point opens it; `> /dev/null` has no such name
+    elif getattr(sys.stdout, "name", None) == os.devnull:
+        # The entry point opened it so, as it was closed; that of `> /dev/null` is called <stdout>.
         raise TernzipError("<stdout>: cannot write: closed")
     elif sys.stdout.isatty():
         raise typer.BadParameter(

@@ -138,11 +138,16 @@ def _create_part(target: Path, sources: Iterable[str]) -> tuple[Path, int]:
         os.close(handle)
     for source in sources:
         with suppress(OSError):  # the name of a stream, or gone
-            mode &= stat.S_IMODE(os.stat(source).st_mode) | stat.S_IRWXU
+            mode = no_more_than(source, mode)
     with suppress(FileNotFoundError):
         mode = stat.S_IMODE(target.stat().st_mode)
     part.chmod(0o600)
     return part, mode
+
+
+def no_more_than(source: str | os.PathLike[str], mode: int) -> int:
+    """Of these permissions, to group and others what `source` gives them too; OSError where it is not there."""
+    return mode & (stat.S_IMODE(os.stat(source).st_mode) | ~(stat.S_IRWXG | stat.S_IRWXO))
 
 
 def _sync_folder(folder: Path) -> None:

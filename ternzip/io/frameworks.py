@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -97,10 +98,9 @@ class Torch:
         """See Framework."""
         import torch
 
-        if part.dtype is torch.bool:  # copying booleans, torch makes 1 of every other byte that is not 0
-            part = part.view(torch.uint8)
-            return part.clone(memory_format=torch.contiguous_format).view(torch.bool)  # type: ignore[no-any-return]
-        return part.clone(memory_format=torch.contiguous_format)  # type: ignore[no-any-return]
+        from ternzip.io.tensors import with_its_bits
+
+        return with_its_bits(part, partial(torch.clone, memory_format=torch.contiguous_format))
 
 
 def _require_torch() -> None:

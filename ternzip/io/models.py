@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip.io.files import load_file, save_file
-from ternzip.io.tensors import to_raw, view_of
+from ternzip.io.tensors import shared_views, to_raw
 from ternzip.quantization import quantize_inputs, ternary_layers, ternary_state
 from ternzip.quantization.activations import (
     check_calibrated,
@@ -115,11 +115,9 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], where: str, *, dt
 def _check_ties(
     model: nn.Module, expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str
 ) -> None:
-    firsts: dict[object, str] = {}
-    for name, own in expected.items():
-        if own.is_meta or not own.numel() or tensors[name].is_meta:
-            continue  # gets a tensor of its own, or only shapes are compared
-        first = firsts.setdefault(view_of(own), name)
+    # A tensor without memory gets one of its own; for one on the meta device only shapes are compared.
+    compared = {name: own for name, own in expected.items() if not tensors[name].is_meta}
+    for name, first in shared_views(compared):
         if tensors[first] is not tensors[name] and not _same_bits(tensors[first], tensors[name]):
             raise TernzipError(
                 f"{where}: tensors {first} and {name} differ, and are one tensor in {type(model).__name__}"

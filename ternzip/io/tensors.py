@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +45,7 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
     try:
         _check_storable(name, tensor)
         dense = tensor.detach().resolve_conj().resolve_neg().to("cpu")
-        plain = _contiguous(dense).as_subclass(torch.Tensor)
+        plain = with_its_bits(dense, torch.Tensor.contiguous).as_subclass(torch.Tensor)
         # What only wraps other tensors has no memory of its own, or stays what it is whatever is asked of it.
         unreadable = type(plain) is not torch.Tensor or (plain.numel() > 0 and not plain.data_ptr())
         changed = plain.dtype != tensor.dtype or plain.shape != tensor.shape
@@ -65,11 +65,11 @@ def to_raw(name: str, tensor: torch.Tensor) -> RawTensor:
     return RawTensor(dtype, tuple(plain.shape), memory_of(plain))
 
 
-def _contiguous(tensor: torch.Tensor) -> torch.Tensor:
+def with_its_bits(tensor: torch.Tensor, copied: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """What `copied` makes of a tensor: copying booleans, torch makes 1 of every other byte that is not 0."""
     if tensor.dtype is not torch.bool:
-        return tensor.contiguous()
-    # Copying booleans, torch makes 1 of every other byte that is not 0.
-    return tensor.view(torch.uint8).contiguous().view(torch.bool)
+        return copied(tensor)
+    return copied(tensor.view(torch.uint8)).view(torch.bool)
 
 
 def memory_of(tensor: torch.Tensor) -> Bytes:
@@ -250,6 +250,19 @@ def view_of(tensor: torch.Tensor) -> tuple[object, ...]:
         tensor.is_conj(),
         tensor.is_neg(),
     )
+
+
+def shared_views(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, str]]:
+    """Each name whose tensor is the same view of the same memory as an earlier one, and the first such name.
+
+    Tensors without memory of their own are left out.
+    """
+    firsts: dict[tuple[object, ...], str] = {}
+    for name, tensor in tensors.items():
+        if _storage(tensor) is not None:
+            first = firsts.setdefault(view_of(tensor), name)
+            if first != name:
+                yield name, first
 
 
 def same_view(tensor: torch.Tensor, other: torch.Tensor) -> bool:

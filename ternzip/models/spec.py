@@ -97,7 +97,6 @@ class NetworkSpec:
                 tuple(float(part) for part in metadata.get(key, "").split(",") if part)
                 for key in ("mean", "std")
             )
-            share = float(metadata["test_share"]) if "test_share" in metadata else None
             spec = cls(
                 metadata["arch"],
                 options,
@@ -106,8 +105,8 @@ class NetworkSpec:
                 mean,
                 std,
                 classes,
-                metadata.get("image_fit"),  # type: ignore[arg-type]
-                share,
+                image_fit=metadata.get("image_fit"),  # type: ignore[arg-type]
+                test_share=float(metadata["test_share"]) if "test_share" in metadata else None,
             )
         except (KeyError, ValueError, TypeError) as error:
             raise TernzipError(f"{source}: metadata of its network cannot be read: {error}") from error

@@ -71,11 +71,11 @@ def open_dataset(
     if like is not None:
         channels, height, width = like.image_shape
         wanted = Wanted(
-            (height, width),
-            channels,
-            like.image_fit or wanted.fit,
-            like.test_share or wanted.test_share,
-            like.classes,
+            size=(height, width),
+            channels=channels,
+            fit=like.image_fit or wanted.fit,
+            test_share=like.test_share or wanted.test_share,
+            classes=like.classes,
         )
     dataset = _present_or_fetched(name, folder, download, wanted)
     for what in ("image_shape", "num_classes") if like is not None else ():

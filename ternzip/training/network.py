@@ -30,11 +30,9 @@ def spec_of(recipe: Recipe, info: DatasetInfo) -> NetworkSpec:
     """What builds the recipe's network for the images of a data set; of options only those that change it."""
     if recipe.inflate != 1 and recipe.arch != "resnet20":
         raise TernzipError(f"--inflate: {recipe.arch} has one width: expected 1, found {recipe.inflate}")
-    names = ("inflate", "activation", "dropout", "signed_activations")
-    own = {name: getattr(recipe, name) for name in names if getattr(recipe, name) != OPTIONS[name].default}
+    own = _changed(recipe, "inflate", "activation", "dropout", "signed_activations")
     arguments = parse_arguments(recipe.arch_arg)
     mean, std = normalization(recipe, info)
-    asked = {name: getattr(recipe, name) for name in ("image_fit", "test_share")}
     return NetworkSpec(
         recipe.arch,
         {**own, **arguments},
@@ -43,8 +41,13 @@ def spec_of(recipe: Recipe, info: DatasetInfo) -> NetworkSpec:
         mean,
         std,
         info.classes,
-        **{name: value for name, value in asked.items() if value != OPTIONS[name].default},
+        **_changed(recipe, "image_fit", "test_share"),
     )
+
+
+def _changed(recipe: Recipe, *names: str) -> dict[str, Any]:
+    """Of these options those that differ from the default."""
+    return {name: getattr(recipe, name) for name in names if getattr(recipe, name) != OPTIONS[name].default}
 
 
 def build(recipe: Recipe, info: DatasetInfo) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ternzip import models
 from ternzip._core.errors import TernzipError
 from ternzip._core.text import first_line
-from ternzip.io.tensors import view_of
+from ternzip.io.tensors import shared_views
 from ternzip.quantization import quantize_inputs, ternary_state
 from ternzip.quantization.activations import stored_quantizers
 from ternzip.training.feeds import Feed
@@ -78,19 +78,11 @@ def train_model(
 
 def _check_ties(model: nn.Module) -> None:
     """TernzipError for parameters that are one by their memory alone: of a copy they are two, and trained apart."""
-    firsts: dict[object, str] = {}
-    for name, parameter in model.named_parameters():
-        has_memory = (
-            type(parameter) is nn.Parameter and parameter.layout is torch.strided and not parameter.is_meta
+    for name, first in shared_views(dict(model.named_parameters())):
+        raise TernzipError(
+            f"{type(model).__name__}: {first} and {name} are two parameters in the same memory: expected one "
+            "parameter under both names"
         )
-        if not has_memory or not parameter.numel():  # lazy ones and what wraps tensors are of other types
-            continue
-        first = firsts.setdefault(view_of(parameter), name)
-        if first != name:
-            raise TernzipError(
-                f"{type(model).__name__}: {first} and {name} are two parameters in the same memory: expected one "
-                "parameter under both names"
-            )
 
 
 def _copy(model: nn.Module) -> nn.Module:
