@@ -29,7 +29,7 @@ import reproduce
 import reproduce_queue
 import reproduce_report
 import reproduce_results
-from reproduce_plan import FULL_PRECISION, SCALES, SHORT, SHORT_BOTH, SHORT_FULL, Run, plan
+from reproduce_plan import FULL_PRECISION, LOG_BOTH, SCALES, SHORT, SHORT_BOTH, SHORT_FULL, Run, plan
 from reproduce_questions import answers
 
 import ternzip
@@ -67,6 +67,9 @@ def test_what_a_run_starts_from_comes_before_it() -> None:
         "full-precision-seed0",
         "full-precision-seed0/last.ckpt",
     )
+    taught = plan("cpu", 2, (LOG_BOTH,), first=1)
+    assert [run.name for run in taught] == ["full-precision-seed1", "log-rate-and-teacher-seed1"]
+    assert (taught[1].needs, taught[1].options["growth"]) == ("full-precision-seed1", "log")
     first = plan("cpu", 1, ("ablation",))
     assert [run.method for run in first[:3]] == [SHORT_FULL, "short", "short, rate"]
     assert {run.needs for run in first} == {None, "short-full-precision-seed0"}
@@ -496,7 +499,10 @@ def test_the_papers_claims_are_asked_of_means_over_seeds() -> None:
     rows[1]["loss"] = None
     waiting = [answer for question, answer in answers(rows) if question.startswith("log within")]
     assert waiting == ["waits for a seed that log and full precision both have"]
-    assert "short runs" not in " ".join(dict(answers(rows)))
+    assert len(answers(rows)) == 4
+    both = {**row(LOG_BOTH, 0.765, None, 0.86), "file": 17_900}
+    assert answers([*rows, both])[3][1] == "yes: 3.50 points, 86.00 % zeros, 17.9 kB"
+    assert answers([*rows, {**both, "file": 18_100}])[3][1].startswith("no: ")
     rows += [row(SHORT, 0.75, None), {**row(SHORT_BOTH, 0.76, None), "file": 17_500}]
     assert [answer for _, answer in answers(rows)[-2:]] == [
         "yes: short: 76.00 ± 0.20 %, 20.0 kB, short, rate and teacher: 77.00 ± 0.20 %, 17.5 kB",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from reproduce_plan import FULL_PRECISION, SHORT, SHORT_BOTH, SHORT_HALF
+from reproduce_plan import FULL_PRECISION, LOG_BOTH, SHORT, SHORT_BOTH, SHORT_HALF
 
 Row = Mapping[str, Any]
 KB = 1000
@@ -16,7 +16,10 @@ def answers(rows: Sequence[Row]) -> list[list[str]]:
     """(question, answer) for each question, of the last epoch's means over the seeds that are finished."""
     last = {row["method"]: row for row in rows if row["epoch"] == "last"}
     found = []
-    for question, methods, answer in QUESTIONS + (OF_THE_ABLATION if SHORT in last else ()):
+    asked = (
+        QUESTIONS + OF_LOG_WITH_BOTH * (LOG_BOTH in last) + OF_THE_LEARNED + OF_THE_ABLATION * (SHORT in last)
+    )
+    for question, methods, answer in asked:
         missing = [name for name in methods if name not in last]
         found.append(
             [question, f"waits for {', '.join(missing)}" if missing else answer(*(last[m] for m in methods))]
@@ -51,12 +54,17 @@ def _deviation(one: Row, two: Row) -> float | None:
     return None if None in deviations else sum(value**2 for value in deviations) ** 0.5
 
 
-def _near(_: Row, log: Row) -> str:
-    if log["loss"] is None:
-        return f"waits for a seed that log and {FULL_PRECISION} both have"
-    loss, zeros, size = 100 * log["loss"], 100 * log["zeros"], log["file"] / KB
-    holds = loss <= 4 and zeros >= 80 and size <= 24
-    return f"{'yes' if holds else 'no'}: {loss:.2f} points, {zeros:.2f} % zeros, {size:.1f} kB"
+def _near(largest: int) -> Callable[[Row, Row], str]:
+    """Whether a method's file is of at most so many kB, while it loses at most 4 points and has 80 % zeros."""
+
+    def answer(_: Row, row: Row) -> str:
+        if row["loss"] is None:
+            return f"waits for a seed that {row['method']} and {FULL_PRECISION} both have"
+        loss, zeros, size = 100 * row["loss"], 100 * row["zeros"], row["file"] / KB
+        holds = loss <= 4 and zeros >= 80 and size <= largest
+        return f"{'yes' if holds else 'no'}: {loss:.2f} points, {zeros:.2f} % zeros, {size:.1f} kB"
+
+    return answer
 
 
 def _learned(*rows: Row) -> str:
@@ -82,9 +90,16 @@ QUESTIONS: Questions = (
     (
         "log within 4 points of full precision, at 80 % zeros and more, the file at most 24 kB",
         (FULL_PRECISION, "log"),
-        _near,
+        _near(24),
     ),
-    ("EC2T and TTQ: 30 to 75 % zeros", ("EC2T", "TTQ"), _learned),
+)
+OF_THE_LEARNED: Questions = (("EC2T and TTQ: 30 to 75 % zeros", ("EC2T", "TTQ"), _learned),)
+OF_LOG_WITH_BOTH: Questions = (
+    (
+        "the same of log with a price of bits and a teacher, the file at most 18 kB",
+        (FULL_PRECISION, LOG_BOTH),
+        _near(18),
+    ),
 )
 OF_THE_ABLATION: Questions = (
     (

@@ -11,7 +11,7 @@ from typing import Any
 
 from machine import provenance
 from reproduce_kept import kept_runs
-from reproduce_plan import LATE, SHORT, Run
+from reproduce_plan import LATE, LOG_BOTH, SHORT, Run
 from reproduce_questions import answers
 from reproduce_queue import commit
 from reproduce_results import FAILED, NOT_BEGUN, Finished, collect, summary
@@ -126,7 +126,8 @@ def _options(one: Finished) -> dict[str, Any]:
 def _figures(finished: Sequence[Finished], folder: Path) -> list[Path]:
     """The paper's figures, as far as the finished runs allow; 1 to 3 show the first seed. The ablation has its own."""
     short = [one for one in finished if one.run.method.startswith(SHORT)]
-    finished = [one for one in finished if one not in short]
+    long = [one for one in finished if one not in short]
+    finished = [one for one in long if one.run.method != LOG_BOTH]  # whose growth is log's, as a marker tells
     first = [one.record for one in finished if one.run.seed == 0]
     weighed = [one for one in finished if one.run.seed == 0 and one.run.method in ("fixed", "log")]
     # The paper's figure 1 compares a fixed Delta with a growing one, figure 3 the regimes of Delta.
@@ -150,7 +151,7 @@ def _figures(finished: Sequence[Finished], folder: Path) -> list[Path]:
             drawn += plotting.draw(records, folder, figure)
         except plotting.NothingToDraw:
             continue
-    return drawn + _front(finished, folder, "figure-front") + _front(short, folder, "figure-ablation")
+    return drawn + _front(long, folder, "figure-front") + _front(short, folder, "figure-ablation")
 
 
 def _front(finished: Sequence[Finished], folder: Path, name: str) -> list[Path]:
