@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -96,10 +97,52 @@ def test_compile_without_a_graph_break(backend: str, dynamic: bool) -> None:
                 torch.testing.assert_close(q.grad, p.grad)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_generated_code_gives_the_bits_of_the_kernels() -> None:
+    """At thresholds that no float holds, and that only one dtype rounds to; at infinities, NaN and both zeros."""
+    torch._dynamo.reset()
+    kinds = list(itertools.product(FLOATS, ops.STE))
+    assert {ste for _, ste in kinds} >= {"closed", "open", "scaled"}
+    edges = torch.tensor(
+        [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1.0, -1.0], dtype=torch.float64
+    )
+
+    def step(delta: Tensor, weights: list[Tensor]) -> list[Tensor]:
+        return [
+            ops.ternarize_many([w], -delta, delta, -0.7, 1.3, ste=ste)[0][0]
+            for w, (_, ste) in zip(weights, kinds, strict=True)
+        ]
+
+    compiled = torch.compile(step, fullgraph=True)
+    for delta in (0.1, 0.3, 1.0):
+        near = torch.tensor(delta, dtype=torch.float64)
+        around = [
+            part for d in FLOATS for r in [near.to(d)] for part in (r, r.nextafter(r * 2), r.nextafter(r / 2))
+        ]
+        values = torch.stack([part.double() for part in around])
+        values = torch.cat([values, -values, edges, torch.randn(500, dtype=torch.float64)])
+        grads = [torch.randn(len(values)).to(dtype) for dtype, _ in kinds]
+        found = []
+        for call in (step, compiled):
+            latents = [values.to(dtype, copy=True).requires_grad_() for dtype, _ in kinds]
+            outs = call(near, latents)
+            torch.autograd.backward(outs, grads)
+            found.append(
+                [bits for out, latent in zip(outs, latents, strict=True) for bits in (out, latent.grad)]
+            )
+        for own, expected in zip(*found, strict=True):
+            assert own is not None
+            assert expected is not None
+            nan = expected.isnan()
+            assert own.isnan().equal(nan)
+            assert own[~nan].view(torch.uint8).equal(expected[~nan].view(torch.uint8))
+
+
 def test_there_is_no_graph_break_and_a_new_delta_does_not_recompile() -> None:
     torch._dynamo.reset()
     explained = torch._dynamo.explain(Ternary())(torch.randn(1, 3, 5, 5))
     assert explained.graph_break_count == 0
+    assert not any("ternzip" in str(node.target) for node in explained.graphs[0].graph.nodes)  # all is in the code
     compiles: list[int] = []
 
     def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:

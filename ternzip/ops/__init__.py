@@ -36,9 +36,10 @@ from ternzip.ops._arguments import (
     check_writable,
     delta_of,
 )
-from ternzip.ops._ternarizer import STE, check_bound, ternarizer_for
+from ternzip.ops._ternarizer import SATURATING, STE, check_bound, ternarizer_for
 
 __all__ = [
+    "SATURATING",
     "STE",
     "attach_ste",
     "clip_",

@@ -4,6 +4,7 @@
   do with an operator's own autograd (register_autograd breaks there, pytorch #168393).
 - torch.func inside torch.compile: plain aten, for there torch drops an autograd.Function's backward without a word.
 - DTensors: all of this for the part that a rank holds.
+- torch.compile on a CPU, where the bits are sure to be the same: plain aten, which becomes part of the generated code.
 - Everything else: the operator, which brings its autograd along.
 """
 
@@ -16,9 +17,10 @@ import torch
 from torch import Tensor
 
 from ternzip.ops import _aten, _derivatives, _dispatch, _operators, _sharded
-from ternzip.ops._ternarizer import Ternarizer
+from ternzip.ops._ternarizer import SATURATING, Ternarizer
 
 _FLAT = len(Ternarizer._fields)  # a ternarizer comes first, flattened, wherever a Function is applied
+_KEPT_BY_COMPILERS = (torch.float32, torch.float64)
 _NEG, _POS = Ternarizer._fields.index("neg"), Ternarizer._fields.index("pos")
 
 
@@ -32,8 +34,31 @@ def ternarize(weights: Sequence[Tensor], t: Ternarizer) -> tuple[list[Tensor], T
         return quantized, counts
     if _sharded.is_sharded(weights):
         return _sharded.ternarize(ternarize, weights, t)
+    if _is_left_to_the_compiler(weights, t):
+        return _aten.ternarize_differentiably(weights, t)
     quantized, counts = _operators.ternarize_many(weights, *t)
     return quantized, counts
+
+
+def _is_left_to_the_compiler(weights: Sequence[Tensor], t: Ternarizer) -> bool:
+    """Whether generated code does better than the operator, a call back into Python for every layer, with equal bits.
+
+    Ternarizing only compares and chooses. But sums for the levels' gradients have an order; thresholds are rounded to
+    the weights' dtype first, which generated code leaves out for half floats; and an estimator that passes gradients to
+    infinite weights is beyond what plain aten can write.
+    """
+    return (
+        torch.compiler.is_dynamo_compiling()
+        and not torch.compiler.is_exporting()
+        and t.ste in SATURATING
+        and not (t.neg.requires_grad or t.pos.requires_grad)
+        and all(
+            (type(w) is Tensor or type(w) is torch.nn.Parameter)
+            and w.is_cpu
+            and w.dtype in _KEPT_BY_COMPILERS
+            for w in weights
+        )
+    )
 
 
 def attach(weights: Sequence[Tensor], quantized: Sequence[Tensor], t: Ternarizer) -> list[Tensor]:

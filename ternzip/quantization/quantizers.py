@@ -21,7 +21,6 @@ from ternzip.ops import symbol_counts, ternarize_many
 from ternzip.quantization.choices import check_share
 
 Scalar = float | Tensor
-SATURATING = ("closed", "open")
 CONVERT_FIRST = (
     "a prepared model cannot be traced, scripted or exported to ONNX: call ternzip.convert first "
     "(ternzip.convert(copy.deepcopy(model)) keeps the original)"

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.symbols import SymbolCounts
-from ternzip.ops import clip_
+from ternzip.ops import SATURATING, clip_
 from ternzip.quantization.activations import TernaryActivation
 from ternzip.quantization.layers import TernaryLayer, every_use, plain_order, ternary_layers
 from ternzip.quantization.learned import LearnedLevels
-from ternzip.quantization.quantizers import SATURATING
 
 
 def clip_latent_(model: nn.Module) -> None:
