@@ -37,7 +37,7 @@ def test_a_fast_run_learns_what_the_exact_one_does(
 
 
 def test_fast_needs_no_compiler(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_compiler(*args: object) -> None:
+    def no_compiler(*args: object, **options: object) -> None:
         raise RuntimeError("no C++ compiler found")
 
     torch.compiler.reset()

@@ -142,7 +142,9 @@ def test_there_is_no_graph_break_and_a_new_delta_does_not_recompile() -> None:
     torch._dynamo.reset()
     explained = torch._dynamo.explain(Ternary())(torch.randn(1, 3, 5, 5))
     assert explained.graph_break_count == 0
-    assert not any("ternzip" in str(node.target) for node in explained.graphs[0].graph.nodes)  # all is in the code
+    assert not any(
+        "ternzip" in str(node.target) for node in explained.graphs[0].graph.nodes
+    )  # all is in the code
     compiles: list[int] = []
 
     def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:

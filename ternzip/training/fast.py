@@ -7,6 +7,7 @@ another torch rounds in other ways.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,6 +36,11 @@ def computes_in_bfloat16(accelerator: str) -> bool:
     return False
 
 
+# From how many inputs on a value is written to memory rather than computed wherever it is read. By default that is so
+# of a batch norm's output, which has five: the backward pass would write it in float32, only to read it again.
+CPU_OPTIONS: dict[str, Any] = {"realize_reads_threshold": 8}
+
+
 class CompiledForward:
     """Calls a network through torch.compile for batches of the first one's size, and as it is for all others.
 
@@ -45,7 +51,7 @@ class CompiledForward:
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
-        self._compiled = torch.compile(network, dynamic=False)
+        self._compiled: Callable[..., Any] | None = None
         self._size: int | None = None
         self._works = True
 
@@ -55,6 +61,10 @@ class CompiledForward:
         if self._size is None:
             self._size = size  # the first batch of an epoch is a whole one
         if self._works and size == self._size:
+            if self._compiled is None:  # now that the network is on its device
+                on_cpu = all(parameter.is_cpu for parameter in self._network.parameters())
+                options = CPU_OPTIONS if on_cpu else None
+                self._compiled = torch.compile(self._network, dynamic=False, options=options)
             try:
                 return self._compiled(*inputs)
             except torch._dynamo.exc.TorchDynamoException as error:
