@@ -135,6 +135,51 @@ def test_words_that_run_out(length: int, every_isa: list[str]) -> None:
         assert not decode(payload, geometry, COUNTS)[0]
 
 
+class Told:
+    """Instead of a band's coder: it knows the trits, and notes what it is asked for."""
+
+    def __init__(self, trits: list[int]) -> None:
+        self.trits = trits
+        self.asked: list[tuple[int, int]] = []  # p and m
+
+    def trit(self, p: int, m: int) -> int:
+        self.asked.append((p, m))
+        return self.trits[len(self.asked) - 1]
+
+
+def test_a_state_below_its_least_is_refused(every_isa: list[str]) -> None:
+    """No encoder leaves one. In the last step, where its band has no row, it would take words all the same: to a state
+    that looks like the first."""
+    trits = np.zeros((17, 2), np.int8)
+    trits[[3, 7, 9, 16]] = [[1, -1], [-1, 0], [0, -1], [1, 1]]
+    geometry, counts = (17, 2, 1), counts_of(trits.ravel())
+    decoder = reference_bands.BandedDecoder(247, bytes(64), geometry, counts)
+    told = [Told(trits[band : 17 if band == 15 else band + 1].ravel().tolist()) for band in range(16)]
+    for band, coder in zip(decoder.bands, told, strict=True):
+        band.coder = coder
+    decoder.decode()
+    states, words = [1 << 16] * 16, []  # a word by its step, column and band
+    for number, coder in enumerate(told):
+        for i, (trit, (p, m)) in reversed(list(enumerate(zip(coder.trits, coder.asked, strict=True)))):
+            frequency, start = {0: (2**14 - p, 0), 1: (p - m, 2**14 - p), -1: (m, 2**14 - m)}[trit]
+            if states[number] >= frequency << 18:
+                words.append((*divmod(i, 2), number, states[number] % 2**16))
+                states[number] >>= 16
+            states[number] = (states[number] // frequency << 14) + states[number] % frequency + start
+
+    def payload() -> bytes:
+        stored = np.array([word for *_, word in sorted(words)], "<u2")
+        return bytes([247, 0, 0, 0, 0]) + np.array(states, "<u4").tobytes() + stored.tobytes()
+
+    ok, back = decoders_agree(payload(), geometry, counts)
+    assert (ok, back.tolist()) == (True, trits.ravel().tolist())
+    states[0] = 0
+    words = [word for word in words if word[2]] + [(0, 0, 0, 0), (0, 1, 0, 0), (1, 0, 0, 1), (1, 1, 0, 0)]
+    for isa in every_isa:
+        core.set_isa(isa)
+        assert not decoders_agree(payload(), geometry, counts)[0]
+
+
 def test_drastic_payloads_overflow_nothing() -> None:
     """States and words of all ones or zeros drive every number to its limit."""
     geometry = (16, 3000, 3)

@@ -185,6 +185,24 @@ def test_a_limit_on_memory(tmp_path: Path) -> None:
         ternzip.load_file(path, max_bytes=-1)
 
 
+def test_levels_in_blocks_count_where_symbols_or_a_part_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A level a row: more bytes than the symbols have, or a part."""
+    rows = torch.linspace(1, 2, 500, dtype=torch.float64)[:, None] * torch.tensor([1, -1, 1])
+    ternzip.save_file({"w": rows}, tmp_path / "w.tnz")
+    with Reader.open(tmp_path / "w.tnz", max_bytes=8_000) as reader:
+        assert reader.read_trits("w")[0].size == 1500
+    # As of a tensor of many chunks.
+    monkeypatch.setattr(
+        "ternzip.container.reader.decodable_stretch", lambda _, start, stop: range(start, stop)
+    )
+    with Reader.open(tmp_path / "w.tnz", max_bytes=7_999) as reader:
+        for read in (lambda: reader.read_trits("w"), lambda: reader.read_part("w", 0, 1)):
+            with pytest.raises(TernzipError, match=r"of .*at most 7,999 bytes in memory, found 8,000"):
+                read()
+
+
 def test_a_limit_holds_before_anything_is_allocated() -> None:
     """A few kilobytes that ask for gigabytes are refused for nothing."""
     data = ternzip.save({"t": torch.zeros(1, dtype=torch.int8).expand(1 << 26)})

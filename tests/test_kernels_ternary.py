@@ -142,7 +142,7 @@ def test_every_length_and_alignment(isa: str, code: int) -> None:
 
         n_zero = int((expected == 0).sum())
         signs = np.full(n_zero + 1, 99, np.int8)
-        assert core.extract_zero_signs(src, n, code, signs.ctypes.data) == n_zero
+        assert core.extract_zero_signs(src, n, code, signs.ctypes.data, n_zero) == n_zero
         assert signs[n_zero] == 99
         zeros = bits[expected == 0]
         np.testing.assert_array_equal(signs[:n_zero], np.where(zeros == 0, 1, -1))
@@ -285,6 +285,14 @@ def test_zero_signs_that_do_not_fit_change_nothing(isa: str) -> None:
         minus = np.array([-1], np.int8)
         assert not core.apply_zero_signs(no_minus.ctypes.data, 2, code, minus.ctypes.data, 1)
         assert no_minus.tolist() == [0, 1]
+
+
+def test_more_zeros_than_were_counted_write_nothing_beyond() -> None:
+    zeros = np.array([0.0, -0.0, 3.0, -0.0] * 2000, np.float32)
+    for room in (0, 1, 1000, 1023, 1024, 5999, 6000):
+        signs = np.full(room + 1, 85, np.int8)
+        assert core.extract_zero_signs(zeros.ctypes.data, zeros.size, 1, signs.ctypes.data, room) == 6000
+        assert signs.tolist() == [1, -1, -1] * (room // 3) + [1, -1, -1][: room % 3] + [85]
 
 
 @given(st.lists(st.integers(-1, 1), max_size=60))

@@ -6,7 +6,7 @@ import importlib.util
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -274,11 +274,35 @@ def test_zeros_are_split_and_merged(isa: str, size: int, zeros: float) -> None:
         assert np.array_equal(rest[:ones], plane[plane != 0])
         assert core.count_bitmap(bitmap.ctypes.data, size) == ones
         out, exact = np.full(size + 1, 85, np.uint8), rest[:ones].copy()
-        core.merge_zeros(bitmap.ctypes.data, exact.ctypes.data, ones, size, out.ctypes.data)
+        assert core.merge_zeros(bitmap.ctypes.data, exact.ctypes.data, ones, size, out.ctypes.data)
         assert out[-1] == 85
         assert np.array_equal(out[:-1], plane)
+        for other in {max(ones - 1, 0), ones + 1, ones // 2} - {ones}:  # bits changed since they were counted
+            room = np.zeros(other, np.uint8)
+            assert not core.merge_zeros(bitmap.ctypes.data, room.ctypes.data, other, size, out.ctypes.data)
+            assert out[-1] == 85
     finally:
         core.set_isa(before)
+
+
+def test_a_bitmap_that_changes_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = pruned(RNG(1).integers(0, 256, 500, np.uint8), 0.9)
+    bitmap = np.packbits(plane != 0, bitorder="little").tobytes()
+    stream = (
+        bytes([Method.STORED, len(bitmap)]) + bitmap + bytes([Method.STORED]) + plane[plane != 0].tobytes()
+    )
+    memory = bytearray(stream)
+    assert np.array_equal(decode_plane(Method.SPARSE, memoryview(memory), 500), plane)
+
+    def counted_too_early(address: int, size: int) -> int | None:
+        ones = core.count_bitmap(address, size)
+        memory[2:10] = b"\xff" * 8
+        return ones
+
+    stand_in = SimpleNamespace(**{**vars(core), "count_bitmap": counted_too_early})
+    monkeypatch.setattr("ternzip.codecs.plane.core", stand_in)
+    with pytest.raises(CorruptPayload, match="the bitmap changed while it was read"):
+        decode_plane(Method.SPARSE, memoryview(memory), 500)
 
 
 def test_unused_bits_of_a_bitmap_are_told() -> None:

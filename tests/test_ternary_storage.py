@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +24,8 @@ from samples import (
 
 import ternzip
 from ternzip import codecs
+from ternzip._core.tensor import RawTensor
+from ternzip.codecs.ternary import Ternary, detect
 
 CODECS = sorted(codecs.BY_NAME)
 every_ternary_dtype = pytest.mark.parametrize("dtype", TERNARY_DTYPES, ids=name_of)
@@ -195,3 +199,39 @@ def test_small_vectors_stay_in_the_solid_block() -> None:
     assert round_trip(torch.tensor([[1.0], [-1.0]])).codec in CODECS
     assert round_trip(trits(1000).float()).codec in CODECS
     assert round_trip(torch.tensor(1.0)).codec == "solid"
+
+
+def changed_when_counted(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Lets `change` happen between a tensor's being looked at and its being coded."""
+
+    def looked_at(tensor: RawTensor, threads: int = 1) -> Ternary | None:
+        found = detect(tensor, threads)
+        change()
+        return found
+
+    monkeypatch.setattr("ternzip.container.writer.detect", looked_at)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("value", [0.0, -0.0, 1.0, -1.0])
+def test_a_tensor_that_changes_while_it_is_saved(
+    value: float, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error, and no file: neither memory beyond what was counted, nor a file that nobody reads."""
+    for kinds in ((-1.0, 0.0, -0.0, 1.0), (-1.0, 1.0), (0.0, 1.0)):
+        w = torch.tensor(kinds)[torch.randint(len(kinds), (512, 700))]
+        changed_when_counted(monkeypatch, lambda w=w: w[100:].fill_(value))
+        with pytest.raises(
+            ternzip.TernzipError, match="tensor 'w': expected it to stay as it is while it is saved"
+        ):
+            ternzip.save_file({"w": w}, tmp_path / "w.tnz", threads=threads)
+    assert not list(tmp_path.iterdir())
+
+
+def test_signs_of_zeros_that_change_while_they_are_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = torch.tensor([0.0, -0.0, 1.0])[torch.randint(3, (64, 70))]
+    changed_when_counted(monkeypatch, w.abs_)
+    with pytest.raises(ternzip.TernzipError, match="expected it to stay as it is while it is saved"):
+        ternzip.save_file({"w": w}, tmp_path / "w.tnz")

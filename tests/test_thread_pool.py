@@ -127,3 +127,25 @@ def test_no_binding_releases_the_gil_in_another_way() -> None:
     sources = [source for source in bindings.iterdir() if source.suffix in (".cpp", ".hpp")]
     assert len(sources) > 5
     assert not [source.name for source in sources if "gil_scoped_release" in source.read_text()]
+
+
+def test_threads_compute_as_their_caller_does() -> None:
+    """With or without denormal numbers, whenever they were started."""
+    script = """
+import torch
+from test_thread_pool import core
+grads, weights, out = torch.full((1 << 22,), 1e-40), torch.ones(1 << 22), torch.empty(1 << 22)
+scalars = torch.tensor([-0.5, 0.5, -1, 1], dtype=torch.float64)
+addresses = [scalars[i].data_ptr() for i in range(4)]
+def level(threads):
+    sums = torch.zeros(2, dtype=torch.float64)
+    job = [grads.data_ptr(), weights.data_ptr(), grads.numel(), 1, out.data_ptr()]
+    core.backward_many(job, addresses, [False] * 4, 0, 10.0, sums.data_ptr(), threads)
+    return sums[1].item()
+assert level(1) == level(3) > 0
+assert torch.set_flush_denormal(True)
+assert [level(threads) for threads in (1, 3, 2, 3)] == [0.0] * 4
+torch.set_flush_denormal(False)
+assert level(1) == level(3) > 0
+"""
+    assert run_script(script) == ""

@@ -199,6 +199,8 @@ def decode_bands(payload: bytes, geometry: tuple[int, int, int], counts: tuple[i
     if len(data) < 4 * BANDS or len(data) % 2 or not has_bands(living.geometry, living.counts):
         raise DamagedError("no sixteen states and whole words, or what lives has no bands")
     decoder = BandedDecoder(payload[0], data, living.geometry, living.counts)
+    if any(band.coder.state < 1 << 16 for band in decoder.bands):
+        raise DamagedError("a state is below its least")
     trits = decoder.decode()
     decoder.finish()
     return living.spread(trits)

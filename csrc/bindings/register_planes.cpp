@@ -9,6 +9,7 @@
 #include "core/codecs/planes/huffman.hpp"
 #include "core/codecs/planes/planes.hpp"
 #include "core/codecs/planes/zeros.hpp"
+#include "core/codecs/zstd/zstd.hpp"
 
 namespace ternzip::bindings {
 namespace py = pybind11;
@@ -71,6 +72,18 @@ void register_huffman(py::module_& module) {
       py::arg("payload"), py::arg("payload_size"), py::arg("out"), py::arg("size"));
 }
 
+void register_zstd(py::module_& module) {
+  module.def(
+      "zstd_decompress",
+      [](std::uintptr_t frame, std::size_t frame_size, std::uintptr_t out, std::size_t size) {
+        const ReleasedGil released;
+        const zstd::Result result = zstd::decompress(pointer<const std::uint8_t>(frame), frame_size,
+                                                     pointer<std::uint8_t>(out), size);
+        return zstd::message_of(result, size);
+      },
+      py::arg("frame"), py::arg("frame_size"), py::arg("out"), py::arg("size"));
+}
+
 void register_zeros(py::module_& module) {
   module.attr("REST_OVERRUN") = kRestOverrun;
   module.def(
@@ -94,8 +107,8 @@ void register_zeros(py::module_& module) {
       [](std::uintptr_t bitmap, std::uintptr_t rest, std::size_t ones, std::size_t size,
          std::uintptr_t plane) {
         const ReleasedGil released;
-        merge_zeros(pointer<const std::uint8_t>(bitmap), pointer<const std::uint8_t>(rest), ones, size,
-                    pointer<std::uint8_t>(plane));
+        return merge_zeros(pointer<const std::uint8_t>(bitmap), pointer<const std::uint8_t>(rest), ones, size,
+                           pointer<std::uint8_t>(plane));
       },
       py::arg("bitmap"), py::arg("rest"), py::arg("ones"), py::arg("size"), py::arg("plane"));
 }
@@ -121,6 +134,7 @@ void register_planes(py::module_& module) {
       py::arg("planes"), py::arg("count"), py::arg("width"), py::arg("rotation"), py::arg("dst"));
   register_huffman(module);
   register_zeros(module);
+  register_zstd(module);
 }
 
 }  // namespace ternzip::bindings

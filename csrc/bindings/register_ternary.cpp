@@ -56,12 +56,12 @@ void register_ternary(py::module_& module) {
       py::arg("positive_levels"), py::arg("grid"), py::arg("first"), py::arg("out"));
   module.def(
       "extract_zero_signs",
-      [](std::uintptr_t src, std::size_t count, int dtype, std::uintptr_t signs) {
+      [](std::uintptr_t src, std::size_t count, int dtype, std::uintptr_t signs, std::size_t room) {
         const Format format = checked_format(dtype);
         const ReleasedGil released;
-        return extract_zero_signs(pointer<const void>(src), count, format, pointer<std::int8_t>(signs));
+        return extract_zero_signs(pointer<const void>(src), count, format, pointer<std::int8_t>(signs), room);
       },
-      py::arg("src"), py::arg("count"), py::arg("dtype"), py::arg("signs"));
+      py::arg("src"), py::arg("count"), py::arg("dtype"), py::arg("signs"), py::arg("room"));
   module.def(
       "apply_zero_signs",
       [](std::uintptr_t dst, std::size_t count, int dtype, std::uintptr_t signs, std::size_t n_signs) {

@@ -27,7 +27,7 @@ void check_zeros(const Bytes& plane, const std::vector<std::string>& isas) {
     std::size_t ones = 0;
     require(ternzip::count_bitmap(bitmap.data(), plane.size(), ones) && ones == rest.size(),
             "ones are bytes");
-    ternzip::merge_zeros(bitmap.data(), rest.data(), ones, plane.size(), back.data());
+    require(ternzip::merge_zeros(bitmap.data(), rest.data(), ones, plane.size(), back.data()), "all is merged");
     require(back == plane, "merging zeros undoes splitting");
     if (&isa == isas.data()) {
       first_bitmap = bitmap;
@@ -57,7 +57,7 @@ void check_merge(const Bytes& bytes, const std::vector<std::string>& isas) {
   for (const std::string& isa : isas) {
     ternzip::set_isa(isa);
     Bytes plane(size, 0xFF);
-    ternzip::merge_zeros(bitmap.data(), rest.data(), ones, size, plane.data());
+    require(ternzip::merge_zeros(bitmap.data(), rest.data(), ones, size, plane.data()), "as many as counted");
     require(plane == expected, "all merge zeros alike");
   }
 }

@@ -118,7 +118,7 @@ void check_blocks(Elements& elements, const Format& format, std::size_t row_size
   std::vector<std::int8_t> trits(used), signs;
   extract_trits(elements.data(), used, format, trits.data(), 1);
   signs.resize(found.counts.zero);
-  require(extract_zero_signs(elements.data(), used, format, signs.data()) == signs.size(),
+  require(extract_zero_signs(elements.data(), used, format, signs.data(), signs.size()) == signs.size(),
           "there are as many signs as zeros");
   require(static_cast<std::uint64_t>(std::count(signs.begin(), signs.end(), -1)) == found.negative_zeros,
           "negative zeros are counted");

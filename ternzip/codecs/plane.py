@@ -170,7 +170,8 @@ def _decode_sparse(stream: memoryview, size: int) -> Bytes:
         raise CorruptPayload(f"sparse plane: expected some of the first {size} bits, and no others")
     rest = decode_plane(rest_method, cursor.take(cursor.remaining, "rest"), ones)
     plane = np.empty(size, np.uint8)
-    core.merge_zeros(bitmap.ctypes.data, rest.ctypes.data, ones, size, plane.ctypes.data)
+    if not core.merge_zeros(bitmap.ctypes.data, rest.ctypes.data, ones, size, plane.ctypes.data):
+        raise CorruptPayload("sparse plane: the bitmap changed while it was read")
     return plane
 
 
@@ -181,7 +182,7 @@ def decode_plane(method: int, stream: memoryview, size: int) -> Bytes:
             raise CorruptPayload(f"plane: expected {size} stored bytes, found {len(stream)}")
         return np.frombuffer(stream, np.uint8)
     if method == Method.ZSTD:
-        return np.frombuffer(decompress_zstd(stream, size), np.uint8)
+        return decompress_zstd(stream, size)
     if method == Method.HUFFMAN:
         plane = np.empty(size, np.uint8)
         coded = np.frombuffer(stream, np.uint8)

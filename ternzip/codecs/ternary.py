@@ -74,6 +74,11 @@ class Ternary:
         return (size,) * (self.stored_levels // self.grid.blocks)
 
     @property
+    def decoded_level_bytes(self) -> int:
+        """Bytes of the levels of both signs in memory, where they have records of their own; else 0."""
+        return 2 * self.grid.blocks * self.dtype.itemsize if self.grid.blocks > 1 else 0
+
+    @property
     def level_sequences(self) -> list[Patterns]:
         """The levels as they are stored, ``(blocks,)`` each: negative ones, then positive ones."""
         assert self.levels is not None
@@ -164,9 +169,11 @@ def trits_of(tensor: RawTensor, start: int = 0, size: int | None = None) -> Trit
 
 
 def zero_signs_of(tensor: RawTensor, ternary: Ternary) -> Trits:
-    """The signs of a tensor's zeros in order: -1 for -0.0, +1 for +0.0."""
-    signs = np.empty(ternary.counts.zero, np.int8)
-    core.extract_zero_signs(tensor.data.ctypes.data, tensor.size, tensor.dtype.code, signs.ctypes.data)
+    """The signs of a tensor's zeros in order: -1 for -0.0, +1 for +0.0; 0 for those that it has no longer."""
+    signs = np.zeros(ternary.counts.zero, np.int8)
+    core.extract_zero_signs(
+        tensor.data.ctypes.data, tensor.size, tensor.dtype.code, signs.ctypes.data, signs.size
+    )
     return signs
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from ternzip._core.errors import TernzipError
+from ternzip._core.native import core
 from ternzip._core.symbols import SymbolCounts
 from ternzip.codecs import Candidate
 from ternzip.codecs.base import ParameterChooser, TernaryCodec, Trits
@@ -15,6 +17,42 @@ from ternzip.container.workers import Workers
 
 Symbols = Callable[[int, int], Trits]
 """Takes the number of the first symbol and how many are wanted."""
+
+
+class CountedSymbols:
+    """Symbols that are to be those that were counted, which they are not where their tensor changes meanwhile.
+
+    Codecs are sure of the counts: other symbols would be coded without an error, into what no reader takes.
+    """
+
+    def __init__(self, symbols: Symbols, counts: SymbolCounts, owner: str) -> None:
+        self.counts = counts
+        self._symbols = symbols
+        self._owner = owner
+        self._found: dict[int, SymbolCounts] = {}  # of each chunk, by its first symbol
+
+    def __call__(self, start: int, size: int) -> Trits:
+        """A chunk's symbols; TernzipError where they have changed."""
+        trits = self._symbols(start, size)
+        found = SymbolCounts(*core.count_trits(trits.ctypes.data, trits.size))
+        before = self._found.setdefault(start, found)
+        if found != before or any(n > most for n, most in zip(_each(found), _each(self.counts), strict=True)):
+            self._fail()
+        return trits
+
+    def check(self) -> None:
+        """TernzipError unless the chunks, which have all been asked for, have the symbols that were counted."""
+        if sum(self._found.values(), SymbolCounts()) != self.counts:
+            self._fail()
+
+    def _fail(self) -> None:
+        raise TernzipError(
+            f"{self._owner}: expected it to stay as it is while it is saved, found other values"
+        )
+
+
+def _each(counts: SymbolCounts) -> tuple[int, ...]:
+    return counts.negative, counts.zero, counts.positive, counts.invalid
 
 
 @dataclass
@@ -45,14 +83,13 @@ class Coded:
 
 
 def attempts(
-    symbols: Symbols,
+    symbols: CountedSymbols,
     geometry: Geometry,
-    counts: SymbolCounts,
     candidates: Sequence[Candidate],
     workers: Workers,
 ) -> list[Attempt]:
     """Submits all chunks of a tensor, or of the signs of its zeros, for each candidate; workers call `symbols`."""
-    chunks = list(geometry.chunks())
+    chunks, counts = list(geometry.chunks()), symbols.counts
 
     def choose(chooser: ParameterChooser, shared: bytes) -> bytes:
         first = chunks[0][1]

@@ -107,7 +107,7 @@ def _decompress_directory(data: memoryview, offset: int) -> bytes:
     body = cursor.take(cursor.remaining, "table")
     if method == _ZSTD:
         try:
-            return decompress_zstd(body, size)
+            return decompress_zstd(body, size).tobytes()
         except CorruptPayload as error:
             raise cursor.fail(str(error)) from None
     if method != _STORED or size != len(body):

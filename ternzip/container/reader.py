@@ -172,7 +172,9 @@ class Reader:
         if entry is None or entry.ternary is None:
             found = f"no tensor {name!r} among {len(self.entries)}" if entry is None else "other values"
             raise TernzipError(f"{self.name}: tensor {name!r}: expected a ternary tensor, found {found}")
-        self._check(entry.size, f"tensor {name!r}: expected symbols of")
+        self._check(
+            max(entry.size, entry.ternary.decoded_level_bytes), f"tensor {name!r}: expected symbols of"
+        )
         with Workers(threads) as workers:
             levels = read_levels(entry, self._payload, self._located)
             tensor = self._start(as_trits(entry, levels), workers, Batches(workers), None)()
@@ -192,7 +194,9 @@ class Reader:
         stretch, width = decodable_stretch(stored, start, stop), stored.dtype.itemsize
         if len(stretch) == stored.size:
             return self.read(name, threads=threads).data[start * width : stop * width]
-        self._check(len(stretch) * width, f"tensor {quoted(name)}: expected of a part")
+        # The levels of all blocks are read for any part.
+        levels = 0 if stored.ternary is None else stored.ternary.decoded_level_bytes
+        self._check(max(len(stretch) * width, levels), f"tensor {quoted(name)}: expected of a part")
         with Workers(threads) as workers:
             part = self._start(stored, workers, Batches(workers), None, stretch=stretch)()
             assert isinstance(part, RawTensor)

@@ -31,7 +31,7 @@ from ternzip.codecs.ternary import (
     zero_signs_of,
 )
 from ternzip.container.almost_ternary import AlmostTernary, almost_ternary
-from ternzip.container.attempts import Attempt, attempts, smallest
+from ternzip.container.attempts import Attempt, CountedSymbols, attempts, smallest
 from ternzip.container.extensions import check_extensions
 from ternzip.container.index import encode_directory
 from ternzip.container.layout import (
@@ -314,23 +314,21 @@ def _ternary_job(
     workers: Workers,
 ) -> _Pending:
     entry.ternary = found
-    coded = occurring(found.counts) >= 2
+    owner = f"tensor {quoted(entry.name)}"
+    counted: list[CountedSymbols] = []
     levels = [workers.submit(encode_levels, piece, entry.dtype) for piece in level_pieces(found)]
     symbols: list[Attempt] = []
     zeros: list[Attempt] = []
-    if coded:
-        pieces = partial(trits_of, tensor)
-        symbols = attempts(pieces, found.geometry, found.counts, candidates, workers)
+    if occurring(found.counts) >= 2:
+        counted.append(CountedSymbols(partial(trits_of, tensor), found.counts, owner))
+        symbols = attempts(counted[-1], found.geometry, candidates, workers)
     if found.has_zero_signs:
         # The signs of zeros are a vector without geometry: order 0 is all there is to have.
         signs = zero_signs_of(tensor, found)
-        zeros = attempts(
-            lambda start, size: signs[start : start + size],
-            found.zero_geometry,
-            found.zero_counts,
-            _ORDER_0,
-            workers,
+        counted.append(
+            CountedSymbols(lambda start, size: signs[start : start + size], found.zero_counts, owner)
         )
+        zeros = attempts(counted[-1], found.zero_geometry, _ORDER_0, workers)
 
     def finish() -> list[tuple[bytes, int]]:
         payloads = [b""] * found.geometry.chunk_count
@@ -343,6 +341,8 @@ def _ternary_job(
             best = smallest(zeros, table)
             coding = replace(coding, zeros=best.codec, zero_parameters=best.parameters)
             payloads = payloads + best.payloads
+        for one in counted:
+            one.check()
         entry.coding = coding
         payloads = [future.result() for future in levels] + payloads
         return list(zip(payloads, entry.record_units(), strict=True))

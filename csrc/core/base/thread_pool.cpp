@@ -1,6 +1,7 @@
 #include "core/base/thread_pool.hpp"
 
 #include <atomic>
+#include <cfenv>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -26,6 +27,7 @@ struct Job {
   std::exception_ptr error{};
   std::condition_variable done{};
   Job* later = nullptr;  // in the queue
+  std::fenv_t floats{};  // how the caller computes: with or without denormal numbers, say
 };
 
 class Pool {
@@ -100,6 +102,7 @@ class Pool {
       Job& job = *first_;
       --free_;
       ++job.running;
+      std::fesetenv(&job.floats);
       run_one(job, lock);
       ++free_;
       if (--job.running == 0) job.done.notify_one();
@@ -153,6 +156,7 @@ void run_parts(RunPart run, const void* work, std::size_t parts) {
     return;
   }
   Job job{.run = run, .work = work, .parts = parts};
+  std::fegetenv(&job.floats);
   pool->run(job);
   if (job.error != nullptr) std::rethrow_exception(job.error);
 }

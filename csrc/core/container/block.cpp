@@ -33,7 +33,9 @@ Bytes decode_sparse(const std::uint8_t* stream, std::size_t length, std::size_t 
   const std::size_t left = cursor.remaining();
   const Bytes rest = decode_plane(rest_method, cursor.take(left, "rest"), left, ones);
   std::vector<std::uint8_t> plane(size);
-  merge_zeros(bitmap.data(), rest.data(), ones, size, plane.data());
+  if (!merge_zeros(bitmap.data(), rest.data(), ones, size, plane.data())) {
+    refuse("sparse plane: the bitmap changed while it was read");
+  }
   return Bytes(std::move(plane));
 }
 

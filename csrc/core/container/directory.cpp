@@ -9,30 +9,12 @@ namespace {
 
 enum Method : unsigned { kStored = 0, kZstd = 1 };
 
-std::string problem_of(const zstd::Result& result, std::size_t size) {
-  switch (result.problem) {
-    case zstd::Problem::kNone: break;
-    case zstd::Problem::kStated: return "zstd: expected a frame without content size and dictionary";
-    case zstd::Problem::kWindow:
-      return join("zstd: the window takes too much memory: expected at most ", zstd::kMaxWindowBytes,
-                  " bytes");
-    case zstd::Problem::kTruncated: return "zstd: the frame ends too early";
-    case zstd::Problem::kDamaged: return "zstd: damaged";
-    case zstd::Problem::kChecksum: return "zstd: the content has another checksum";
-    case zstd::Problem::kTooLong: return join("zstd: expected ", size, " bytes, found more");
-    case zstd::Problem::kTooShort: return join("zstd: expected ", size, " bytes, found ", result.count);
-    case zstd::Problem::kTrailing:
-      return join("zstd: ", result.count, " bytes of unused data behind the frame");
-  }
-  return {};
-}
-
 }  // namespace
 
 std::vector<std::uint8_t> unzstd(const std::uint8_t* frame, std::size_t frame_size, std::size_t size) {
   std::vector<std::uint8_t> content(size);
   const zstd::Result result = zstd::decompress(frame, frame_size, content.data(), size);
-  if (result.problem != zstd::Problem::kNone) throw FileError(Problem::kDamaged, problem_of(result, size));
+  if (result.problem != zstd::Problem::kNone) throw FileError(Problem::kDamaged, zstd::message_of(result, size));
   return content;
 }
 

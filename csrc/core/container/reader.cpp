@@ -36,6 +36,13 @@ auto located(const std::string& owner, const Record* record, const Part& part) {
   }
 }
 
+std::uint64_t level_bytes(const Entry& entry) { return 2 * entry.ternary->grid.blocks() * entry.type().size; }
+
+// What is decoded of a tensor for its trits: these, or its levels in blocks, which may be larger.
+std::uint64_t bytes_as_trits(const Entry& entry) {
+  return entry.ternary->grid.blocks() > 1 ? std::max(entry.elements, level_bytes(entry)) : entry.elements;
+}
+
 std::string owner_of(const Entry& entry) { return "tensor " + quoted(entry.name); }
 
 const Record* first_record(const Entry& entry) {
@@ -293,7 +300,7 @@ void Reader::read(std::size_t number, void* out) const {
 
 void Reader::read_trits(std::size_t number, std::int8_t* out) const {
   const Entry& entry = ternary(number);
-  check_limit("tensor " + quoted(index_.entries[number].name), entry.elements);
+  check_limit("tensor " + quoted(index_.entries[number].name), bytes_as_trits(entry));
   check_codecs(entry);
   // Levels of -1 and +1, but in blocks without one, whose symbol must not occur.
   Levels levels = levels_of(entry);
@@ -307,14 +314,13 @@ void Reader::read_trits(std::size_t number, std::int8_t* out) const {
 
 Levels Reader::read_levels(std::size_t number) const {
   const Entry& entry = ternary(number);
-  check_limit("levels of tensor " + quoted(index_.entries[number].name),
-              2 * entry.ternary->grid.blocks() * entry.type().size);
+  check_limit("levels of tensor " + quoted(index_.entries[number].name), level_bytes(entry));
   return levels_of(entry);
 }
 
 std::vector<std::int8_t> Reader::read_trits(std::size_t number) const {
   const Entry& entry = ternary(number);
-  check_limit("tensor " + quoted(index_.entries[number].name), entry.elements);
+  check_limit("tensor " + quoted(index_.entries[number].name), bytes_as_trits(entry));
   check_codecs(entry);
   std::vector<std::int8_t> trits(to_size(entry.elements));
   read_trits(number, trits.data());

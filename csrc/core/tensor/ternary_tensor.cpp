@@ -114,8 +114,8 @@ namespace {
 
 // The two walks over zeros advance without a branch: which elements are zero is random.
 template <class UInt>
-std::size_t write_zero_signs(const void* src, std::size_t n, std::uint64_t negative_zero,
-                             std::int8_t* signs) noexcept {
+std::size_t write_zero_signs(const void* src, std::size_t n, std::uint64_t negative_zero, std::int8_t* signs,
+                             std::size_t room) noexcept {
   std::array<std::int8_t, 1024> block;
   std::size_t count = 0;
   for (std::size_t start = 0; start < n;) {
@@ -127,7 +127,8 @@ std::size_t write_zero_signs(const void* src, std::size_t n, std::uint64_t negat
       block[kept] = bits == 0 ? 1 : -1;
       kept += static_cast<std::size_t>(bits == 0) | static_cast<std::size_t>(bits == negative_zero);
     }
-    if (kept != 0) std::memcpy(signs + count, block.data(), kept);
+    const std::size_t fitting = std::min(kept, room - std::min(room, count));
+    if (fitting != 0) std::memcpy(signs + count, block.data(), fitting);
     count += kept;
     start = end;
   }
@@ -151,13 +152,13 @@ void read_zero_signs(void* dst, std::size_t n, std::uint64_t negative_zero, cons
 
 }  // namespace
 
-std::size_t extract_zero_signs(const void* src, std::size_t n, const Format& format,
-                               std::int8_t* signs) noexcept {
+std::size_t extract_zero_signs(const void* src, std::size_t n, const Format& format, std::int8_t* signs,
+                               std::size_t room) noexcept {
   switch (format.width) {
-    case 1: return write_zero_signs<std::uint8_t>(src, n, format.negative_zero, signs);
-    case 2: return write_zero_signs<std::uint16_t>(src, n, format.negative_zero, signs);
-    case 4: return write_zero_signs<std::uint32_t>(src, n, format.negative_zero, signs);
-    default: return write_zero_signs<std::uint64_t>(src, n, format.negative_zero, signs);
+    case 1: return write_zero_signs<std::uint8_t>(src, n, format.negative_zero, signs, room);
+    case 2: return write_zero_signs<std::uint16_t>(src, n, format.negative_zero, signs, room);
+    case 4: return write_zero_signs<std::uint32_t>(src, n, format.negative_zero, signs, room);
+    default: return write_zero_signs<std::uint64_t>(src, n, format.negative_zero, signs, room);
   }
 }
 

@@ -29,10 +29,11 @@ TernaryLevels detect_levels(const void* src, std::size_t n, const Format& format
 void extract_trits(const void* src, std::size_t n, const Format& format, std::int8_t* trits,
                    unsigned threads) noexcept;
 
-// Writes -1 for every negative zero and +1 for every positive one, in order; returns how many. `signs`
-// must hold that many (the zeros that detect_levels counts).
-std::size_t extract_zero_signs(const void* src, std::size_t n, const Format& format,
-                               std::int8_t* signs) noexcept;
+// Writes -1 for every negative zero and +1 for every positive one, in order, to `signs`, which has room for
+// the `room` zeros that detect_levels counts; returns how many there are, more or fewer where the elements
+// have changed since.
+std::size_t extract_zero_signs(const void* src, std::size_t n, const Format& format, std::int8_t* signs,
+                               std::size_t room) noexcept;
 
 // The inverse, in place: a zero with a negative sign becomes the negative zero. False, with nothing
 // changed, if there are not exactly n_signs zeros, or a sign is negative and the type has no negative zero.

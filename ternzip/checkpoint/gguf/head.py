@@ -44,6 +44,6 @@ def decode_head(body: bytes) -> Head:
     length = cursor.varint("size of the head", min(size, MOST_HEAD_BYTES))
     frame = cursor.take(cursor.remaining, "head")
     try:
-        return Head(decompress_zstd(frame, length), size)
+        return Head(decompress_zstd(frame, length).tobytes(), size)
     except CorruptPayload as error:
         raise cursor.fail(str(error)) from None

@@ -96,6 +96,7 @@ bool decode_banded(const DecodeJob& job) {
   BandWords states;
   for (std::uint32_t& state : states.of) {
     state = load_le<std::uint32_t>(at);
+    if (state < kBandState) return false;  // no encoder leaves one, and an idle band would take words for it
     at += 4;
   }
   Words words(at, end);

@@ -31,14 +31,16 @@ bool count_bitmap(const std::uint8_t* bitmap, std::size_t size, std::size_t& one
   return size % 8 == 0 || bitmap[bytes - 1] >> (size % 8) == 0;
 }
 
-void merge_zeros(const std::uint8_t* bitmap, const std::uint8_t* rest, std::size_t ones, std::size_t size,
+bool merge_zeros(const std::uint8_t* bitmap, const std::uint8_t* rest, std::size_t ones, std::size_t size,
                  std::uint8_t* plane) noexcept {
-  const std::uint8_t* next = rest;
-  const std::size_t done =
-      planes::decoding_kernels().merge_zeros(bitmap, size / 8, &next, rest + ones, plane);
+  const std::uint8_t *next = rest, *const end = rest + ones;
+  const std::size_t done = planes::decoding_kernels().merge_zeros(bitmap, size / 8, &next, end, plane);
   for (std::size_t i = 8 * done; i < size; ++i) {
-    plane[i] = (bitmap[i / 8] >> (i % 8) & 1u) != 0 ? *next++ : std::uint8_t{0};
+    const bool is_one = (bitmap[i / 8] >> (i % 8) & 1u) != 0;
+    if (is_one && next == end) return false;
+    plane[i] = is_one ? *next++ : std::uint8_t{0};
   }
+  return next == end;
 }
 
 }  // namespace ternzip

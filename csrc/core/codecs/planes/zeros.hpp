@@ -16,8 +16,9 @@ std::size_t split_zeros(const std::uint8_t* plane, std::size_t size, std::uint8_
 // How many of the first `size` bits are 1; false where an unused bit of the last byte is.
 bool count_bitmap(const std::uint8_t* bitmap, std::size_t size, std::size_t& ones) noexcept;
 
-// The inverse of split_zeros: `rest` has `ones` bytes, as many as the bitmap has ones.
-void merge_zeros(const std::uint8_t* bitmap, const std::uint8_t* rest, std::size_t ones, std::size_t size,
+// The inverse of split_zeros: `rest` has `ones` bytes, as many as the bitmap has ones; false where it has
+// another number of them, which memory that others write to may have since they were counted.
+bool merge_zeros(const std::uint8_t* bitmap, const std::uint8_t* rest, std::size_t ones, std::size_t size,
                  std::uint8_t* plane) noexcept;
 
 }  // namespace ternzip

@@ -38,6 +38,14 @@ class ForwardBits {
   std::size_t position_ = 0;
 };
 
+// Bits that are taken from a word at once.
+inline constexpr unsigned kBatch = 57;
+
+// The next n of the bits of a batch, 0 < n < 64.
+inline std::uint32_t top_bits(std::uint64_t batch, unsigned n) noexcept {
+  return static_cast<std::uint32_t>(batch >> (64 - n));
+}
+
 // Bits from the one below the highest 1 of the last byte on, downwards; zeros beyond the start.
 class BackwardBits {
  public:
@@ -70,6 +78,14 @@ class BackwardBits {
   }
   // How many bits are left; negative where more were taken than there are.
   std::int64_t left() const noexcept { return left_; }
+
+  // Whether `batch` can be asked for.
+  bool has_batch() const noexcept { return left_ >= 64; }
+  // The next kBatch bits and a few more, from the highest of the word on.
+  std::uint64_t batch() const noexcept {
+    const auto end = static_cast<std::size_t>(left_ + 7) / 8;
+    return load_le<std::uint64_t>(data_ + end - 8) << (8 * end - static_cast<std::size_t>(left_));
+  }
 
  private:
   std::uint64_t load(std::size_t byte) const noexcept {

@@ -47,6 +47,9 @@ class FseState {
     cell_ = table.cells[bits.take(table.log)];
   }
   std::uint8_t symbol() const noexcept { return cell_.symbol; }
+  // The bits that the next state takes.
+  unsigned bits() const noexcept { return cell_.bits; }
+  void next(std::uint32_t bits) noexcept { cell_ = table_->cells[cell_.base + bits]; }
   void next(BackwardBits& bits) noexcept { cell_ = table_->cells[cell_.base + bits.take(cell_.bits)]; }
 
  private:

@@ -92,31 +92,62 @@ std::size_t Literals::read_codes(const std::uint8_t* data, std::size_t size) noe
   return build_codes(weights.data(), count) ? used : 0;
 }
 
-bool Literals::decode(const std::uint8_t* data, std::size_t size, std::size_t begin,
-                      std::size_t end) noexcept {
-  BackwardBits bits;
-  if (!bits.open(data, size)) return false;
-  for (std::size_t i = begin; i < end; ++i) {
-    const Code code = codes_[bits.peek(code_bits_)];
-    bytes_[i] = code.symbol;
-    bits.skip(code.bits);
+bool Literals::open(Stream& stream, const std::uint8_t* data, std::size_t size, std::size_t begin,
+                    std::size_t end) noexcept {
+  stream.to = bytes_.data() + begin;
+  stream.end = bytes_.data() + end;
+  return stream.bits.open(data, size);
+}
+
+// kCodesOfBatch more literals.
+void Literals::decode_batch(Stream& stream) const noexcept {
+  std::uint64_t batch = stream.bits.batch();
+  unsigned used = 0;
+  for (std::size_t i = 0; i < kCodesOfBatch; ++i) {
+    const Code code = codes_[top_bits(batch, code_bits_)];
+    stream.to[i] = code.symbol;
+    batch <<= code.bits;
+    used += code.bits;
   }
-  return bits.left() == 0;
+  stream.bits.skip(used);
+  stream.to += kCodesOfBatch;
+}
+
+// Whether the rest of the bits is the rest of the literals.
+bool Literals::finish(Stream& stream) const noexcept {
+  while (has_batch(stream)) decode_batch(stream);
+  for (; stream.to != stream.end; ++stream.to) {
+    const Code code = codes_[stream.bits.peek(code_bits_)];
+    *stream.to = code.symbol;
+    stream.bits.skip(code.bits);
+  }
+  return stream.bits.left() == 0;
+}
+
+bool Literals::decode_one(const std::uint8_t* data, std::size_t size) noexcept {
+  Stream stream;
+  return open(stream, data, size, 0, size_) && finish(stream);
 }
 
 bool Literals::decode_four(const std::uint8_t* data, std::size_t size) noexcept {
-  constexpr std::size_t kJumps = 6, kFewest = 6;
+  constexpr std::size_t kStreams = 4, kJumps = 6, kFewest = 6;
   if (size < kJumps || size_ < kFewest) return false;
   const std::size_t share = (size_ + 3) / 4;
   std::size_t position = kJumps;
-  for (std::size_t i = 0; i < 4; ++i) {
+  std::array<Stream, kStreams> streams;
+  for (std::size_t i = 0; i < kStreams; ++i) {
+    const bool is_last = i + 1 == kStreams;
     const std::size_t begin = std::min(size_, i * share),
-                      end = i == 3 ? size_ : std::min(size_, begin + share);
-    const std::size_t bytes = i == 3 ? size - position : load_le<std::uint16_t>(data + 2 * i);
-    if (bytes > size - position || !decode(data + position, bytes, begin, end)) return false;
+                      end = is_last ? size_ : std::min(size_, begin + share);
+    const std::size_t bytes = is_last ? size - position : load_le<std::uint16_t>(data + 2 * i);
+    if (bytes > size - position || !open(streams[i], data + position, bytes, begin, end)) return false;
     position += bytes;
   }
-  return true;
+  // The four in turns: none waits for what another looks up.
+  while (std::all_of(streams.begin(), streams.end(), has_batch)) {
+    for (Stream& stream : streams) decode_batch(stream);
+  }
+  return std::all_of(streams.begin(), streams.end(), [this](Stream& stream) { return finish(stream); });
 }
 
 void Literals::reserve() {
@@ -158,7 +189,7 @@ std::size_t Literals::read(const std::uint8_t* block, std::size_t size) {
   if (type == kCoded ? codes == 0 : !has_codes_) return 0;
   reserve();
   const bool valid =
-      format == 0 ? decode(data + codes, coded - codes, 0, size_) : decode_four(data + codes, coded - codes);
+      format == 0 ? decode_one(data + codes, coded - codes) : decode_four(data + codes, coded - codes);
   return valid ? header + coded : 0;
 }
 

@@ -6,11 +6,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/codecs/zstd/bits.hpp"
+
 namespace ternzip::zstd {
 
 inline constexpr std::size_t kMaxBlockBytes = std::size_t{1} << 17;
-// RFC 8878 has codes of at most 11 bits; libzstd, whose decisions ternzip's other reader follows, reads 12.
-inline constexpr unsigned kMaxCodeBits = 12;
+inline constexpr unsigned kMaxCodeBits = 11;
 
 class Literals {
  public:
@@ -30,7 +31,23 @@ class Literals {
   void reserve();
   std::size_t read_codes(const std::uint8_t* data, std::size_t size) noexcept;
   bool build_codes(const std::uint8_t* weights, std::size_t count) noexcept;
-  bool decode(const std::uint8_t* data, std::size_t size, std::size_t begin, std::size_t end) noexcept;
+  // A stream of codes, and the literals that it stands for.
+  struct Stream {
+    BackwardBits bits;
+    std::uint8_t *to, *end;
+  };
+
+  // Whether a stream has the bits and the room for as many codes as a batch of bits holds in any case.
+  static constexpr std::size_t kCodesOfBatch = kBatch / kMaxCodeBits;
+  static bool has_batch(const Stream& stream) noexcept {
+    return stream.bits.has_batch() && stream.end - stream.to >= std::ptrdiff_t{kCodesOfBatch};
+  }
+
+  bool open(Stream& stream, const std::uint8_t* data, std::size_t size, std::size_t begin,
+            std::size_t end) noexcept;
+  void decode_batch(Stream& stream) const noexcept;
+  bool finish(Stream& stream) const noexcept;
+  bool decode_one(const std::uint8_t* data, std::size_t size) noexcept;
   bool decode_four(const std::uint8_t* data, std::size_t size) noexcept;
 
   bool has_codes_ = false;

@@ -46,6 +46,36 @@ constexpr std::int16_t kMatchCounts[] = {1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1,  1,  1
                                          1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,  1,  1,  1,  1,  1,  1, 1,
                                          1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1};
 
+// The next bits in as many numbers, of at most 32 bits each.
+template <std::size_t kNumbers>
+void take(BackwardBits& bits, const std::array<unsigned, kNumbers>& widths,
+          std::array<std::uint32_t, kNumbers>& numbers) noexcept {
+  unsigned all = 0;
+  for (const unsigned width : widths) all += width;
+  if (!bits.has_batch() || all > kBatch) {
+    for (std::size_t i = 0; i < kNumbers; ++i) numbers[i] = bits.take(widths[i]);
+    return;
+  }
+  std::uint64_t batch = bits.batch();
+  for (std::size_t i = 0; i < kNumbers; ++i) {
+    numbers[i] = static_cast<std::uint32_t>(batch >> 1 >> (63 - widths[i]));  // also none
+    batch <<= widths[i];
+  }
+  bits.skip(all);
+}
+
+// Copies `size` bytes that do not overlap: most are few, and quicker copied with those behind them where
+// `readable` and `writable` bytes, at least `size`, may be touched.
+constexpr std::size_t kShort = 16;
+void copy(const std::uint8_t* from, std::size_t size, std::uint8_t* to, std::size_t readable,
+          std::size_t writable) noexcept {
+  if (size <= kShort && readable >= kShort && writable >= kShort) {
+    std::memcpy(to, from, kShort);
+  } else {
+    std::copy_n(from, size, to);
+  }
+}
+
 }  // namespace
 
 struct Sequences::Kind {
@@ -103,7 +133,7 @@ std::size_t Sequences::next_offset(std::uint32_t code, std::uint32_t extra, bool
 }
 
 std::size_t Sequences::run(const std::uint8_t* block, std::size_t size, const Literals& literals,
-                           std::uint8_t* out, std::size_t produced, std::size_t room) noexcept {
+                           std::uint8_t* out, std::size_t produced, std::size_t room, std::size_t window) noexcept {
   static constexpr Kind kKinds[3] = {
       {kLiteralCodes.size() - 1, 9, 6, kLiteralCounts, std::size(kLiteralCounts)},
       {kLastOffsetCode, 8, 5, kOffsetCounts, std::size(kOffsetCounts)},
@@ -140,28 +170,32 @@ std::size_t Sequences::run(const std::uint8_t* block, std::size_t size, const Li
       const std::uint32_t offset_code = states[kOffsets].symbol();
       const LengthCode match_code = kMatchCodes[states[kMatchLengths].symbol()];
       const LengthCode literal_code = kLiteralCodes[states[kLiteralLengths].symbol()];
-      const std::uint32_t extra = bits.take(offset_code);
-      const std::size_t match = match_code.base + std::size_t{bits.take(match_code.bits)};
-      const std::size_t copied = literal_code.base + std::size_t{bits.take(literal_code.bits)};
-      const std::size_t offset = next_offset(offset_code, extra, copied != 0);
+      std::array<std::uint32_t, 3> extra;
+      take<3>(bits, {offset_code, match_code.bits, literal_code.bits}, extra);
+      const std::size_t match = match_code.base + std::size_t{extra[1]};
+      const std::size_t copied = literal_code.base + std::size_t{extra[2]};
+      const std::size_t offset = next_offset(offset_code, extra[0], copied != 0);
       if (i + 1 < count) {
-        for (const std::size_t kind : {kLiteralLengths, kMatchLengths, kOffsets}) states[kind].next(bits);
+        constexpr std::size_t kOrder[] = {kLiteralLengths, kMatchLengths, kOffsets};
+        take<3>(bits, {states[kOrder[0]].bits(), states[kOrder[1]].bits(), states[kOrder[2]].bits()}, extra);
+        for (std::size_t k = 0; k < 3; ++k) states[kOrder[k]].next(extra[k]);
       }
       if (bits.left() < 0 || copied > literals_left || copied > room || match > room - copied)
         return kDamaged;
-      std::copy_n(from, copied, to);
+      copy(from, copied, to, literals_left, room);
       from += copied;
       to += copied;
       literals_left -= copied;
-      room -= copied + match;
-      if (offset == 0 || offset > static_cast<std::size_t>(to - out)) return kDamaged;
+      room -= copied;
+      if (offset == 0 || offset > std::min(window, static_cast<std::size_t>(to - out))) return kDamaged;
       const std::uint8_t* const source = to - offset;
       if (offset >= match) {
-        std::memcpy(to, source, match);
+        copy(source, match, to, offset, room);
       } else {  // the bytes repeat themselves
         for (std::size_t k = 0; k < match; ++k) to[k] = source[k];
       }
       to += match;
+      room -= match;
     }
     if (bits.left() != 0) return kDamaged;
   }

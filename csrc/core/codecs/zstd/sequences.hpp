@@ -14,10 +14,11 @@ namespace ternzip::zstd {
 class Sequences {
  public:
   // Runs the sequences section that fills block[0 .. size): writes at most `room` bytes behind the `produced`
-  // ones at `out`, and returns how many, or kDamaged. Tables and offsets are remembered for the next block.
+  // ones at `out`, of which it may copy the last `window`, and returns how many, or kDamaged. Tables and
+  // offsets are remembered for the next block.
   static constexpr std::size_t kDamaged = ~std::size_t{0};
   std::size_t run(const std::uint8_t* block, std::size_t size, const Literals& literals, std::uint8_t* out,
-                  std::size_t produced, std::size_t room) noexcept;
+                  std::size_t produced, std::size_t room, std::size_t window) noexcept;
 
  private:
   struct Kind;  // literal lengths, offsets or match lengths

@@ -24,6 +24,25 @@ struct Memory {
 
 }  // namespace
 
+std::string message_of(const Result& result, std::size_t size) {
+  const std::string expected = "zstd: expected " + std::to_string(size) + " bytes, found ";
+  switch (result.problem) {
+    case Problem::kNone: break;
+    case Problem::kStated: return "zstd: expected a frame without content size and dictionary";
+    case Problem::kWindow:
+      return "zstd: the window takes too much memory: expected at most " + std::to_string(kMaxWindowBytes) +
+             " bytes";
+    case Problem::kTruncated: return "zstd: the frame ends too early";
+    case Problem::kDamaged: return "zstd: damaged";
+    case Problem::kChecksum: return "zstd: the content has another checksum";
+    case Problem::kTooLong: return expected + "more";
+    case Problem::kTooShort: return expected + std::to_string(result.count);
+    case Problem::kTrailing:
+      return "zstd: " + std::to_string(result.count) + " bytes of unused data behind the frame";
+  }
+  return {};
+}
+
 Result decompress(const std::uint8_t* frame, std::size_t frame_size, std::uint8_t* out, std::size_t size) {
   constexpr std::size_t kHeader = 6, kBlockHeader = 3, kChecksum = 4;
   if (frame_size < 4 || load_le<std::uint32_t>(frame) != kMagic) return {Problem::kStated};
@@ -63,7 +82,7 @@ Result decompress(const std::uint8_t* frame, std::size_t frame_size, std::uint8_
     const std::size_t literals = memory->literals.read(block, stored);
     if (literals == 0) return {Problem::kDamaged};
     const std::size_t made = memory->sequences.run(block + literals, stored - literals, memory->literals, out,
-                                                   produced, std::min(most, size - produced));
+                                                   produced, std::min(most, size - produced), window);
     if (made == Sequences::kDamaged) return {Problem::kDamaged};
     produced += made;
   }

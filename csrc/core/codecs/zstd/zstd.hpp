@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace ternzip::zstd {
 
@@ -26,6 +27,9 @@ struct Result {
   Problem problem = Problem::kNone;
   std::size_t count = 0;
 };
+
+// What is wrong with a frame whose content was to be of `size` bytes, in words; empty where nothing is.
+std::string message_of(const Result& result, std::size_t size);
 
 // Fills out[0 .. size) with the content of the frame, which must have that size; where there is a problem,
 // what `out` holds is unspecified. Any input ends in time bounded by both sizes. Throws std::bad_alloc, for
