@@ -258,6 +258,18 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["m"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_others_may_read_the_folder_as_any_new_one(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        save_pretrained(llama(), tmp_path / "m")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "m").stat().st_mode & 0o777 == 0o755
+    found = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "m").iterdir()}
+    assert set(found.values()) == {0o644}, found
+
+
 def test_expanding_into_a_cache(tmp_path: Path) -> None:
     model = llama()
     save_pretrained(model, tmp_path / "m")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -145,13 +146,20 @@ def save_pretrained(
     if not target.parent.is_dir():
         raise TernzipError(f"{os.fspath(folder)}: cannot write: no folder {target.parent}")
     # Beside the target, as a model may be larger than the system's place for temporary files.
-    with tempfile.TemporaryDirectory(prefix=f".{target.name[:32]}.", dir=target.parent) as plain:
+    with tempfile.TemporaryDirectory(prefix=f".{target.name[:32]}.", dir=target.parent) as place:
+        plain, any_file = Path(place, "plain"), Path(place, "file")
+        # What is made takes over permissions: those of any new folder and file, and not those of `place`, which is
+        # closed to others, nor of safetensors, whose files may be.
+        plain.mkdir()
+        any_file.touch()
         _write_plain(model, plain, max_shard_size)
+        for file in plain.glob("*.safetensors"):
+            file.chmod(stat.S_IMODE(any_file.stat().st_mode))
         report = compress_folder(plain, folder, **options)
     return CompressFolderReport(type(model).__name__, report.target, report.files, report.carried)
 
 
-def _write_plain(model: Any, folder: str, max_shard_size: int | str) -> None:
+def _write_plain(model: Any, folder: Path, max_shard_size: int | str) -> None:
     write: Callable[..., None] | None = getattr(model, "save_pretrained", None)
     if not isinstance(model, nn.Module) or write is None:
         raise TypeError(f"expected a model with save_pretrained, got {type(model).__name__}")
