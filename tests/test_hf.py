@@ -199,6 +199,20 @@ def test_missing_tensors_are_an_error(tmp_path: Path) -> None:
     assert "model.norm.weight" in report["missing_keys"]
 
 
+def test_tensors_of_other_shapes_are_an_error(tmp_path: Path) -> None:
+    model = llama()
+    save_pretrained(model, tmp_path / "m")
+    path = tmp_path / "m" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 60}))
+    problem = r"m: tensor lm_head\.weight: expected shape \(60, 32\), found \(64, 32\)"
+    for told in (False, True):
+        with pytest.raises(TernzipError, match=problem):
+            from_pretrained(tmp_path / "m", output_loading_info=told)
+    found, report = from_pretrained(tmp_path / "m", ignore_mismatched_sizes=True, output_loading_info=True)
+    assert {name for name, *_ in report["mismatched_keys"]} == {"lm_head.weight", "model.embed_tokens.weight"}
+    assert torch.equal(found.model.norm.weight, model.model.norm.weight)
+
+
 def test_what_cannot_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(TernzipError, match="expected a folder, or owner/name of a repository, found nothing"):
         from_pretrained(tmp_path / "no")

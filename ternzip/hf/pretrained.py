@@ -50,7 +50,8 @@ def from_pretrained(
 
     Raises:
         TernzipError: no such folder or repository, no .tnz file in it, one that is damaged, hostile or beyond
-            `max_bytes`, a configuration that names no architecture, tensors that are missing in the files.
+            `max_bytes`, a configuration that names no architecture, tensors that are missing in the files
+            or of other shapes than the configuration's.
     """
     require("from_pretrained", "hf", "transformers")
     import transformers
@@ -71,9 +72,22 @@ def from_pretrained(
     if known is not config and chosen.config_class is not None:
         known = os.fspath(source)  # which transformers reads itself, with the options that belong to it
     told = bool(options.pop("output_loading_info", False))
+    any_shape = bool(options.pop("ignore_mismatched_sizes", False))
     with LazyTensors(folder, max_bytes=max_bytes, threads=threads) as tensors:
         model, report = chosen.from_pretrained(
-            None, config=known, state_dict=dict(tensors), output_loading_info=True, **options
+            None,
+            config=known,
+            state_dict=dict(tensors),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    mismatched = sorted(report["mismatched_keys"])
+    if mismatched and not any_shape:
+        name, found, expected = mismatched[0]
+        raise TernzipError(
+            f"{folder}: tensor {name}: expected shape {tuple(expected)}, found {tuple(found)} "
+            "(ignore_mismatched_sizes=True loads the others)"
         )
     missing = sorted(report["missing_keys"])
     if missing and not told:  # transformers gives them random values, with a warning only
