@@ -168,6 +168,65 @@ def test_a_prepared_model_is_stored_ternary(tmp_path: Path) -> None:
         assert file.info("model.layers.0.mlp.up_proj.weight").codec is not None
 
 
+def test_ternary_activations_come_back(tmp_path: Path) -> None:
+    model = ternzip.prepare(llama(), skip=["lm_head"], activations="ternary")
+    with pytest.raises(TernzipError, match="k_proj: its ternary activation has no scale yet"):
+        save_pretrained(model, tmp_path / "m")
+    expected = logits(model)
+    save_pretrained(model, tmp_path / "m")
+    again, report = from_pretrained(tmp_path / "m", output_loading_info=True)
+    assert not report["unexpected_keys"] | report["missing_keys"]
+    assert torch.equal(logits(again), expected)
+    save_pretrained(again, tmp_path / "again")
+    assert torch.equal(logits(from_pretrained(tmp_path / "again", device_map={"": "cpu"})), expected)
+    # Without the names' prefix, and without the head and its scale.
+    inner = from_pretrained(tmp_path / "m", transformers.LlamaModel)
+    assert torch.equal(inner(TOKENS).last_hidden_state, model.model(TOKENS).last_hidden_state)
+
+
+def test_ternary_activations_of_layers_with_other_names_in_the_files(tmp_path: Path) -> None:
+    """As transformers writes its models that see: model.language_model.layers becomes model.layers."""
+    torch.manual_seed(0)
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+    text = {**SMALL, "vocab_size": 64, "num_key_value_heads": 2, "rope_parameters": rope}
+    sight = {"depth": 1, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 1}
+    config = transformers.Qwen2VLConfig(text_config=text, vision_config=sight)
+    model = transformers.Qwen2VLForConditionalGeneration(config).eval()
+    ternzip.prepare(model, skip=["lm_head", "model.visual.*"], activations="ternary")
+    expected = logits(model)
+    save_pretrained(model, tmp_path / "m")
+    assert "model.layers.1.mlp.up_proj.input_quantizer.log_scale" in LazyTensors(tmp_path / "m")
+    assert torch.equal(logits(from_pretrained(tmp_path / "m")), expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "scale", "problem"),
+    [
+        ("model.norm", torch.tensor(0.5), "expected a layer of LlamaForCausalLM for this scale, found none"),
+        ("nothing", torch.tensor(0.5), "expected a layer of LlamaForCausalLM for this scale, found none"),
+        (
+            "lm_head",
+            torch.ones(2),
+            r"expected one number of a floating-point type, found shape \(2,\) of F32",
+        ),
+        (
+            "lm_head",
+            torch.tensor(1),
+            r"expected one number of a floating-point type, found shape \(\) of I64",
+        ),
+    ],
+)
+def test_scales_that_no_layer_can_have(layer: str, scale: torch.Tensor, problem: str, tmp_path: Path) -> None:
+    save_pretrained(llama(), tmp_path / "m")
+    name = f"{layer}.input_quantizer.log_scale"
+    ternzip.save_file({name: scale}, tmp_path / "m" / "more.tnz")
+    with pytest.raises(TernzipError, match=f"m: tensor {name}: {problem}"):
+        from_pretrained(tmp_path / "m")
+    if "for this scale" in problem:
+        _, report = from_pretrained(tmp_path / "m", output_loading_info=True)
+        assert report["unexpected_keys"] == {name}
+
+
 def test_lazy_tensors_are_slices(tmp_path: Path) -> None:
     tensors = {"a": torch.randn(6, 4), "b": torch.arange(3), "e": torch.empty(0, 2), "s": torch.tensor(2.5)}
     ternzip.save_file(tensors, tmp_path / "m.tnz", {"key": "value"})

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
@@ -18,8 +18,16 @@ from ternzip._core.text import first_line
 from ternzip.checkpoint.folder import CompressFolderReport, compress_folder
 from ternzip.hf.hub import local_folder
 from ternzip.hf.lazy import LazyTensors
-from ternzip.quantization import ternary_layers, ternary_state
+from ternzip.quantization import quantize_inputs, ternary_layers, ternary_state
+from ternzip.quantization.activations import (
+    CHILD,
+    check_calibrated,
+    input_quantizer,
+    stored_quantizers,
+    takes_quantizer,
+)
 
+_SCALE = f"{CHILD}.log_scale"
 _HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 
 
@@ -35,7 +43,8 @@ def from_pretrained(
     """A model of transformers from a folder with config.json and .tnz files; see `save_pretrained`.
 
     Tensors are decoded one by one as transformers asks for them, in its own threads, so memory stays near that of
-    the model. Quantizers that the configuration names (BitNet's packed uint8 weights) apply as ever.
+    the model. Quantizers that the configuration names (BitNet's packed uint8 weights) apply as ever. Layers for which
+    the files hold the scale of ternary activations get their quantizer.
 
     Args:
         folder_or_repo: a folder, or a repository of the Hub as `owner/name`.
@@ -51,7 +60,7 @@ def from_pretrained(
     Raises:
         TernzipError: no such folder or repository, no .tnz file in it, one that is damaged, hostile or beyond
             `max_bytes`, a configuration that names no architecture, tensors that are missing in the files
-            or of other shapes than the configuration's.
+            or of other shapes than the configuration's, scales of ternary activations that no layer can have.
     """
     require("from_pretrained", "hf", "transformers")
     import transformers
@@ -74,10 +83,11 @@ def from_pretrained(
     told = bool(options.pop("output_loading_info", False))
     any_shape = bool(options.pop("ignore_mismatched_sizes", False))
     with LazyTensors(folder, max_bytes=max_bytes, threads=threads) as tensors:
+        scales = _scales(tensors, folder)  # of which transformers knows nothing
         model, report = chosen.from_pretrained(
             None,
             config=known,
-            state_dict=dict(tensors),
+            state_dict={name: tensor for name, tensor in tensors.items() if name not in scales},
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             **options,
@@ -88,6 +98,12 @@ def from_pretrained(
         raise TernzipError(
             f"{folder}: tensor {name}: expected shape {tuple(expected)}, found {tuple(found)} "
             "(ignore_mismatched_sizes=True loads the others)"
+        )
+    left = _quantize_inputs(model, scales, report, folder)
+    if left and not told:
+        raise TernzipError(
+            f"{folder}: tensor {left[0]}: expected a layer of {type(model).__name__} for this scale, "
+            "found none (output_loading_info=True loads the others)"
         )
     missing = sorted(report["missing_keys"])
     if missing and not told:  # transformers gives them random values, with a warning only
@@ -100,6 +116,69 @@ def from_pretrained(
     if own and model.can_generate():
         model.generation_config = _read(transformers.GenerationConfig, folder, "generation_config.json")
     return (model, report) if told else model
+
+
+def _scales(tensors: LazyTensors, folder: Path) -> dict[str, Tensor]:
+    """The scales of ternary activations by their names in the files; TernzipError for what cannot be one."""
+    names = list(stored_quantizers(tensors).values())
+    for name in names:
+        found = tensors[name]
+        if found.shape or not found.is_floating_point():
+            raise TernzipError(
+                f"{folder}: tensor {name}: expected one number of a floating-point type, "
+                f"found shape {found.shape} of {found.get_dtype()}"
+            )
+    return {name: tensors[name][...] for name in names}
+
+
+def _quantize_inputs(
+    model: Any, scales: Mapping[str, Tensor], report: dict[str, Any], folder: Path
+) -> list[str]:
+    """Gives layers the ternary activations that they were saved with; returns the names of scales that are left over.
+
+    A scale whose layer is no part of this model is not left over: it goes the way of the layer's weight, into the
+    report's unexpected keys.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    state = model.state_dict()
+    taken, unexpected, left = {}, [], []
+    for name, scale in scales.items():
+        weight = _renamed(model, f"{name.removesuffix(_SCALE)}weight", state)  # which lies beside the scale
+        layer = weight.removesuffix("weight").removesuffix(".")
+        if weight in state and takes_quantizer(modules.get(layer)):
+            taken[layer] = scale
+            continue
+        if weight not in report["unexpected_keys"]:
+            left.append(name)
+        unexpected.append(name)
+    for layer in taken:
+        if modules[layer].weight.is_meta:
+            raise TernzipError(
+                f"{folder}: layer {layer}: expected its weight in memory, as its activations are ternary, "
+                "found it offloaded: give another device_map"
+            )
+    quantize_inputs(model, taken)
+    for layer, scale in taken.items():
+        quantizer = input_quantizer(modules[layer])
+        assert quantizer is not None
+        # The scale is an exponential, taken in the type that it was saved in.
+        quantizer.to(scale.dtype).train(model.training).load_state_dict({"log_scale": scale})
+    # A class may have put the quantizer there itself.
+    report["missing_keys"] -= {f"{layer}.{_SCALE}" for layer in taken}
+    report["unexpected_keys"] |= set(unexpected)
+    return left
+
+
+def _renamed(model: Any, name: str, state: Mapping[str, Tensor]) -> str:
+    """What transformers has called a tensor of the files when it loaded it into a model of that state."""
+    from transformers.core_model_loading import WeightRenaming, rename_source_key
+
+    known = getattr(model, "_weight_conversions", None) or []
+    renamings = [each for each in known if isinstance(each, WeightRenaming)]
+    found: list[str] = [
+        rename_source_key(name, applied, [], model.base_model_prefix, state)[0] for applied in (renamings, [])
+    ]
+    return next((each for each in found if each in state), found[0])
 
 
 def _within(folder: Path, options: dict[str, Any]) -> Path:
@@ -154,7 +233,8 @@ def save_pretrained(
         max_shard_size: the most bytes of tensors in one file, as transformers has it.
         options: those of `ternzip.compress`: codec, effort, threads, progress.
 
-    Raises TernzipError as `ternzip.checkpoint.folder.compress_folder`.
+    Raises TernzipError as `ternzip.checkpoint.folder.compress_folder`, and for ternary activations that have seen no
+    input.
     """
     target = Path(os.path.realpath(folder))
     if not target.parent.is_dir():
@@ -177,6 +257,7 @@ def _write_plain(model: Any, folder: Path, max_shard_size: int | str) -> None:
     write: Callable[..., None] | None = getattr(model, "save_pretrained", None)
     if not isinstance(model, nn.Module) or write is None:
         raise TypeError(f"expected a model with save_pretrained, got {type(model).__name__}")
+    check_calibrated(model)
     if ternary_layers(model):
         write(folder, max_shard_size=max_shard_size, state_dict=dict(ternary_state(model)))
     else:
