@@ -441,6 +441,51 @@ def test_the_mixin_keeps_the_types_of_what_was_saved(tmp_path: Path) -> None:
         Tied.from_pretrained(tmp_path / "n")
 
 
+def test_the_mixin_gives_buffers_that_are_in_no_file_the_models_type(tmp_path: Path) -> None:
+    class Shifted(Net):
+        def __init__(self, weights: str = "float32") -> None:
+            super().__init__()
+            self.register_buffer("shift", torch.ones(3), persistent=False)
+            self.register_buffer("exact", torch.tensor(0.1, dtype=torch.float64), persistent=False)
+            self.layer.to(getattr(torch, weights))
+            self.last.to(getattr(torch, weights))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found = self.last(self.layer(x + self.shift))
+            assert isinstance(found, torch.Tensor)
+            return found
+
+    x = torch.randn(2, 3)
+    net = Shifted()
+    ternzip.prepare(net.bfloat16(), activations="ternary")
+    expected = net(x.bfloat16())
+    net.save_pretrained(tmp_path / "n")
+    again = Shifted.from_pretrained(tmp_path / "n")
+    assert again.shift.dtype == torch.bfloat16
+    assert torch.equal(again(x.bfloat16()), expected)
+    # What its constructor makes as it was saved stays as it is.
+    for weights in ("float32", "bfloat16"):
+        Shifted(weights).save_pretrained(tmp_path / weights)
+        same = Shifted.from_pretrained(tmp_path / weights)
+        assert (same.shift.dtype, same.exact.dtype) == (torch.float32, torch.float64)
+
+
+def test_the_mixin_refuses_a_model_without_shapes(tmp_path: Path) -> None:
+    class Lazy(nn.Module, TernzipHubMixin):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.LazyLinear(2)
+
+    net = Lazy()
+    net.layer(torch.zeros(1, 3))
+    net.bfloat16().save_pretrained(tmp_path / "n")
+    problem = r"model\.tnz: tensor layer\.weight: expected a shape to compare with in Lazy, found none before"
+    with pytest.raises(TernzipError, match=problem):
+        Lazy.from_pretrained(tmp_path / "n")
+    with pytest.raises(TernzipError, match=problem):
+        ternzip.load_model(Lazy(), tmp_path / "n" / "model.tnz")
+
+
 def test_pushing_uploads_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, dict[str, Any]]] = []
 

@@ -11,6 +11,7 @@ import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ternzip._core.errors import TernzipError
 from ternzip.io.files import load_file
@@ -77,8 +78,21 @@ class TernzipHubMixin(ModelHubMixin, library_name="ternzip", tags=["ternzip"]):
 
 
 def _take_types(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """A constructor makes float32 of what was saved in bfloat16. In place, so that tied tensors stay so."""
-    for name, own in model.state_dict(keep_vars=True).items():
-        found = tensors.get(name, own)
-        if own.is_floating_point() and found.is_floating_point():
-            own.data = own.data.to(found.dtype)
+    """A constructor makes float32 of what was saved in bfloat16. In place, so that tied tensors stay so.
+
+    Where all has been saved in one floating type, buffers that are in no file get it too.
+    """
+    own = {
+        name: tensor
+        for name, tensor in model.state_dict(keep_vars=True).items()
+        if not is_lazy(tensor) and tensor.is_floating_point()
+    }
+    found = {
+        name: tensors[name].dtype for name in own if name in tensors and tensors[name].is_floating_point()
+    }
+    made = {own[name].dtype for name in found}
+    if len(set(found.values())) == 1 and made != set(found.values()):
+        model.to(next(iter(found.values())))
+        return
+    for name, dtype in found.items():
+        own[name].data = own[name].data.to(dtype)

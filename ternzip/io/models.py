@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ternzip._core.errors import TernzipError
 from ternzip.io.files import load_file, save_file
@@ -104,6 +105,11 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], where: str, *, dt
         raise TernzipError(f"{where}: tensor names do not fit {type(model).__name__}: {'; '.join(parts)}")
     for name, tensor in tensors.items():
         own = expected[name]
+        if is_lazy(own):
+            raise TernzipError(
+                f"{where}: tensor {name}: expected a shape to compare with in {type(model).__name__}, "
+                "found none before the model's first call"
+            )
         if tensor.shape != own.shape:
             shapes = f"expected shape {tuple(own.shape)}, found {tuple(tensor.shape)}"
             raise TernzipError(f"{where}: tensor {name}: {shapes}")
