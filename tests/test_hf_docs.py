@@ -30,6 +30,8 @@ def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             exec(compile(code, "docs/huggingface.md", "exec"), scope)
         else:
             run(code, language)
+    logged = [entry["delta"] for entry in scope["trainer"].state.log_history if "loss" in entry]  # type: ignore[attr-defined]
+    assert logged == pytest.approx([0.6, 0.7])
     assert torch.equal(scope["net"].layer.weight, type(scope["net"]).from_pretrained("net").layer.weight)  # type: ignore[attr-defined]
     assert torch.equal(
         scope["norm"],  # type: ignore[arg-type]
