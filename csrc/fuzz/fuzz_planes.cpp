@@ -27,7 +27,8 @@ void check_zeros(const Bytes& plane, const std::vector<std::string>& isas) {
     std::size_t ones = 0;
     require(ternzip::count_bitmap(bitmap.data(), plane.size(), ones) && ones == rest.size(),
             "ones are bytes");
-    require(ternzip::merge_zeros(bitmap.data(), rest.data(), ones, plane.size(), back.data()), "all is merged");
+    require(ternzip::merge_zeros(bitmap.data(), rest.data(), ones, plane.size(), back.data()),
+            "all is merged");
     require(back == plane, "merging zeros undoes splitting");
     if (&isa == isas.data()) {
       first_bitmap = bitmap;

@@ -14,7 +14,8 @@ enum Method : unsigned { kStored = 0, kZstd = 1 };
 std::vector<std::uint8_t> unzstd(const std::uint8_t* frame, std::size_t frame_size, std::size_t size) {
   std::vector<std::uint8_t> content(size);
   const zstd::Result result = zstd::decompress(frame, frame_size, content.data(), size);
-  if (result.problem != zstd::Problem::kNone) throw FileError(Problem::kDamaged, zstd::message_of(result, size));
+  if (result.problem != zstd::Problem::kNone)
+    throw FileError(Problem::kDamaged, zstd::message_of(result, size));
   return content;
 }
 

@@ -133,7 +133,8 @@ std::size_t Sequences::next_offset(std::uint32_t code, std::uint32_t extra, bool
 }
 
 std::size_t Sequences::run(const std::uint8_t* block, std::size_t size, const Literals& literals,
-                           std::uint8_t* out, std::size_t produced, std::size_t room, std::size_t window) noexcept {
+                           std::uint8_t* out, std::size_t produced, std::size_t room,
+                           std::size_t window) noexcept {
   static constexpr Kind kKinds[3] = {
       {kLiteralCodes.size() - 1, 9, 6, kLiteralCounts, std::size(kLiteralCounts)},
       {kLastOffsetCode, 8, 5, kOffsetCounts, std::size(kOffsetCounts)},
