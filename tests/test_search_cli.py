@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import ternzip
 from ternzip import TernzipError
+from ternzip._core.errors import DestinationExists
 from ternzip.cli.app import app
 from ternzip.lowrank import fold_batch_norm, load_compressed
 from ternzip.models import fc3
@@ -68,7 +69,7 @@ def test_a_search_and_its_files(model: Path, tmp_path: Path) -> None:
     assert 0 < accuracy < 1
     with pytest.raises(TernzipError, match="expected a trained network, found what a search has made"):
         run(out, "--dataset", "digits", "--out", tmp_path / "again.tnz")
-    with pytest.raises(TernzipError, match="exists already; it is only replaced with --force"):
+    with pytest.raises(DestinationExists, match=r"small\.tnz: exists already"):
         run(*options, "--method", "rank")
     run(*options, "--method", "rank", "--evaluations", 3, "--force")  # the same study goes on
     assert len(json.loads((tmp_path / "small.report.json").read_text())["visited"]) == 3
@@ -82,7 +83,7 @@ def test_a_search_and_its_files(model: Path, tmp_path: Path) -> None:
         (["--arch", "alexnet"], "unknown architecture 'alexnet'"),
         (["--dataset", "faces"], "unknown data set 'faces'"),
         (["--out", "best.pt"], "--out: expected a name that ends in .tnz"),
-        (["--out", "nowhere/best.tnz"], "nowhere/best.tnz: cannot be written: nowhere is no folder"),
+        (["--out", "nowhere/best.tnz"], "nowhere/best.tnz: cannot write: no folder nowhere"),
     ],
 )
 def test_bad_input(
@@ -120,7 +121,7 @@ def test_nothing_is_searched_for_a_file_that_cannot_be_written(
 ) -> None:
     monkeypatch.setattr("ternzip.search.search", lambda *a, **k: pytest.fail("searched"))
     out = tmp_path / "nowhere" / "best.tnz"
-    with pytest.raises(TernzipError, match="is no folder"):
+    with pytest.raises(TernzipError, match="cannot write: no folder"):
         run(model, "--arch", "fc3", "--dataset", "digits", "--study", "memory", "--out", out)
 
 
@@ -131,9 +132,24 @@ def test_nothing_is_replaced_without_force(
     monkeypatch.setattr("ternzip.search.search", lambda *a, **k: pytest.fail("searched"))
     path = tmp_path / name
     path.write_text("kept")
-    with pytest.raises(TernzipError, match=f"{name}: exists already; it is only replaced with --force"):
+    with pytest.raises(DestinationExists, match=f"{name}: exists already"):
         run(model, "--arch", "fc3", "--dataset", "digits", "--out", tmp_path / "best.tnz")
     assert path.read_text() == "kept"
+
+
+@pytest.mark.parametrize("options", [[], ["--out", "other/../model.tnz"]])
+def test_the_source_is_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setattr("ternzip.search.search", lambda *a, **k: pytest.fail("searched"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    source = Path("model.tnz" if options else "best.tnz")  # the latter is the default of --out
+    ternzip.save_model(fc3(in_features=64), source)
+    kept = source.read_bytes()
+    with pytest.raises(TernzipError, match="cannot write: it is the source: expected another name"):
+        run(source, "--arch", "fc3", "--dataset", "digits", "--force", *options)
+    assert source.read_bytes() == kept
 
 
 def test_the_names_of_choices_load_no_torch() -> None:

@@ -174,6 +174,7 @@ def search(
     May be stopped at any time: the same command goes on with the same study, and several at once share it.
     """
     require("ternzip search", "search", "torch")
+    from ternzip.checkpoint.targets import check_target
     from ternzip.lowrank import fold_batch_norm as fold
     from ternzip.models import NetworkSpec, StoredNetwork
     from ternzip.models.own import parse_arguments
@@ -189,14 +190,11 @@ def search(
             parse_size(target_size)
         except TernzipError as error:
             raise UsageError(str(error)) from error
-    report = out.with_suffix(".report")
-    for path in (out, *(Path(f"{report}{suffix}") for suffix in REPORT_SUFFIXES)):
-        if path.exists() and not force:
-            raise TernzipError(f"{path}: exists already; it is only replaced with --force")
     if out.suffix != ".tnz":
         raise UsageError(f"--out: expected a name that ends in .tnz, found {out}")
-    if not out.absolute().parent.is_dir():
-        raise TernzipError(f"{out}: cannot be written: {out.parent} is no folder")
+    report = out.with_suffix(".report")
+    for path in (out, *(Path(f"{report}{suffix}") for suffix in REPORT_SUFFIXES)):
+        check_target(path, sources=[str(model)], overwrite=force)
     spec = in_file(model, arch, changed=arch_arg is not None)
     if spec is not None:
         spec.check_consent(model, arch, trust_arch)
