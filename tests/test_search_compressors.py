@@ -72,6 +72,20 @@ def test_a_threshold_beyond_every_weight_keeps_the_largest() -> None:
     assert not TernaryLevels(1.0).encode(torch.zeros(3, 3)).value.any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("encoding", [TernaryLevels(0.4), TernaryLevels(100.0), RowTernary(0.5)])
+def test_levels_of_sixteen_bits_are_found_in_float32(
+    encoding: TernaryLevels | RowTernary, dtype: torch.dtype
+) -> None:
+    w = weights(400, 400).to(dtype)  # whose sum is beyond float16
+    for one in (encoding, encoding.sparser(w, 0.25)):
+        assert torch.equal(one.encode(w).value, one.encode(w.float()).value.to(dtype))
+    assert encoding.sparser(w, 0.25) == encoding.sparser(w.float(), 0.25)
+    found = encoding.encode(w).value
+    assert found.any()
+    assert found.isfinite().all()
+
+
 def test_ternary_factors_have_thresholds_of_their_own() -> None:
     w = torch.tensor([[1.0, -1.0, 0.1], [10.0, -10.0, 1.0]])
     assert RowTernary(0.7).encode(w).value.tolist() == [[1, -1, 0], [10, -10, 0]]
@@ -244,8 +258,13 @@ def test_entropy_is_near_the_real_size(name: str, theta: float) -> None:
 
 def test_dense_bytes_count_ties_once() -> None:
     shared = torch.zeros(10)
-    assert dense_bytes({"a": shared, "b": shared, "c": torch.zeros(3, dtype=torch.float64)}) == 64
+    assert dense_bytes({"a": shared, "b": shared, "c": torch.zeros(3, dtype=torch.int64)}) == 64
     assert dense_bytes({"a": shared, "head": shared[:2]}) == 48
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_dense_bytes_are_those_in_float32(dtype: torch.dtype) -> None:
+    assert dense_bytes({"a": torch.zeros(5, dtype=dtype), "steps": torch.tensor(3)}) == 28
 
 
 @pytest.mark.parametrize(

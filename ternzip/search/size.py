@@ -38,10 +38,13 @@ class Coder:
 
 
 def dense_bytes(tensors: Mapping[str, Tensor]) -> int:
-    """Bytes of the elements as they are: a float32 file without its header. Tensors tied together count once."""
+    """Bytes of a float32 file without its header, whatever type its floats have. Tensors tied together count once."""
     # Views that merely begin at the same place are stored apart.
-    seen = {(t.data_ptr(), t.nbytes) for t in tensors.values()}
-    return sum(nbytes for _, nbytes in seen)
+    seen = {
+        (t.data_ptr(), t.nbytes): 4 * t.numel() if t.is_floating_point() else t.nbytes
+        for t in tensors.values()
+    }
+    return sum(seen.values())
 
 
 def entropy_bytes(tensors: Mapping[str, Tensor]) -> float:

@@ -156,14 +156,14 @@ class TernaryLevels:
 
     def encode(self, latent: Tensor) -> Encoded:
         """See Encoding."""
-        magnitude = latent.abs()
+        magnitude = _wide(latent).abs()
         threshold = min(self.threshold, float(magnitude.max()) * (1 - 1e-6))
         dims = list(range(1 if self.per_row else 0, latent.dim()))
         return _with_mean_levels(latent, magnitude > threshold, dims)
 
     def sparser(self, latent: Tensor, share: float) -> TernaryLevels:
         """See Encoding."""
-        magnitude = latent.abs()
+        magnitude = _wide(latent).abs()
         bound = _quantile(magnitude[magnitude > self.threshold], share)
         return replace(self, threshold=max(self.threshold, bound)) if share else self
 
@@ -181,15 +181,14 @@ class RowTernary:
     def encode(self, latent: Tensor) -> Encoded:
         """See Encoding."""
         dims = list(range(1, latent.dim()))
-        magnitude = latent.abs()
+        magnitude = _wide(latent).abs()
         kept = magnitude > self.share * magnitude.mean(dims, keepdim=True)
         return _with_mean_levels(latent, kept, dims)
 
     def sparser(self, latent: Tensor, share: float) -> RowTernary:
         """See Encoding."""
-        relative = latent.abs() / latent.abs().mean(list(range(1, latent.dim())), keepdim=True).clamp_min(
-            1e-30
-        )
+        magnitude = _wide(latent).abs()
+        relative = magnitude / magnitude.mean(list(range(1, latent.dim())), keepdim=True).clamp_min(1e-30)
         bound = _quantile(relative[relative > self.share], share)
         return replace(self, share=max(self.share, bound)) if share else self
 
@@ -207,8 +206,14 @@ def _quantile(values: Tensor, share: float) -> float:
     return float(values.kthvalue(1 + int(share * (values.numel() - 1))).values)
 
 
+def _wide(latent: Tensor) -> Tensor:
+    """In float32 at least: sums overflow in float16, and 16 bits know no number just below the largest magnitude."""
+    return latent if latent.dtype == torch.float64 else latent.float()
+
+
 def _with_mean_levels(latent: Tensor, kept: Tensor, dims: list[int]) -> Encoded:
     """-+ the mean magnitude of the kept, over `dims`, and zeros elsewhere."""
-    level = (latent.abs() * kept).sum(dims, keepdim=True) / kept.sum(dims, keepdim=True).clamp_min(1)
-    value = torch.where(kept, torch.where(latent < 0, -level, level), torch.zeros_like(latent))
+    wide = _wide(latent)
+    level = (wide.abs() * kept).sum(dims, keepdim=True) / kept.sum(dims, keepdim=True).clamp_min(1)
+    value = torch.where(kept, torch.where(wide < 0, -level, level), torch.zeros_like(wide)).to(latent.dtype)
     return Encoded(value, value)
