@@ -652,6 +652,69 @@ def test_a_network_that_runs_in_sixteen_bits_only_is_not_finetuned() -> None:
         search(model, data(), finetune=1, **SMALL)  # type: ignore[arg-type]
 
 
+class Auxiliary(nn.Sequential):
+    """Returns two outputs in training mode."""
+
+    def forward(self, x: torch.Tensor) -> object:
+        outputs = super().forward(x)
+        return (outputs, outputs) if self.training else outputs
+
+
+class OfTwo(nn.Sequential):
+    """Takes no more than two samples at once in training mode."""
+
+    def forward(self, x: torch.Tensor) -> object:
+        if self.training and len(x) > 2:
+            raise ValueError("expected two samples\nor fewer")
+        return super().forward(x)
+
+
+class Untrained(nn.Sequential):
+    """Has no training mode."""
+
+    def forward(self, x: torch.Tensor) -> object:
+        if self.training:
+            raise NotImplementedError
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Auxiliary, r"outputs of shape \(batch, classes\) in training mode too, found tuple$"),
+        (Untrained, r"that runs in training mode too, found NotImplementedError$"),
+    ],
+)
+def test_networks_that_cannot_be_finetuned_are_refused_before_the_search(
+    kind: type[nn.Sequential], message: str, dtype: torch.dtype
+) -> None:
+    needs_extra()
+    model = kind(nn.Linear(12, 40), nn.Linear(40, 3)).to(dtype)
+    inputs, labels = data()
+    options = {"on_trial": lambda *_: pytest.fail("searched"), **SMALL}
+    with pytest.raises(TernzipError, match=f"fine-tuning: expected .*{message}"):
+        search(model, (inputs.to(dtype), labels), finetune=1, **options)  # type: ignore[arg-type]
+
+
+def test_finetuning_that_fails_keeps_what_was_found() -> None:
+    needs_extra()
+    options = {"target_size": 2500, "compressor": "prune", **SMALL}
+    model = OfTwo(*copy.deepcopy(trained()))
+    found = search(model, data(), **options)  # type: ignore[arg-type]
+    tuned = search(model, data(), finetune=1, **options)  # type: ignore[arg-type]
+    assert tuned.data == found.data
+    assert tuned.finetuned is None
+    assert tuned.notes == ["fine-tuning: expected two samples: the network stays as it was found"]
+
+
+def test_no_batch_of_finetuning_is_a_single_sample() -> None:
+    """Of 21 samples to train on, in batches of 4 at least, cut to 5 each, one would be left."""
+    made = problem(compressor="prune")
+    samples = made.samples.take(torch.arange(24))
+    finetune(made.network, made.network.compress([0.6] * 3), samples, epochs=1, batch_size=4)
+
+
 def test_finetuning_that_makes_things_worse_is_dropped() -> None:
     """Weights that cross the threshold outgrow the size, and the zeros that this takes may cost all that was won."""
     made = problem(compressor="ternary")

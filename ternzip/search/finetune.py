@@ -153,16 +153,29 @@ def trainable_copy(model: nn.Module) -> tuple[nn.Module, dict[str, torch.dtype]]
 
 
 def check_trainable(model: nn.Module, inputs: Tensor) -> None:
-    """Raises TernzipError for a model of 16 bits that does not run in float32, as fine-tuning will have it."""
+    """Runs a copy of the model as fine-tuning will: in training mode, and in float32 if it is one of 16 bits.
+
+    Raises TernzipError where that is no model of outputs (batch, classes), or does not run.
+    """
     model, dtypes = trainable_copy(model)
-    if not dtypes:
-        return
+    inputs = _widened(inputs)
+    expected = "runs in float32 too"
     try:
-        outputs_of(model, _widened(inputs))
+        if dtypes:
+            outputs_of(model, inputs)
+        expected = "runs in training mode too"
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            outputs = model.train()(inputs)
     except Exception as error:  # whatever the model's own code raises
+        kind = "model of 16 bits" if dtypes else "model"
         raise TernzipError(
-            f"fine-tuning: expected a model of 16 bits that runs in float32 too, found {first_line(error)}"
+            f"fine-tuning: expected a {kind} that {expected}, found {first_line(error)}"
         ) from error
+    if not isinstance(outputs, Tensor) or outputs.dim() != 2:
+        found = f"shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise TernzipError(
+            f"fine-tuning: expected outputs of shape (batch, classes) in training mode too, found {found}"
+        )
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -194,7 +207,8 @@ def _train(
         torch.manual_seed(seed)  # of dropout
         for _ in range(epochs):
             order = trained[torch.randperm(len(trained), generator=generator)]
-            for index in order.chunk(batches):
+            # Not chunk(), whose last part may be a single sample, which batch norm refuses.
+            for index in order.tensor_split(batches):
                 batch = samples.take(index)
                 outputs = model(batch.inputs)
                 loss = _loss(outputs, batch) / spread

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ternzip._core.errors import TernzipError
-from ternzip._core.text import parse_size
+from ternzip._core.text import first_line, parse_size
 from ternzip.lowrank.stored import load_compressed
 from ternzip.search.compressors.base import Compressor
 from ternzip.search.compressors.methods import method, weightings
@@ -167,7 +167,7 @@ def search(
     finetuned = None
     if finetune:
         try:
-            compressed = train_on(
+            tuned = train_on(
                 network,
                 compressed,
                 pool,
@@ -177,10 +177,13 @@ def search(
                 target=target,
                 metadata=extra,
             )
-            data = compressed.file(network.coder, extra)
-            finetuned = _score(problem, compressed, len(data), notes)
         except DivergedError as error:
             notes.append(f"{error}: the network stays as it was found; a lower learning rate may help")
+        except Exception as error:  # whatever the model's own code raises: the search must not be lost by it
+            notes.append(f"fine-tuning: {first_line(error)}: the network stays as it was found")
+        else:
+            compressed, data = tuned, tuned.file(network.coder, extra)
+            finetuned = _score(problem, compressed, len(data), notes)
     _check_file(network, compressed, data, pool)
     settings: dict[str, object] = {
         "compressor": found.describe(),
