@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -368,6 +370,41 @@ def test_channels_last() -> None:
         found = made(x, residual)
         torch.testing.assert_close(found, wanted)
         assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+OUTSIDE = """
+import itertools, torch, ternzip
+from torch import nn
+from ternzip.runtime import benchmark, optimize
+from ternzip.runtime.dense_layers import ChannelsLastLayer, DenseLayer
+from ternzip.runtime.plan import plan_of
+from ternzip.runtime.trits import ternary_weight
+
+torch.manual_seed(0)
+module = nn.Conv2d(32, 4, (3, 1), stride=2, padding=1, dilation=2, groups=2)
+model = ternzip.convert(ternzip.prepare(nn.Sequential(module))).eval()
+x = torch.randn(2, 32, 16, 1)
+with torch.no_grad():
+    wanted = model(x)
+    found = [optimize(model, x)(x)]
+    plan = plan_of("0", model[0], ternary_weight("0.weight", model[0].weight))
+    layouts = torch.contiguous_format, torch.channels_last
+    for kind, layout in itertools.product((DenseLayer, ChannelsLastLayer), layouts):
+        found.append(kind(plan)(x.to(memory_format=layout)))
+    for y in found:
+        torch.testing.assert_close(y, wanted)
+timings = benchmark.compare(model, model, x, rounds=1, compiled=False, onnx=False)
+print([timing.problem for timing in timings])
+"""
+
+
+def test_outputs_of_padding_alone_in_every_layout() -> None:
+    """In a process of its own: torch's convolution ends it where inputs or weights are channels_last."""
+    done = subprocess.run([sys.executable, "-c", OUTSIDE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stdout == f"{[None, 'layer 0: torch reads out of bounds for outputs of padding alone', None]}\n"
+    )
 
 
 def test_scales_of_the_residual_that_are_loaded_count() -> None:

@@ -17,6 +17,7 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.text import first_line
 from ternzip.runtime.choice import weight_bytes
 from ternzip.runtime.export import onnx_bytes
+from ternzip.runtime.plan import window_of
 
 _WARM_UP = 3
 
@@ -108,6 +109,9 @@ def _torch(model: nn.Module, x: Tensor) -> tuple[Call, int]:
 
 
 def _channels_last(model: nn.Module, x: Tensor) -> tuple[Call, int]:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and window_of(module).may_read_padding_only:
+            raise TernzipError(f"layer {name}: torch reads out of bounds for outputs of padding alone")
     own = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = x.to(memory_format=torch.channels_last)
     return (lambda: own(batch)), weight_bytes(own)

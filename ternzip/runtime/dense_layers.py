@@ -46,11 +46,13 @@ class DenseLayer(RuntimeLayer):
         top, bottom, left, right = window.padding
         first = 2 - window.dimensions
         padding = (top, left)[first:]
-        if window.padding_mode != "zeros" or (top, left) != (bottom, right):
+        # Where inputs or weights are channels_last, torch reads out of bounds for outputs of padding alone.
+        pads = window.padding_mode != "zeros" or window.may_read_padding_only
+        if pads or (top, left) != (bottom, right):
             mode = "constant" if window.padding_mode == "zeros" else window.padding_mode
             batched = x.dim() == window.dimensions + 2
-            pads = (left, right, top, bottom)[: 2 * window.dimensions]
-            wide = F.pad(wide if batched else wide.unsqueeze(0), pads, mode=mode)
+            amounts = (left, right, top, bottom)[: 2 * window.dimensions]
+            wide = F.pad(wide if batched else wide.unsqueeze(0), amounts, mode=mode)
             wide = wide if batched else wide.squeeze(0)
             padding = (0, 0)[first:]
         convolve = F.conv1d if window.dimensions == 1 else F.conv2d

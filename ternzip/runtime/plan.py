@@ -34,6 +34,13 @@ class Window:
     padding_mode: str = "zeros"
     groups: int = 1
 
+    @property
+    def may_read_padding_only(self) -> bool:
+        """Whether an output can lie so far outside that its kernel meets nothing but padding."""
+        spans = (d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True))
+        (rows, columns), (top, bottom, left, right) = spans, self.padding
+        return max(top, bottom) > rows or max(left, right) > columns
+
     def output(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the output; below 1 where the input is smaller than the kernel."""
         top, bottom, left, right = self.padding
