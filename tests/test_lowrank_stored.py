@@ -15,6 +15,7 @@ import ternzip
 from ternzip import TernzipError
 from ternzip.lowrank import METADATA_KEY, Description, decode, load_compressed, read_description, rebuild
 from ternzip.models import fc3
+from ternzip.quantization import quantize_inputs
 
 
 def network() -> nn.Module:
@@ -54,6 +55,20 @@ def test_a_file_that_is_not_compressed_is_loaded_as_it_is() -> None:
     other = load_compressed(network(), ternzip.save(model.state_dict()))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
     assert read_description(ternzip.save(model.state_dict())) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ternary_activations_come_back(dtype: torch.dtype) -> None:
+    model = quantize_inputs(network(), ["3"])
+    x = torch.randn(2, 1, 8, 8)
+    wanted = model(x)
+    model[3].input_quantizer.to(dtype)
+    other = load_compressed(network(), ternzip.save(model.state_dict()))
+    assert other[3].input_quantizer.log_scale.dtype == dtype
+    torch.testing.assert_close(other(x), wanted)
+    tensors = {**network().state_dict(), "1.input_quantizer.log_scale": torch.tensor(0.0)}
+    with pytest.raises(TernzipError, match=r"tensor 1\.input_quantizer\.log_scale is unknown"):
+        load_compressed(network(), ternzip.save(tensors))
 
 
 def test_loading_needs_neither_botorch_nor_optuna(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 import ternzip
 from ternzip import TernzipError
 from ternzip.lowrank import load_compressed
+from ternzip.quantization import quantize_inputs
 from ternzip.search import markdown, search, write_report
 from ternzip.search.choices import METHODS
 from ternzip.search.compressors import Frontier, PruneCompressor, RankCompressor, TernaryCompressor, method
@@ -535,6 +536,18 @@ def test_contents_without_a_module_are_those_of_the_network(name: str) -> None:
         assert list(alone.tensors) == list(found.tensors)
         assert all(torch.equal(alone.tensors[key], value) for key, value in found.tensors.items())
         assert alone.file(made.coder) == found.file(made.coder)
+
+
+@pytest.mark.parametrize("compressor", ["all", "rank-fisher", "ternary"])
+def test_layers_with_ternary_activations_stay_one_layer(compressor: str) -> None:
+    needs_extra()
+    model = quantize_inputs(copy.deepcopy(trained()), ["3", "5"])
+    inputs = data()[0]
+    model(inputs)
+    result = search(model, inputs, compressor=compressor, target_size=3000, finetune=1, **SMALL)  # type: ignore[arg-type]
+    assert result.network.layers["3"].rank is None
+    loaded = load_compressed(network(), result.data).eval()
+    assert torch.equal(loaded(inputs), result.model(inputs))
 
 
 def test_layers_of_one_shape_may_share_a_number() -> None:

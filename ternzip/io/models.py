@@ -71,8 +71,24 @@ def load_fitting(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: boo
 
     Layers get the quantizers of activations that the tensors speak of.
     """
-    stored = stored_quantizers(tensors)
+    restore_quantizers(model, tensors)
+    if assign:
+        expected = model.state_dict()
+        tensors = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+    model.load_state_dict(tensors, assign=assign)
+
+
+def restore_quantizers(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Gives the layers whose scales of ternary activations are among the tensors their quantizers, without the scales.
+
+    Names of no such layer are left alone.
+    """
     modules = dict(model.named_modules(remove_duplicate=False))
+    stored = {
+        layer: name
+        for layer, name in stored_quantizers(tensors).items()
+        if takes_quantizer(modules.get(layer))
+    }
     new = [layer for layer in stored if input_quantizer(modules[layer]) is None]
     quantize_inputs(model, stored)
     for layer in new:
@@ -80,10 +96,6 @@ def load_fitting(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: boo
         assert quantizer is not None
         # The scale is an exponential, taken in the type that it was saved in.
         quantizer.to(tensors[stored[layer]].dtype)
-    if assign:
-        expected = model.state_dict()
-        tensors = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
-    model.load_state_dict(tensors, assign=assign)
 
 
 def check_fit(model: nn.Module, tensors: Mapping[str, Tensor], where: str, *, dtypes: bool = False) -> None:

@@ -162,11 +162,16 @@ def _axis(layer: nn.Conv2d, axis: int) -> Mapping[str, Any]:
     }
 
 
+def reads_ternary(layer: nn.Module) -> bool:
+    """Whether a layer has ternary activations, which a pair in its place would not have."""
+    return "input_quantizer" in layer._modules  # of ternzip.quantization
+
+
 def _checked(layer: nn.Module) -> Layer:
     if not isinstance(layer, FACTORED_TYPES):
         raise TernzipError(f"low rank: expected nn.Linear or nn.Conv2d, found {type(layer).__name__}")
     if isinstance(layer, nn.Conv2d) and layer.groups != 1:
         raise TernzipError(f"low rank: expected a convolution of one group, found {layer.groups} groups")
-    if "input_quantizer" in layer._modules:  # of ternzip.quantization; a pair would have none
+    if reads_ternary(layer):
         raise TernzipError("low rank: expected a layer that reads floats, found one with ternary activations")
     return layer

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip.container.reader import Reader
+from ternzip.io.models import restore_quantizers
 from ternzip.io.tensors import to_tensors, torch_dtype
 from ternzip.lowrank.layers import empty_pair, matrix_of
 
@@ -143,7 +144,8 @@ def load_compressed(model: nn.Module, source: str | Path | bytes) -> nn.Module:
     """Loads a file of `ternzip search`, or its bytes, into a fresh dense `model`, in place; returns it.
 
     `model` has the architecture that was compressed; its weights do not matter. Layers of low rank become
-    nn.Sequential of two, everything else stays what it is. A file without METADATA_KEY is loaded as it is.
+    nn.Sequential of two, those with ternary activations get their quantizers, everything else stays what it is. A file
+    without METADATA_KEY is loaded as it is.
     Raises TernzipError where file and model do not fit; the model is then unusable.
     """
     with Reader.open(source) as reader:
@@ -152,6 +154,7 @@ def load_compressed(model: nn.Module, source: str | Path | bytes) -> nn.Module:
     description = Description.from_json(metadata[METADATA_KEY]) if METADATA_KEY in metadata else Description()
     state = decode(tensors, description)
     rebuild(model, description)
+    restore_quantizers(model, state)
     expected = model.state_dict()
     where = "compressed model" if isinstance(source, bytes) else str(source)
     for name in (*expected, *state):

@@ -18,6 +18,7 @@ from ternzip.lowrank.layers import (
     empty_pair,
     input_weight,
     output_weight,
+    reads_ternary,
     relative_errors,
 )
 from ternzip.lowrank.statistics import LayerStatistics, weighting
@@ -73,6 +74,8 @@ class LayerView:
             return type(layer).__name__
         if isinstance(layer, nn.Conv2d) and layer.groups != 1:
             return f"{layer.groups} groups"
+        if reads_ternary(layer):
+            return "ternary activations"
         if self.fixed is not None:
             return self.fixed
         return None if self.largest_rank >= 1 else "no rank saves a byte"
