@@ -316,6 +316,21 @@ def test_levels_of_rows_in_products_of_sequences(tmp_path: Path) -> None:
         torch.testing.assert_close(torch.from_numpy(found), model(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("weights", ["int8", "int2"])
+def test_weights_of_which_none_is_made_smaller_are_refused(tmp_path: Path, weights: str) -> None:
+    pytest.importorskip("onnxscript")
+    model = make_ternary(nn.Linear(64, 64))
+    x = torch.zeros(2, 64)
+    expected = f"Linear: no weight becomes {weights}: expected ternary ones"
+    with pytest.raises(
+        ternzip.TernzipError, match=rf"{expected} in float32, found float16: call model\.float"
+    ):
+        export_onnx(model.half(), tmp_path / "m.onnx", x.half(), weights=weights)
+    with pytest.raises(ternzip.TernzipError, match=f"{expected}, of one pair of levels"):
+        export_onnx(nn.Linear(64, 64), tmp_path / "m.onnx", x, weights=weights)
+    assert not list(tmp_path.iterdir())
+
+
 def test_optimized_models_are_not_exported(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     fast = runtime.optimize(make_ternary(nn.Linear(8, 4)))

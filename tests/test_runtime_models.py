@@ -435,6 +435,21 @@ def test_nothing_to_optimize() -> None:
         runtime.optimize(ternzip.prepare(nn.Linear(4, 4)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_weights_of_other_types_are_named(tmp_path: Path, dtype: torch.dtype) -> None:
+    name = str(dtype).removeprefix("torch.")
+    model, path = make_ternary(nn.Linear(64, 64)).to(dtype), tmp_path / "net.tnz"
+    found = f"ternary weights are {name}: expected float32 or bfloat16: "
+    with pytest.raises(ternzip.TernzipError, match=rf"^Linear: {found}call model\.float\(\)$"):
+        runtime.optimize(model)
+    ternzip.save_model(model, path)
+    with pytest.raises(ternzip.TernzipError, match=f"net.tnz: {found}load it by ternzip.load_model"):
+        runtime.load_model(nn.Linear(64, 64).to(dtype), path)
+    assert runtime.describe(runtime.optimize(model.float()))
+    with pytest.raises(ternzip.TernzipError, match="Linear holds no ternary convolution or linear layer"):
+        runtime.optimize(nn.Linear(4, 4).to(dtype))
+
+
 # --- torch's machinery -------------------------------------------------------------------------------------
 
 

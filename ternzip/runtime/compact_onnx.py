@@ -24,8 +24,10 @@ _BLOCKS = (16, 32, 64, 128, 256)
 _DOMAIN = "com.microsoft"
 
 
-def compact(model: ModelProto, bits: int) -> None:
+def compact(model: ModelProto, bits: int) -> int:
     """Changes a model with float32 weights in place: ternary ones become int8 or, in products, of 2 bits.
+
+    Returns how many did.
 
     Args:
         model: as torch.onnx writes it.
@@ -35,6 +37,7 @@ def compact(model: ModelProto, bits: int) -> None:
 
     graph = model.graph
     made = _Additions()
+    changed = 0
     for tensor in list(graph.initializer):
         readers = [node for node in graph.node if tensor.name in node.input]
         values = numpy_helper.to_array(tensor)
@@ -54,11 +57,13 @@ def compact(model: ModelProto, bits: int) -> None:
         else:
             continue
         graph.initializer.remove(tensor)
+        changed += 1
     graph.initializer.extend(made.initializers)
     for number, node in enumerate(made.nodes):
         graph.node.insert(number, node)
     if made.uses_domain:
         model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+    return changed
 
 
 def _is_matmul(node: NodeProto, name: str) -> bool:

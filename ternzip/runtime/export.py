@@ -52,7 +52,8 @@ def export_onnx(
         overwrite: whether a file that exists may be replaced.
 
     Raises TernzipError where the extra is missing, for a model that is optimized or that torch.onnx cannot export or
-    ONNX Runtime cannot quantize, and for a path that cannot be written; ValueError for other `weights`.
+    ONNX Runtime cannot quantize, where no weight takes the form asked for, as in float16, and for a path that cannot be
+    written; ValueError for other `weights`.
     """
     data = onnx_bytes(model, example, weights, calibration)
     with atomic_file(path, overwrite=overwrite) as stream:
@@ -92,10 +93,18 @@ def onnx_bytes(
     proto = program.model_proto
     if calibration is not None:
         proto = integer_model(proto, calibration)
-    elif weights != "float32":
-        compact(proto, BITS[weights])
+    elif weights != "float32" and not compact(proto, BITS[weights]):
+        raise TernzipError(f"{type(model).__name__}: no weight becomes {weights}: {_why_none(plain)}")
     data: bytes = proto.SerializeToString()
     return data
+
+
+def _why_none(model: nn.Module) -> str:
+    """What was expected of weights and found, in one line."""
+    dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dim() >= 2})
+    if dtypes and "float32" not in dtypes:
+        return f"expected ternary ones in float32, found {', '.join(dtypes)}: call model.float()"
+    return "expected ternary ones, of one pair of levels or one for each output, found none"
 
 
 def _reason(error: BaseException) -> str:

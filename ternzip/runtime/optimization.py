@@ -28,7 +28,7 @@ from ternzip.runtime.layers import RuntimeLayer, UnreadableError
 from ternzip.runtime.network import NativeNetwork
 from ternzip.runtime.plan import LAYER_TYPES, LayerPlan, plan_of
 from ternzip.runtime.tracing import has_hooks, traced
-from ternzip.runtime.trits import FloatWeight, TernaryWeight, stored_weight, ternary_weight
+from ternzip.runtime.trits import WEIGHT_DTYPES, FloatWeight, TernaryWeight, stored_weight, ternary_weight
 
 Inputs = Tensor | Sequence[Any]
 Arguments = tuple[Any, ...]
@@ -58,8 +58,8 @@ def optimize(model: nn.Module, example_inputs: Inputs | None = None) -> nn.Modul
             rule on density chooses, made for a batch of few; layers are then replaced one by one in a model of more
             arguments than one, as nobody knows whether all are tensors.
 
-    Raises TernzipError for a model that is prepared (convert it first), not initialized, or holds no ternary layer, and
-    where the outputs differ from the model's.
+    Raises TernzipError for a model that is prepared (convert it first), not initialized, or holds no ternary layer in
+    one of these types, and where the outputs differ from the model's.
     """
     if ternary_layers(model):
         raise TernzipError(f"{type(model).__name__} is prepared: call ternzip.convert first")
@@ -74,6 +74,14 @@ def optimize(model: nn.Module, example_inputs: Inputs | None = None) -> nn.Modul
             if weight is not None:
                 weights[name] = weight
         if not weights:
+            for name, module in candidates(model).items():
+                assert isinstance(module.weight, Tensor)
+                dtype, wide = module.weight.dtype, module.weight.float()
+                if dtype not in WEIGHT_DTYPES and ternary_weight(_weight_name(name), wide) is not None:
+                    raise TernzipError(
+                        f"{type(model).__name__}: ternary weights are {_name_of(dtype)}: expected float32 or bfloat16: "
+                        "call model.float()"
+                    )
             raise TernzipError(
                 f"{type(model).__name__} holds no ternary convolution or linear layer on the CPU"
             )
@@ -112,6 +120,14 @@ def load_model(
                     if weight is not None:
                         weights[name] = weight
             if not weights:
+                entries = [reader.entries.get(_weight_name(name)) for name in candidates(own)]
+                for entry in entries:
+                    dtype = None if entry is None or entry.ternary is None else torch_dtype(entry.dtype.name)
+                    if dtype is not None and dtype not in WEIGHT_DTYPES:
+                        raise TernzipError(
+                            f"{path}: ternary weights are {_name_of(dtype)}: expected float32 or bfloat16: load it by "
+                            "ternzip.load_model, and optimize model.float()"
+                        )
                 raise TernzipError(
                     f"{path}: holds no ternary convolution or linear layer of {type(model).__name__}"
                 )
@@ -143,6 +159,10 @@ def candidates(model: nn.Module) -> dict[str, nn.Module]:
 
 def _weight_name(layer: str) -> str:
     return f"{layer}.weight" if layer else "weight"
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 @contextmanager
