@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from typer.testing import CliRunner
 import ternzip
 from ternzip import runtime
 from ternzip.cli.app import app
-from ternzip.models import fc3
+from ternzip.models import fc3, he_resnet20
 from ternzip.runtime import benchmark
 from ternzip.runtime.benchmark import Timing
 from ternzip.runtime.compact_onnx import compact
@@ -91,6 +93,17 @@ def test_images_that_are_none(model: Path, image: str) -> None:
         run("bench", model, "--arch", "fc3", "--image", image)
 
 
+@pytest.mark.parametrize("command", ["bench", "export"])
+def test_images_that_no_memory_holds(tmp_path: Path, command: str) -> None:
+    model = tmp_path / "model.tnz"
+    ternzip.save_model(make_ternary(he_resnet20()), model)
+    out = [tmp_path / "model.onnx"] if command == "export" else []
+    message = r"batch of \d x 3x1000000x1000000: expected one that fits into memory, found [\d,]+ bytes$"
+    with pytest.raises(ternzip.TernzipError, match=message):
+        run(command, model, *out, "--arch", "he-resnet20", "--image", "3x1000000x1000000")
+    assert not list(tmp_path.glob("*.onnx"))
+
+
 def test_export(model: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -124,6 +137,30 @@ def test_an_export_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ternzip.TernzipError, match=reason):
         export_onnx(network, tmp_path / "m.onnx", torch.zeros(2, 3, 2, 2))
     assert not list(tmp_path.iterdir())
+
+
+MISFIT = """
+import torch
+from torch import nn
+from ternzip import TernzipError
+from ternzip.runtime.export import export_onnx
+
+network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(10, 4))
+try:
+    export_onnx(network, "m.onnx", torch.zeros(2, 3, 16, 16))
+except TernzipError as error:
+    print(error)
+"""
+
+
+def test_an_export_that_fails_prints_no_traceback_of_torch(tmp_path: Path) -> None:
+    """In a process of its own, where torch writes its log to stderr."""
+    pytest.importorskip("onnxscript")
+    done = subprocess.run(
+        [sys.executable, "-c", MISFIT], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert "Sequential: torch.onnx cannot export it: a and b must have same reduction dim" in done.stdout
+    assert done.stderr == ""
 
 
 @pytest.fixture
@@ -328,6 +365,22 @@ def test_weights_of_which_none_is_made_smaller_are_refused(tmp_path: Path, weigh
         export_onnx(model.half(), tmp_path / "m.onnx", x.half(), weights=weights)
     with pytest.raises(ternzip.TernzipError, match=f"{expected}, of one pair of levels"):
         export_onnx(nn.Linear(64, 64), tmp_path / "m.onnx", x, weights=weights)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
+def test_models_that_cannot_be_copied(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    normed = nn.utils.weight_norm(nn.Linear(64, 4))
+    model = nn.Sequential(make_ternary(nn.Linear(64, 64)), normed)
+    x = torch.zeros(2, 64)
+    for call in (
+        lambda: runtime.optimize(model),
+        lambda: runtime.optimize(model, x),
+        lambda: export_onnx(model, tmp_path / "model.onnx", x),
+    ):
+        with pytest.raises(ternzip.TernzipError, match=r"^model: cannot be copied: Only Tensors created"):
+            call()
     assert not list(tmp_path.iterdir())
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ternzip._core.errors import TernzipError
 from ternzip.cli import networks
 from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import say
@@ -83,7 +87,8 @@ def bench(
     torch.set_num_threads(threads)
     spec = networks.resolve(model, arch, arch_arg, trust_arch, shape, classes)
     network = networks.load(model, spec)
-    x = torch.randn(batch, *spec.image_shape, generator=torch.Generator().manual_seed(0))
+    random = functools.partial(torch.randn, generator=torch.Generator().manual_seed(0))
+    x = _batch(random, batch, spec.image_shape)
     optimized = optimize(network, x)
     timings = benchmark.compare(network, optimized, x, rounds=rounds, compiled=compiled, onnx=onnx)
     layers = describe(optimized)
@@ -175,7 +180,7 @@ def export(
     calibration = None
     if integer:
         calibration = _training_images(spec, dataset or AUTO, data or Path("data"), statistics, images or 256)
-    example = torch.zeros(2, *spec.image_shape)
+    example = _batch(torch.zeros, 2, spec.image_shape)
     export_onnx(network, out, example, weights=chosen.value, calibration=calibration, overwrite=force)
     tell(f"{out}: {out.stat().st_size:,} bytes of {to.value}")
 
@@ -191,6 +196,17 @@ def _training_images(
     for note in found.notes:
         say(note)
     return normalize(found.train.sample(images).images, *statistics_for(spec, found.info, statistics))
+
+
+def _batch(make: Callable[..., Tensor], images: int, shape: tuple[int, int, int]) -> Tensor:
+    """So many images made by `make`. Raises TernzipError where they do not fit into memory."""
+    try:
+        return make(images, *shape)
+    except (RuntimeError, MemoryError) as error:
+        size, taken = "x".join(map(str, shape)), 4 * images * math.prod(shape)
+        raise TernzipError(
+            f"batch of {images} x {size}: expected one that fits into memory, found {taken:,} bytes"
+        ) from error
 
 
 def _image_shape(text: str | None) -> tuple[int, int, int] | None:

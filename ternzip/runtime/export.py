@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import warnings
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ternzip._core.copies import model_copy
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
 from ternzip._core.text import first_line
@@ -78,7 +78,7 @@ def onnx_bytes(
             )
     if any(isinstance(module, RuntimeLayer) for module in model.modules()):
         raise TernzipError(f"{type(model).__name__} is optimized: export the model it was made from")
-    plain = copy.deepcopy(model).eval()
+    plain = model_copy(model).eval()
     batch: dict[int, Dim | object] = {0: torch.export.Dim.DYNAMIC}
     with _quiet(), torch.no_grad():
         try:
@@ -117,9 +117,15 @@ def _reason(error: BaseException) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporter's own notes on its progress, on its failures and on what it will deprecate."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export")]
+    most = {
+        "torch.onnx": logging.ERROR,
+        "torch.export": logging.CRITICAL,
+        "torch._dynamo": logging.CRITICAL,
+        "torch._subclasses": logging.CRITICAL,
+    }
+    loggers = [logging.getLogger(name) for name in most]
     levels = [logger.level for logger in loggers]
-    for logger, level in zip(loggers, (logging.ERROR, logging.CRITICAL), strict=True):
+    for logger, level in zip(loggers, most.values(), strict=True):
         logger.setLevel(level)
     try:
         with warnings.catch_warnings():

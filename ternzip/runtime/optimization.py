@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from ternzip._core.copies import model_copy
 from ternzip._core.errors import TernzipError
 from ternzip.container.reader import Reader
 from ternzip.io.models import check_fit
@@ -59,7 +59,7 @@ def optimize(model: nn.Module, example_inputs: Inputs | None = None) -> nn.Modul
             arguments than one, as nobody knows whether all are tensors.
 
     Raises TernzipError for a model that is prepared (convert it first), not initialized, or holds no ternary layer in
-    one of these types, and where the outputs differ from the model's.
+    one of these types, or cannot be copied, and where the outputs differ from the model's.
     """
     if ternary_layers(model):
         raise TernzipError(f"{type(model).__name__} is prepared: call ternzip.convert first")
@@ -183,9 +183,9 @@ def _copy(model: _Module) -> _Module:
 
     Calls may write into buffers.
     """
-    same: dict[int, object] = {id(buffer): buffer.clone() for buffer in model.buffers()}
+    same: dict[int, Any] = {id(buffer): buffer.clone() for buffer in model.buffers()}
     same |= {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
-    return copy.deepcopy(model, same).eval()
+    return model_copy(model, same).eval()
 
 
 def _clones(inputs: Arguments) -> Arguments:

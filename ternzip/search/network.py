@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ternzip._core.copies import model_copy
 from ternzip._core.errors import TernzipError
-from ternzip._core.text import first_line
 from ternzip.io.tensors import overlapping
 from ternzip.lowrank.batch_norm import BATCH_NORMS, affine_batch_norm, estimate_batch_norm
 from ternzip.lowrank.passes import BATCH
@@ -336,10 +336,7 @@ def copied(model: nn.Module) -> nn.Module:
             raise TernzipError(f"state {name}: expected a tensor, found {type(value).__name__}")
         if value.is_meta:
             raise TernzipError(f"tensor {name}: expected values, found a meta tensor")
-    try:
-        return copy.deepcopy(model).to("cpu")
-    except Exception as error:  # of whatever the model holds
-        raise TernzipError(f"model: cannot be copied: {first_line(error)}") from error
+    return model_copy(model).to("cpu")
 
 
 def _layers(model: nn.Module, skip: list[str], smallest: int) -> dict[str, nn.Module]:
