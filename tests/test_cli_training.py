@@ -44,6 +44,17 @@ def test_demo_tells_the_whole_story(tmp_path: Path) -> None:
     ternzip_command("demo", tmp_path / "new", "--epochs", 1, "--force")
 
 
+def test_demo_takes_one_thread_and_gives_the_others_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        taken: list[int] = []
+        demo.train_digits(1, 0, lambda _: taken.append(torch.get_num_threads()))
+        assert (taken, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_demo_is_the_same_every_time_and_leaves_the_callers_seed_alone() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()

@@ -6,7 +6,8 @@ The data set is scikit-learn's digits, 1,797 images of 8 x 8 pixels that come wi
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,10 +91,23 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return train, dataset.train.labels, test, dataset.test.labels
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On one thread: layers this small gain nothing from more, which wait for each other, busily, wherever another
+    program has one of the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def train_digits(
     epochs: int = 30, seed: int = 0, on_epoch: Callable[[Epoch], None] | None = None
 ) -> tuple[nn.Module, list[Epoch]]:
-    """Train DigitsNet with ternary weights while Delta grows logarithmically.
+    """Train DigitsNet with ternary weights while Delta grows logarithmically, on one thread.
 
     Returns the model, still prepared, and its history; `on_epoch` sees every line of it as it comes.
     """
