@@ -178,7 +178,8 @@ def test_figures_hold_what_was_measured(runs: list[RunRecord]) -> None:
     figure = plotting.speed(runs)
     (axis,) = figure.axes
     assert len(axis.get_lines()) == 4  # two seeds of one setting share a marker
-    assert axis.get_lines()[0].get_xdata().tolist() == [2, 2]
+    assert [line.get_xdata().tolist() for line in axis.get_lines()] == [[2], [2, 2], [2], [2]]
+    assert [line.get_marker() for line in axis.get_lines()] == ["x", "o", "s", "D"]
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {run.label for run in runs}
     sparsity, entropy = plotting.tradeoff(runs).axes
     full, log, fixed, ttq = sparsity.get_lines()
@@ -186,6 +187,7 @@ def test_figures_hold_what_was_measured(runs: list[RunRecord]) -> None:
     assert log.get_xdata().tolist() == [20, 20]
     assert [line.get_xdata().tolist() for line in (fixed, ttq)] == [[20], [20]]
     assert len(entropy.get_lines()) == 4
+    assert [line.get_marker() for line in (log, fixed, ttq)] == ["o", "s", "D"]  # as in figure 5
     accuracy, change, _ = plotting.oscillation(runs[:1]).axes
     assert accuracy.get_lines()[0].get_ydata().tolist() == pytest.approx([30, 50, 45, 40])
     assert change.get_lines()[0].get_ydata().tolist() == pytest.approx([20, 5, 5])

@@ -200,10 +200,17 @@ def tradeoff(runs: Sequence[RunRecord], size: Size = None) -> Any:
 
 
 def speed(runs: Sequence[RunRecord], size: Size = None) -> Any:
-    """Figure 5: best accuracy against training speed, the epoch it came in; a marker for each setting."""
+    """Figure 5: best accuracy against training speed, the epoch it came in; a marker for each setting.
+
+    Full precision has a cross, the others the markers that figure 4 gives them, where it is drawn of named runs.
+    """
     runs = _measured(runs)
     figure, ((axis,),) = subplots(1, 1, figsize=size or (6, 4))
-    for marker, (label, group) in zip(_markers(), _grouped(runs).items(), strict=False):
+    full = _grouped([run for run in runs if run.recipe.quantizer == "none"])
+    ternary = _grouped([run for run in runs if run.recipe.quantizer != "none"])
+    cross = itertools.repeat({"marker": "x", "color": "black"}, len(full))
+    markers = itertools.chain(cross, _markers())
+    for marker, (label, group) in zip(markers, itertools.chain(full.items(), ternary.items()), strict=False):
         epochs, accuracy = zip(*(run.peak for run in group), strict=True)
         axis.plot(epochs, 100 * np.array(accuracy), linestyle="", label=label, **marker)
     axis.set(xlabel="epoch of peak accuracy", ylabel="best accuracy, %")
