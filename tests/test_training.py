@@ -81,10 +81,12 @@ def test_a_run_leaves_its_files_and_says_what_they_are(recipe: Recipe, tmp_path:
 
 def test_a_terminal_gets_a_live_bar(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[dict[str, str]] = []
+    titles: set[str] = set()
     original = LiveBar.get_metrics
 
     def get_metrics(self: LiveBar, trainer: object, module: object) -> dict[str, str]:
         shown.append(original(self, trainer, module))
+        titles.add(self.progress.tasks[self.train_progress_bar_id].description.strip())
         return shown[-1]
 
     monkeypatch.setattr(training, "_stderr_is_terminal", lambda: True)
@@ -92,6 +94,7 @@ def test_a_terminal_gets_a_live_bar(recipe: Recipe, tmp_path: Path, monkeypatch:
     training.train(recipe, tmp_path)
     assert list(shown[-1]) == ["loss"]  # as much as a line of 80 columns has room for
     assert float(shown[-1]["loss"]) > 0
+    assert titles == {"Epoch 1/2", "Epoch 2/2"}  # counted as in the lines above it
 
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(

@@ -164,6 +164,13 @@ class LiveBar(RichProgressBar):
         loss = super().get_metrics(trainer, pl_module).get("loss_step", math.nan)
         return {"loss": f"{float(loss):.4f}"}  # type: ignore[arg-type]
 
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Epochs count from 1, as in the lines above the bar, and not from 0 as Lightning's do."""
+        name = f"Epoch {current_epoch + 1}"
+        if self.trainer.max_epochs is not None:
+            name += f"/{self.trainer.max_epochs}"
+        return name.ljust(len(self.validation_description))  # both bars begin in one column
+
 
 class MovableCheckpoint(ModelCheckpoint):
     """A checkpoint in a folder that may have been moved since it was written, which resuming must not mistake.
