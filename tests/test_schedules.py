@@ -249,8 +249,11 @@ def test_other_bad_options_are_refused(model: nn.Module) -> None:
             DeltaSchedule(model, steps_per_epoch=steps)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="count from 1"):
         DeltaSchedule(model).step(0.5)
-    with pytest.raises(TernzipError, match="no layer with a Delta"):
+    with pytest.raises(TernzipError, match=r"to schedule: call ternzip\.prepare first"):
         DeltaSchedule(nn.Linear(2, 2))
+    mixed = prepare(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), "binary", overrides={"1": "ttq"})
+    with pytest.raises(TernzipError, match="to schedule: expected Delta or TWN, found Binary, TTQ"):
+        DeltaSchedule(mixed)
 
 
 def test_delta_is_a_tensor_that_does_not_recompile(model: nn.Module) -> None:

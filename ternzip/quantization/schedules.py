@@ -48,7 +48,9 @@ class DeltaSchedule:
     ) -> None:
         self._layers = _scheduled(model)
         if not self._layers:
-            raise TernzipError("the model has no layer with a Delta to schedule: call ternzip.prepare first")
+            found = sorted({type(layer.quantizer).__name__ for layer in ternary_layers(model)})
+            why = f"expected Delta or TWN, found {', '.join(found)}" if found else "call ternzip.prepare first"
+            raise TernzipError(f"the model has no layer with a Delta to schedule: {why}")
         self._set(initial, growth, multiplier, maximum, steps_per_epoch, steps=0)
 
     def _set(
