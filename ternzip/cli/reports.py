@@ -63,7 +63,8 @@ def report_compressed(report: CompressReport, merge_zeros: bool) -> None:
         say(
             f"ternzip: note: {listed(report.latent)}: latent full-precision weights, stored as such. "
             "For ternary ones, load them into the prepared model, call ternzip.convert(model) and save "
-            "its state_dict; or add --ternarize --delta DELTA."
+            "its state_dict; or ternarize them anew: --ternarize --threshold twn, as prepare does by default, or "
+            "--ternarize --delta DELTA."
         )
     for name, why in list(report.almost_ternary.items())[:_MOST_ALMOST_TERNARY]:
         say(f"ternzip: note: {name}: not stored as ternary: {why}")

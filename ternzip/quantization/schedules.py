@@ -49,7 +49,9 @@ class DeltaSchedule:
         self._layers = _scheduled(model)
         if not self._layers:
             found = sorted({type(layer.quantizer).__name__ for layer in ternary_layers(model)})
-            why = f"expected Delta or TWN, found {', '.join(found)}" if found else "call ternzip.prepare first"
+            why = (
+                f"expected Delta or TWN, found {', '.join(found)}" if found else "call ternzip.prepare first"
+            )
             raise TernzipError(f"the model has no layer with a Delta to schedule: {why}")
         self._set(initial, growth, multiplier, maximum, steps_per_epoch, steps=0)
 
