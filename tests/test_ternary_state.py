@@ -249,6 +249,16 @@ def test_loading_what_does_not_fit_is_refused_before_anything_changes(tmp_path: 
     assert all(torch.equal(tensor, before[name]) for name, tensor in wide.state_dict().items())
 
 
+def test_a_state_dict_is_no_model(tmp_path: Path) -> None:
+    path: Any = tmp_path / "model.tnz"
+    state: Any = small().state_dict()
+    with pytest.raises(TypeError, match=r"takes a torch.nn.Module, got OrderedDict; save_file takes a dict"):
+        ternzip.save_model(state, path)
+    assert not path.exists()
+    with pytest.raises(TypeError, match=r"takes a torch.nn.Module and a path, got str; load_file takes"):
+        ternzip.load_model(str(path), small())  # type: ignore[arg-type]
+
+
 def test_names_that_a_wrapper_leaves_out() -> None:
     """checkpoint_wrapper puts a module around another, and takes its name out of the state."""
     model = nn.Sequential(nn.Sequential(nn.Linear(8, 4), nn.ReLU()), nn.Linear(4, 2))

@@ -34,8 +34,9 @@ def save_model(model: nn.Module, path: str | os.PathLike[str], **options: Any) -
         options: those of `save_file`: codec, metadata, threads, progress, ...
 
     Raises TernzipError for a tensor that the format cannot hold, ternary activations that have seen no input, and a
-    path that cannot be written.
+    path that cannot be written; TypeError for what is no module, such as a state_dict.
     """
+    _check_module(model, "save_model takes a torch.nn.Module", "save_file takes a dictionary of tensors")
     check_calibrated(model)
     save_file(ternary_state(model), path, **options)
 
@@ -49,7 +50,9 @@ def load_model(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     that do not fit, for tensors that differ in the file and are one in the model, for a model on the meta device, and
     for a prepared model: ternary weights cannot be the latent ones it was trained with. To train
     on, save and load `model.state_dict()`; to start anew from ternary weights, load first and prepare then.
+    TypeError for what is no module, such as the path.
     """
+    _check_module(model, "load_model takes a torch.nn.Module and a path", "load_file takes a path alone")
     if ternary_layers(model):
         raise TernzipError(
             f"{path}: cannot be loaded into a prepared model, which holds latent weights: "
@@ -64,6 +67,11 @@ def load_model(model: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     check_fit(model, tensors, str(path), dtypes=True)
     load_fitting(model, tensors)
     return model
+
+
+def _check_module(model: object, expected: str, otherwise: str) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{expected}, got {type(model).__name__}; {otherwise}")
 
 
 def load_fitting(model: nn.Module, tensors: Mapping[str, Tensor], *, assign: bool = False) -> None:
