@@ -42,6 +42,17 @@ def test_binary_has_no_zeros(dtype: torch.dtype) -> None:
     assert Binary()(w).tolist() == [-1, -1, 1, 1, 1, 1]
 
 
+def test_a_printed_layer_shows_what_its_threshold_is_now() -> None:
+    layer = prepare(nn.Linear(3, 4))
+    assert repr(ternary_layers(layer)[0].quantizer) == "TWN(ratio=0.7, ste=identity)"  # nothing is clipped
+    DeltaSchedule(layer, 0.5, "fixed")
+    assert repr(ternary_layers(layer)[0].quantizer) == "TWN(ratio=0.5, ste=identity)"
+    assert repr(Delta(0.1)) == "Delta(delta=0.1, ste=closed, bound=1.0, levels=(-1.0, 1.0))"
+    assert repr(TTQ()) == "TTQ(ste=identity, ratio=0.1)"
+    with torch.device("meta"):
+        assert repr(ternary_layers(prepare(nn.Linear(3, 4)))[0].quantizer) == "TWN(ste=identity)"
+
+
 def test_twn_threshold_and_scale(weight: torch.Tensor) -> None:
     delta = 0.7 * weight.abs().mean()
     scale = weight.abs()[weight.abs() > delta].mean()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.symbols import SymbolCounts
-from ternzip.ops import symbol_counts, ternarize_many
+from ternzip.ops import SATURATING, symbol_counts, ternarize_many
 from ternzip.quantization.choices import check_share
 
 Scalar = float | Tensor
@@ -39,6 +39,7 @@ class Quantizer(nn.Module):
     ste: str = "closed"
     bound: float = 1.0
     pinned: bool = False
+    _scheduled: tuple[str, ...] = ()  # buffers that a schedule moves
 
     def reset(self, weight: Tensor, size_share: float = 1.0) -> None:
         """Start from this latent weight; called once, when a layer is prepared, and not for meta tensors.
@@ -133,7 +134,16 @@ class Quantizer(nn.Module):
             raise TernzipError(f"the state fits another quantizer: expected {expected}, found {found}")
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{key}={value}" for key, value in self.settings().items())
+        shown: dict[str, Any] = {}
+        for name in self._scheduled:
+            threshold = self._buffers[name]
+            # It has no value on the meta device, nor as a fake tensor of torch.compile.
+            if type(threshold) is Tensor and not threshold.is_meta:
+                shown[name] = f"{float(threshold):.4g}"
+        shown.update(self.settings())
+        if self.ste not in SATURATING:
+            shown.pop("bound", None)  # nothing heeds it
+        return ", ".join(f"{key}={value}" for key, value in shown.items())
 
 
 class Delta(Quantizer):
@@ -149,6 +159,7 @@ class Delta(Quantizer):
     """
 
     delta: Tensor
+    _scheduled = ("delta",)
 
     def __init__(
         self,
@@ -213,6 +224,7 @@ class TWN(Quantizer):
     """
 
     ratio: Tensor
+    _scheduled = ("ratio",)
 
     def __init__(self, ratio: float = 0.7, *, ste: str = "identity") -> None:
         super().__init__()
