@@ -24,7 +24,7 @@ from ternzip import TernzipError
 from ternzip._core.extras import require
 from ternzip.cli import app, main
 from ternzip.training import demo
-from ternzip.training.recipe import Recipe
+from ternzip.training.recipe import OPTIONS, Recipe
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:lightning.*"),
@@ -171,6 +171,8 @@ def test_an_option_that_makes_no_sense_is_bad_usage(
 ) -> None:
     config = str(tmp_path / "run.toml")
     Path(config).write_text('quantizer = "ttq"\n[more]\ndelta = 0.2\n')
+    misspelt = str(tmp_path / "misspelt.toml")
+    Path(misspelt).write_text("epoch = 3\n")
     for command, options, message in (
         ("train", ["--delta", "1"], "--delta: expected a number in [0, 1), found 1.0"),
         ("train", ["--preset", "fast"], "unknown preset 'fast': expected one of paper, quick, own"),
@@ -186,6 +188,11 @@ def test_an_option_that_makes_no_sense_is_bad_usage(
             "train",
             ["--config", config],
             f"--delta: not used with --quantizer ttq, only with delta ({config})",
+        ),
+        (
+            "train",
+            ["--config", misspelt],
+            f"{misspelt}: unknown option 'epoch': expected one of {', '.join(OPTIONS)}",
         ),
         (
             "eval",

@@ -77,7 +77,8 @@ def train(
     try:
         recipe = recipe_of(options, preset_name, "options" if config is None else str(config), start=recipe)
     except TernzipError as error:
-        raise UsageError(str(error) if config is None else f"{error} ({config})") from error
+        named = config is None or str(error).startswith(f"{config}: ")
+        raise UsageError(str(error) if named else f"{error} ({config})") from error
     require("training", "train", "lightning")
     if recipe.fast:
         from ternzip.training.memory import keep_freed_memory
@@ -168,7 +169,9 @@ def plot(
         str | None,
         typer.Option(help="Width x height in inches, as 3.5x2.5.", show_default="each figure's own"),
     ] = None,
-    trust_arch: TrustArch = False,
+    trust_arch: Annotated[
+        bool, typer.Option("--trust-arch", help="Run code that the runs name as their network's.")
+    ] = False,
 ) -> None:
     """Draw the paper's figures from the checkpoints of runs."""
     inches = None if size is None else _inches(size)
