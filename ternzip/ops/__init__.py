@@ -64,10 +64,17 @@ def ternarize(
 ) -> Tensor:
     """w ternarized with the threshold delta: levels[1] where w > delta, levels[0] where w < -delta, else 0.
 
-    w has any shape and layout; the result has the same, and w's dtype. `delta` is a finite float >= 0 or a 0-d
-    tensor, whose value is checked only where it lies on the CPU outside of torch.compile; under torch.compile a float
-    that changes recompiles and a tensor does not. `out` receives the result instead (w's shape; w's dtype, or int8
-    for the bare trits, where a NaN raises ValueError) and carries no gradient.
+    w is float64, float32, float16 or bfloat16, of any shape and layout; the result has the same, and a NaN where w has
+    one. `delta` is a finite float >= 0 or a 0-d tensor, whose value is checked only where it lies on the CPU outside of
+    torch.compile; under torch.compile a float that changes recompiles and a tensor does not.
+
+    `ste` says which of the result's gradient reaches w: that where |w| <= 1 ("closed") or |w| < 1 ("open"), all of it
+    ("identity"), or all of it times the size of the level taken, 1 for zeros ("scaled", TTQ's).
+
+    `out` receives the result instead (w's shape; w's dtype, or int8 for the bare trits, where a NaN raises ValueError)
+    and carries no gradient.
+
+    Raises TypeError for another dtype, ValueError for a threshold, levels or an estimator that are none.
     """
     if out is not None:
         _ternarize_out(w, delta, levels, out)
@@ -219,7 +226,8 @@ def count_many(tensors: Sequence[Tensor]) -> Tensor:
 def count_symbols(tensors: Tensor | Iterable[Tensor] | Mapping[str, Tensor]) -> SymbolCounts:
     """The symbols of a ternary tensor, or of several together: counts, sparsity, entropy in bits/symbol.
 
-    The dtypes of `count_many`; the tensors may lie on several devices, and are waited for.
+    Whatever is below zero is negative, so a tensor that is not ternary is counted by sign; NaN is `invalid`. Floats or
+    integers of any dtype, on several devices, which are waited for; TypeError for bool and complex.
     """
     if isinstance(tensors, Tensor):
         tensors = [tensors]

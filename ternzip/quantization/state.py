@@ -37,7 +37,10 @@ def clip_latent_(model: nn.Module) -> None:
 
 
 def count_layers(model: nn.Module) -> dict[str, SymbolCounts]:
-    """The ternary symbols of every prepared layer as its weights stand now, by layer name; tied weights once."""
+    """The ternary symbols of every prepared layer as its weights stand now, by layer name; tied weights once.
+
+    Empty for a model without any, as after `convert`: `ternzip.count_symbols` counts what its layers hold.
+    """
     return {layer.name: layer.quantizer.count(layer.latent) for layer in ternary_layers(model)}
 
 
