@@ -42,6 +42,25 @@ def test_ternarize(run: Run, dense: dict[str, torch.Tensor]) -> None:
     fails(run("verify", "dense.tnz", "--against", "dense.pt"), "'conv.weight'")
 
 
+@pytest.mark.parametrize("around", ["optimizer", "optimizer_states"])
+def test_an_optimizers_state_is_no_weight(run: Run, folder: Path, around: str) -> None:
+    model = nn.Sequential(nn.Linear(6, 5))
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.randn(3, 6)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    stored = {"model": model.state_dict(), around: [state] if around.endswith("s") else state}
+    torch.save(stored, "run.pt")
+    result = run("compress", "run.pt", "--ternarize", "--delta", 0.2)
+    assert "ternarized 1 tensor (30 weights)" in result.err
+    prefix = f"{around}.0" if around.endswith("s") else around
+    names = [f"{prefix}.state.0.{moment}" for moment in ("exp_avg", "exp_avg_sq")]
+    assert f"left 2 tensors as found: {', '.join(names)}" in result.err
+    found = ternzip.load_file("run.tnz")
+    assert torch.equal(found[names[0]], state["state"][0]["exp_avg"])
+    assert found["model.0.weight"].unique().tolist() == [-1, 0, 1]
+
+
 def test_ternarize_by_default_and_as_twn(run: Run, dense: dict[str, torch.Tensor]) -> None:
     assert "Delta = 0.1, levels -1 and +1" in run("compress", "dense.pt", "a.tnz", "--ternarize").err
     result = run("compress", "dense.pt", "b.tnz", "--ternarize", "--threshold", "twn")

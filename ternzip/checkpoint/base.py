@@ -42,6 +42,7 @@ class Checkpoint:
             is a TernzipError before the pass ends.
         sizes: bytes in memory of each tensor by name, known without reading it.
         ties: names that share all elements with an earlier one, and that one's name.
+        moments: names that are an optimizer's state, and no weights.
         metadata: strings the file carries beside its tensors.
         extensions: bytes by name, of a .tnz file.
         not_stored: what the file holds and a .tnz file of these tensors does not, a few words each.
@@ -56,6 +57,7 @@ class Checkpoint:
     tensors: Callable[[], Iterator[tuple[str, RawTensor | Tie]]]
     sizes: dict[str, int]
     ties: dict[str, str] = field(default_factory=dict)
+    moments: frozenset[str] = frozenset()
     metadata: dict[str, str] = field(default_factory=dict)
     extensions: Mapping[str, bytes] = field(default_factory=dict)
     not_stored: list[str] = field(default_factory=list)

@@ -97,7 +97,7 @@ def compress(
         overwrite: replace the target if it exists; never the source.
         merge_zeros: store -0.0 in ternary tensors as +0.0. Not lossless.
         ternarize: make full-precision weights ternary: by this threshold Delta, or by "twn", 0.7 times the mean
-            magnitude of each tensor. Not lossless.
+            magnitude of each tensor; an optimizer's state is left alone. Not lossless.
         scale: with `ternarize`: levels of plus and minus the mean magnitude of the kept weights instead of
             plus and minus 1; "twn" always has them.
         skip: with `ternarize`: patterns (``fc.*``) of names to leave alone.

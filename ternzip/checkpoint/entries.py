@@ -32,6 +32,7 @@ class Entries:
         is_lone: whether there is one tensor and nothing around it; its name is "tensor".
         keys: names in which a key that was no string has become one.
         attributes: paths of Python attributes of dictionaries, as ``_metadata`` of a state_dict.
+        moments: names of tensors that are an optimizer's state, and no weights.
     """
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Entries:
     is_lone: bool = False
     keys: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
+    moments: list[str] = field(default_factory=list)
 
     def not_stored(self, devices: Iterable[str] = ()) -> list[str]:
         """What a file of these tensors does not hold, each in a few words; nothing twice."""
@@ -127,8 +129,12 @@ class _Walk:
 
     def into(self, container: Any, prefix: str) -> None:
         self._entries.attributes += _attributes(container, prefix)
+        before = len(self._entries.tensors)
         for key, value in _items(container):
             self._visit(value, f"{prefix}{key}", key, container)
+        # The two keys that every torch.optim.Optimizer gives its state_dict.
+        if isinstance(container, Mapping) and {"state", "param_groups"} <= container.keys():
+            self._entries.moments += list(self._entries.tensors)[before:]
 
     def _visit(self, value: object, path: str, key: object, container: object) -> None:
         entries = self._entries

@@ -46,6 +46,7 @@ def open_pytorch(file: SourceFile, *, whole: bool = False) -> Checkpoint:
         lambda: located(file.name, tensors()),
         sizes,
         ties=entries.ties,
+        moments=frozenset(entries.moments),
         not_stored=entries.not_stored(devices),
         suffix=".pt",
         files=[] if file.path is None else [file.path],

@@ -49,7 +49,7 @@ class PostTrainingTernarization:
             raise TernzipError(f"delta: expected a finite threshold of at least 0, found {self.delta}")
 
     def applied_to(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint with its weights ternarized as they are read.
+        """The checkpoint with its weights ternarized as they are read; an optimizer's state is no weight.
 
         Raises TernzipError where a pattern of `skip` matches no tensor: what it meant would become ternary.
         """
@@ -62,11 +62,11 @@ class PostTrainingTernarization:
 
         def tensors() -> Iterator[tuple[str, RawTensor | Tie]]:
             for name, raw in checkpoint.tensors():
-                yield name, raw if isinstance(raw, Tie) else self._convert(checkpoint.name, name, raw)
+                yield name, raw if isinstance(raw, Tie) else self._convert(checkpoint, name, raw)
 
         return dataclasses.replace(checkpoint, tensors=tensors)
 
-    def _convert(self, file: str, name: str, raw: RawTensor) -> RawTensor:
+    def _convert(self, checkpoint: Checkpoint, name: str, raw: RawTensor) -> RawTensor:
         if len(raw.shape) < 2:
             return raw
         tensor = from_raw(name, raw)
@@ -74,13 +74,14 @@ class PostTrainingTernarization:
             return raw
         found = detect(raw)
         is_ternary = found is not None and is_weight(raw.shape, found.counts)
-        if is_ternary or any(fnmatchcase(name, pattern) for pattern in self.skip):
+        is_skipped = name in checkpoint.moments or any(fnmatchcase(name, pattern) for pattern in self.skip)
+        if is_ternary or is_skipped:
             self.kept.append(name)
             return raw
         magnitudes = tensor.double().abs()
         if not torch.isfinite(magnitudes).all():
             raise TernzipError(
-                f"{file}: tensor {name!r}: cannot ternarize: expected finite weights, found NaN or infinity"
+                f"{checkpoint.name}: tensor {name!r}: cannot ternarize: expected finite weights, found NaN or infinity"
             )
         delta = self.delta if self.delta is not None else 0.7 * magnitudes.mean().item()
         level = 1.0
