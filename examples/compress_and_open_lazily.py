@@ -21,7 +21,7 @@ for layer, alpha in enumerate((0.021, 0.034, 0.013)):
 torch.save(tensors, folder / "model.pt")
 
 ternzip.compress(folder / "model.pt")  # -> model.tnz
-ternzip.verify(folder / "model.tnz", against=folder / "model.pt")  # every checksum, every bit, or an error
+assert ternzip.verify(folder / "model.tnz", against=folder / "model.pt").equal  # every checksum, every bit
 before, after = ((folder / name).stat().st_size for name in ("model.pt", "model.tnz"))
 print(f"{before:,} bytes -> {after:,} bytes: {before / after:.1f} times smaller")
 

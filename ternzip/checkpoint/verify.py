@@ -60,6 +60,8 @@ def verify(
         max_bytes: the most bytes that the tensors may take in memory, tied ones counted once; None: no limit. A
             reader that is open already has its own.
 
+    Returns a report: `equal` is False where the two differ, and `differences` says in what.
+
     Raises TernzipError for a file or a checkpoint that is missing or damaged, or a file beyond `max_bytes`; that the
     two differ is no error.
     """
