@@ -125,6 +125,14 @@ def test_rm_keeps_a_checkpoint_of_more_than_tensors(folder: Path, run: Run) -> N
     assert Path("model.pt").is_file()
 
 
+def test_rm_keeps_a_state_dict_and_says_why(folder: Path, run: Run) -> None:
+    torch.save(torch.nn.Linear(2, 2).state_dict(), "model.pt")
+    done = run("compress", "--rm", "model.pt")
+    reason = "versions of modules, which torch adds to a state_dict (_metadata)"
+    assert f"model.pt: kept, as model.tnz does not hold all of it: {reason}" in done.err
+    assert Path("model.pt").is_file()
+
+
 def test_rm_keeps_what_lost_its_ties(folder: Path, run: Run) -> None:
     tied = torch.ones(5)
     ternzip.save_file({"a": tied, "b": tied}, "m.tnz")

@@ -49,6 +49,7 @@ class Entries:
         """What a file of these tensors does not hold, each in a few words; nothing twice."""
         tensors = self.tensors
         views = list(self._views())
+        versions = [path for path in self.attributes if path.rpartition(".")[2] == "_metadata"]
         lines: list[str] = []
         if self.others:
             kind = "entry that is no tensor" if len(self.others) == 1 else "entries that are no tensors"
@@ -61,7 +62,8 @@ class Entries:
             lines.append("the nesting of dictionaries and lists (names are paths)")
         for what, names in (
             ("types of keys that are no strings", self.keys),
-            ("attributes of dictionaries", self.attributes),
+            ("versions of modules, which torch adds to a state_dict", versions),
+            ("attributes of dictionaries", [path for path in self.attributes if path not in versions]),
             ("requires_grad and torch.nn.Parameter", [n for n, t in tensors.items() if _is_trained(t)]),
             ("Python classes and attributes", [n for n, t in tensors.items() if _is_special(t)]),
             ("strides: they come back contiguous", [n for n, t in tensors.items() if _is_strided(t)]),
