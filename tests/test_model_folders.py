@@ -172,6 +172,14 @@ def test_at_the_shell(folder: Path, tmp_path: Path, run: Run) -> None:
     assert done.err.splitlines()[-1].endswith("exists already, and is not empty: a folder is never replaced")
 
 
+@pytest.mark.parametrize("command", ["inspect", "verify", "decompress"])
+def test_a_folder_is_no_file(command: str, folder: Path, tmp_path: Path, run: Run) -> None:
+    compress_folder(folder, tmp_path / "small")
+    done = run(command, tmp_path / "small")
+    assert done.status == 1
+    assert "small: expected a .tnz file, found a folder: give the files in it, or to decompress" in done.err
+
+
 def test_a_folder_still_becomes_one_file(folder: Path, tmp_path: Path, run: Run) -> None:
     save_file({"a": torch.ones(3)}, tmp_path / "one.safetensors")
     one = tmp_path / "one"

@@ -419,6 +419,10 @@ def _open_checkpoint(path: str, *, whole: bool = False, threads: int | None = No
 def _open_tnz(path: str, max_size: int | None = None) -> Reader:
     from ternzip.checkpoint.load import open_tnz
 
+    if os.path.isdir(path):
+        raise TernzipError(
+            f"{path}: expected a .tnz file, found a folder: give the files in it, or to decompress all -o FOLDER"
+        )
     return open_tnz(_source(path), name=_name(path), max_bytes=max_size)
 
 
