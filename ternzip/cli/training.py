@@ -100,7 +100,7 @@ def print_stored(label: str, stored: Stored) -> None:
         f"{label}: epoch {stored.epoch}, {reached}, zeros {stored.sparsity:.2%}, "
         f"{stored.path}: {stored.file:,} bytes\n"
         f"      ternary weights: {stored.predicted:,.0f} bytes predicted, {stored.ternary:,} real "
-        f"({bits:.3f} bit/weight)"
+        f"({bits:.3f} bits/weight)"
     )
 
 
@@ -221,11 +221,11 @@ def demo(
     require("the demo", "demo", "sklearn", "matplotlib")  # before a minute of training
     from ternzip.training import demo as story
 
-    print(f"{'epoch':>5} {'loss':>7} {'accuracy':>9} {'Delta':>6} {'zeros':>7} {'entropy':>14}")
+    print(f"{'epoch':>5} {'loss':>7} {'accuracy':>9} {'Delta':>6} {'zeros':>7} {'entropy':>17}")
 
     def line(e: story.Epoch) -> None:
         row = f"{e.epoch:5d} {e.loss:7.3f} {e.accuracy:9.2%} {e.delta:6.3f} {e.counts.sparsity:7.2%}"
-        print(f"{row} {e.counts.entropy:5.3f} bit/weight", flush=True)
+        print(f"{row} {e.counts.entropy:5.3f} bits/weight", flush=True)
 
     model, history = story.train_digits(epochs, seed, line)
     told = story.tell(model, history, folder)
@@ -236,7 +236,7 @@ def demo(
         ("predicted by entropy", f"{told.predicted:,.0f} bytes"),
         (
             "really taken",
-            f"{told.ternary:,} bytes ({overhead:+.1%}), {8 * told.ternary / told.weights:.3f} bit/weight",
+            f"{told.ternary:,} bytes ({overhead:+.1%}), {8 * told.ternary / told.weights:.3f} bits/weight",
         ),
         (
             "whole file",

@@ -92,7 +92,7 @@ class EpochLine(Callback):
         ("accuracy", "accuracy", "{:8.2%}"),
         ("delta", "Delta", "{:8.4f}"),
         ("sparsity", "zeros", "{:8.2%}"),
-        ("entropy", "bit/weight", "{:10.4f}"),
+        ("entropy", "bits/weight", "{:11.4f}"),
         ("projected_bytes", "file, bytes", "{:11,.0f}"),
     )
 
@@ -137,7 +137,7 @@ class LayerTable(Callback):
 
         Delta is the threshold of both signs, or the lower and the upper one where they differ.
         """
-        found = [f"      {'layer':<{self.NAME}} {'Delta':>13} {'zeros':>8} {'bit/weight':>10}"]
+        found = [f"      {'layer':<{self.NAME}} {'Delta':>13} {'zeros':>8} {'bits/weight':>11}"]
         counts = count_layers(model)
         for layer in ternary_layers(model):
             with torch.no_grad():
@@ -148,7 +148,7 @@ class LayerTable(Callback):
             name, count = layer.name, counts[layer.name]
             shown = name if len(name) <= self.NAME else f"...{name[3 - self.NAME :]}"
             found.append(
-                f"      {shown:<{self.NAME}} {delta:>13} {count.sparsity:8.2%} {count.entropy:10.4f}"
+                f"      {shown:<{self.NAME}} {delta:>13} {count.sparsity:8.2%} {count.entropy:11.4f}"
             )
         return found
 
