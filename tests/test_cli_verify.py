@@ -217,6 +217,36 @@ def test_errors_are_json_too(run: Run, tnz: Path) -> None:
     assert value["error"] == "missing.pt: cannot read: No such file or directory"
 
 
+def test_several_files_are_verified_and_inspected(run: Run, tnz: Path) -> None:
+    whole = tnz.read_bytes()
+    for name in ("a.tnz", "c.tnz"):
+        Path(name).write_bytes(whole)
+    Path("b.tnz").write_bytes(whole[:-1])
+    result = run("verify", "a.tnz", "b.tnz", "c.tnz")
+    assert result.out.decode() == "a.tnz: 5 tensors whole\nc.tnz: 5 tensors whole\n"  # b does not stop c
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert result.err.startswith("ternzip: error: b.tnz: offset")
+    files = run("verify", "a.tnz", "b.tnz", "--json").json()["files"]
+    assert [(one["file"], one["equal"], "error" in one) for one in files] == [
+        ("a.tnz", True, False),
+        ("b.tnz", False, True),
+    ]
+    tables = run("inspect", "a.tnz", "c.tnz")
+    alone = run("inspect", "a.tnz").text
+    assert (tables.status, tables.text) == (0, f"{alone}\n{alone.replace('a.tnz', 'c.tnz')}")
+    files = run("inspect", "a.tnz", "b.tnz", "--json").json()["files"]
+    assert [one.get("total", {}).get("tensors") for one in files] == [5, None]
+    assert [one["file"] for one in files] == ["a.tnz", "b.tnz"]
+
+
+def test_several_files_are_compared_with_none(run: Run, tnz: Path) -> None:
+    result = run("verify", "model.tnz", "model.tnz", "--against", "model.pt")
+    assert (result.status, "compares one SRC, found 2" in result.err) == (2, True)
+    for command in ("verify", "inspect"):
+        result = run(command, "model.tnz", "-", stdin=tnz.read_bytes())
+        assert (result.status, "- cannot be one of several SRC" in result.err) == (2, True)
+
+
 def test_stdin_cannot_be_both(run: Run, tnz: Path) -> None:
     result = run("verify", "-", "--against", "-", stdin=tnz.read_bytes())
     assert result.status == 2

@@ -16,15 +16,13 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.streams import named_errors
 from ternzip._core.text import parse_size
 from ternzip.cli.app import app
-from ternzip.cli.console import no_collection, plural, progress_bar, say
+from ternzip.cli.console import no_collection, plural, print_error, progress_bar, say
 from ternzip.cli.folders import compress_whole, decompress_whole, is_folder
 from ternzip.cli.originals import check_removable, remove_source, take_times
 from ternzip.cli.reports import (
     compress_json,
     decompress_json,
-    failure_json,
     lost_by,
-    print_json,
     report_compressed,
     report_not_compared,
     report_not_restored,
@@ -34,7 +32,7 @@ from ternzip.cli.reports import (
     total_json,
     verify_json,
 )
-from ternzip.cli.sources import STDIO, for_each, pairs_of
+from ternzip.cli.sources import STDIO, each_of, for_each, pairs_of
 
 if TYPE_CHECKING:
     from ternzip.checkpoint.base import Checkpoint, Source
@@ -120,6 +118,7 @@ Remove = Annotated[
         help="Remove SRC once DST was read again and holds every bit of it. What is not in DST keeps SRC.",
     ),
 ]
+Sources = Annotated[list[str], typer.Argument(metavar="SRC", help="The .tnz files, or - for stdin.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
 
 
@@ -322,34 +321,41 @@ def _original_suffix(src: str) -> str:
 
 @app.command()
 def inspect(
-    src: Annotated[str, typer.Argument(metavar="SRC", help="A .tnz file, or - for stdin.")],
+    paths: Sources,
     as_json: AsJson = False,
     every: Annotated[
         bool, typer.Option("--all", help="A row for each tensor, also of files with more than 1,000.")
     ] = False,
     max_size: MaxSize = None,
 ) -> None:
-    """Show what a .tnz file holds and what it costs, without decoding it.
+    """Show what .tnz files hold and what they cost, without decoding them.
 
     Of more than 1,000 tensors, those that differ in the numbers of their names only share a row.
     """
-    from ternzip.container.describe import describe_file
 
-    with no_collection(), failure_json(as_json, {"file": src}), _open_tnz(src, max_size) as reader:
-        reader.check_limit()
-        info = describe_file(reader)
-    if as_json:
+    def inspect_one(src: str) -> dict[str, Any]:
+        from ternzip.container.describe import describe_file
+
+        with _open_tnz(src, max_size) as reader:
+            reader.check_limit()
+            info = describe_file(reader)
+        if not as_json:
+            from ternzip.cli.tables import print_file
+
+            if src is not paths[0]:
+                tell("")
+            print_file(src, info, every=every)
         about = {"metadata": info.metadata, "extensions": info.extensions}
-        print_json({"tensors": tensors_json(info), "total": total_json(info), **about})
-    else:
-        from ternzip.cli.tables import print_file
+        named = {} if len(paths) == 1 else {"file": src}
+        return {**named, "tensors": tensors_json(info), "total": total_json(info), **about}
 
-        print_file(src, info, every=every)
+    with no_collection():
+        each_of(paths, inspect_one, lambda src: {"file": src}, as_json)
 
 
 @app.command()
 def verify(
-    src: Annotated[str, typer.Argument(metavar="SRC", help="A .tnz file, or - for stdin.")],
+    paths: Sources,
     against: Annotated[
         str | None,
         typer.Option(
@@ -364,28 +370,36 @@ def verify(
     max_size: MaxSize = None,
 ) -> None:
     """Check every checksum and decode everything; compare with a checkpoint on demand."""
-    from ternzip.checkpoint import verify as checkpoint
-
-    if src == against == STDIO:
+    if against is not None and len(paths) > 1:
+        raise typer.BadParameter(f"compares one SRC, found {len(paths)}", param_hint="--against")
+    if paths[0] == against == STDIO:
         raise typer.BadParameter("stdin can only be read once", param_hint="--against")
-    about = {"file": src, "against": against, "equal": False}
-    with failure_json(as_json, about), _open_tnz(src, max_size) as reader:
-        if against is None:
-            report = checkpoint.verify(reader, threads=threads)
-        else:
-            with closing(_open_checkpoint(against, whole=True, threads=threads)) as other:
-                report = checkpoint.verify(reader, other, threads=threads)
-    report_not_compared(report)
-    if as_json:
-        print_json(verify_json(src, against, report))
-    if report.differences:
-        for line in report.differences[1:20]:
-            say(f"ternzip: {line}")
-        found = report.differences
-        raise TernzipError(f"{src} differs from {against} in {plural(len(found), 'place')}: {found[0]}")
-    if not as_json:
-        same = f", equal to {against} bit for bit" if against else ""
-        tell(f"{src}: {plural(report.tensors, 'tensor')} whole{same}")
+
+    def verify_one(src: str) -> dict[str, Any]:
+        from ternzip.checkpoint import verify as checkpoint
+
+        with _open_tnz(src, max_size) as reader:
+            if against is None:
+                report = checkpoint.verify(reader, threads=threads)
+            else:
+                with closing(_open_checkpoint(against, whole=True, threads=threads)) as other:
+                    report = checkpoint.verify(reader, other, threads=threads)
+        report_not_compared(report)
+        if report.differences:
+            for line in report.differences[1:20]:
+                say(f"ternzip: {line}")
+            places = plural(len(report.differences), "place")
+            print_error(TernzipError(f"{src} differs from {against} in {places}: {report.differences[0]}"))
+        elif not as_json:
+            same = f", equal to {against} bit for bit" if against else ""
+            tell(f"{src}: {plural(report.tensors, 'tensor')} whole{same}")
+        return verify_json(src, against, report)
+
+    results = each_of(
+        paths, verify_one, lambda src: {"file": src, "against": against, "equal": False}, as_json
+    )
+    if not all(result["equal"] for result in results):
+        raise typer.Exit(1)
 
 
 def _check_target(src: str, dst: str, force: bool) -> None:

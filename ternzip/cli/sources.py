@@ -100,3 +100,36 @@ def for_each(pairs: list[tuple[str, str]], work: Callable[[str, str], dict[str, 
         print_json({"files": results})
     if any("error" in result for result in results):
         raise typer.Exit(1)
+
+
+def each_of(
+    paths: list[str],
+    work: Callable[[str], dict[str, Any]],
+    about: Callable[[str], dict[str, Any]],
+    as_json: bool,
+) -> list[dict[str, Any]]:
+    """Does the work for each file, of which none is written; of several, one that fails does not stop the others.
+
+    Returns what the work returned, in the order of the paths, and prints it as JSON on demand; `about` is what that
+    says of a file that fails, beside the error.
+    """
+    if len(paths) == 1:
+        with failure_json(as_json, about(paths[0])):
+            result = work(paths[0])
+        if as_json:
+            print_json(result)
+        return [result]
+    if STDIO in paths:
+        raise typer.BadParameter("- cannot be one of several SRC", param_hint="SRC")
+    results = []
+    for path in paths:
+        try:
+            results.append(work(path))
+        except TernzipError as error:
+            print_error(error)
+            results.append(about(path) | {"error": told(error)})
+    if as_json:
+        print_json({"files": results})
+    if any("error" in result for result in results):
+        raise typer.Exit(1)
+    return results
