@@ -133,7 +133,7 @@ def test_figure_1_says_what_cut_the_weights(runs: list[RunRecord]) -> None:
 def test_figure_2_has_a_line_for_each_fixed_delta(runs: list[RunRecord]) -> None:
     other = dataclasses.replace(runs[2], recipe=dataclasses.replace(runs[2].recipe, delta=0.05))
     over_epochs, best = plotting.fixed_deltas([runs[0], runs[2], other, runs[3]]).axes
-    assert [line.get_label() for line in over_epochs.get_lines()] == ["D0 = 0.05", "D0 = 0.2"]
+    assert [line.get_label() for line in over_epochs.get_lines()] == ["Delta = 0.05", "Delta = 0.2"]
     assert over_epochs.get_lines()[0].get_ydata().tolist() == pytest.approx([30, 50, 45, 40])
     assert best.get_lines()[0].get_xydata().tolist() == [[0.05, 50], [0.2, 50]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -230,3 +231,17 @@ def test_memory_that_is_shared_without_harm() -> None:
     grad = torch.ones(9)
     ops.ste_backward(grad, w, out=grad)
     assert grad.equal((w.abs() <= 1).float())
+
+
+def test_what_is_no_tensor_is_named() -> None:
+    wrong: Any = [1.0, 2.0]
+    for call in (
+        lambda: ops.ternarize(wrong, 0.1),
+        lambda: ops.ternarize_many([wrong], -0.1, 0.1),
+        lambda: ops.clip_([wrong]),
+    ):
+        with pytest.raises(TypeError, match="weight 0 is a list; expected a tensor"):
+            call()
+    for count in (ops.count_symbols, ops.count_many):
+        with pytest.raises(TypeError, match="tensor 1 is a float; expected a tensor"):
+            count([torch.zeros(2), 1.0])  # type: ignore[list-item]

@@ -132,6 +132,8 @@ def test_mistakes_are_named() -> None:
         ternzip.prepare(small(), skip=["conv*"])
     with pytest.raises(TernzipError, match="unknown quantizer 'tern'"):
         ternzip.prepare(small(), "tern")
+    with pytest.raises(TypeError, match=r"prepare takes a torch\.nn\.Module, got dict"):
+        ternzip.prepare({})  # type: ignore[arg-type]
     with pytest.raises(TernzipError, match="layer 0 is prepared already"):
         ternzip.prepare(ternzip.prepare(small(), "delta"))
     with pytest.raises(TernzipError, match="no ternary layer to convert"):

@@ -48,10 +48,10 @@ def test_bad_toml(tmp_path: Path) -> None:
     with pytest.raises(TernzipError, match="not a readable TOML file"):
         read_toml(path)
     path.write_text("epoch = 3\n")
-    with pytest.raises(
-        TernzipError, match=r"run.toml: unknown option 'epoch': expected one of arch, arch_arg"
-    ):
+    with pytest.raises(TernzipError, match=r"run.toml: unknown option 'epoch': expected epochs$"):
         Recipe().with_options(read_toml(path), source=str(path))
+    with pytest.raises(TernzipError, match="unknown option 'xyz': expected one of arch, arch_arg"):
+        Recipe().with_options({"xyz": 1})
 
 
 @pytest.mark.parametrize(

@@ -427,7 +427,12 @@ def loader(data: Dataset[Any]) -> DataLoader[Any]:
         ({}, {"data": "data"}, "data: not used with samples of one's own"),
         ({}, {"augment": True}, "augment: not used with samples of one's own"),
         ({}, {"dropout": 0.1}, "--dropout: not used with --arch <Sequential>, only with resnet20"),
-        ({}, {"epoch": 1}, "unknown option 'epoch'"),
+        ({}, {"epoch": 1}, "unknown option 'epoch': expected epochs"),
+        (
+            {"model": ternzip.prepare(nn.Linear(64, 10))},
+            {},
+            "Linear: layer .* is prepared already: expected a model as it was before ternzip.prepare",
+        ),
         ({}, {"delta": 0.1}, "--delta: not used with --quantizer twn, only with delta"),
         (
             {"train": Endless()},

@@ -79,6 +79,7 @@ def ternarize(
     if out is not None:
         _ternarize_out(w, delta, levels, out)
         return out
+    check_floating([w])
     hi = delta_of(delta, w)
     (quantized,), _ = ternarize_many([w], -hi, hi, *levels, ste=ste)
     return quantized
@@ -234,7 +235,9 @@ def count_symbols(tensors: Tensor | Iterable[Tensor] | Mapping[str, Tensor]) -> 
     elif isinstance(tensors, Mapping):
         tensors = tensors.values()
     by_device: dict[torch.device, list[Tensor]] = {}
-    for t in tensors:
+    for i, t in enumerate(tensors):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"tensor {i} is a {type(t).__name__}; expected a tensor")
         by_device.setdefault(t.device, []).append(t)
     rows = [count_many(group) for group in by_device.values()]
     return sum((c for row in rows for c in symbol_counts(row)), SymbolCounts())

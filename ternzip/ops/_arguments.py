@@ -15,20 +15,23 @@ from ternzip.ops._ternarizer import scalar
 
 def check_floating(weights: Sequence[Tensor], *, one_device: bool = True) -> None:
     """Weights are strided, of a dtype that can be trained, and (`one_device`) together."""
-    device = weights[0].device if one_device and weights else None
     for i, w in enumerate(weights):
+        if not isinstance(w, Tensor):
+            raise TypeError(f"weight {i} is a {type(w).__name__}; expected a tensor")
         if w.dtype not in WEIGHT_CODES:
             known = ", ".join(str(dtype).removeprefix("torch.") for dtype in WEIGHT_CODES)
             raise TypeError(f"weight {i} has dtype {w.dtype}; expected one of {known}")
         if w.layout is not torch.strided:
             raise TypeError(f"weight {i} has layout {w.layout}; expected torch.strided")
-        if device is not None and w.device != device:
-            raise ValueError(f"weight {i} is on {w.device}, weight 0 on {device}")
+        if one_device and w.device != weights[0].device:
+            raise ValueError(f"weight {i} is on {w.device}, weight 0 on {weights[0].device}")
 
 
 def check_countable(tensors: Sequence[Tensor]) -> None:
     """Tensors are strided, of a dtype that has a sign, and on one device."""
     for i, t in enumerate(tensors):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"tensor {i} is a {type(t).__name__}; expected a tensor")
         if t.dtype == torch.bool or t.is_complex() or t.is_quantized:
             raise TypeError(f"tensor {i} has dtype {t.dtype}; symbols are counted in floats and integers")
         if t.layout is not torch.strided:

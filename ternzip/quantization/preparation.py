@@ -64,8 +64,10 @@ def prepare(
 
     Raises TernzipError when nothing is left to ternarize, when a pattern matches no layer, and for a layer that is
     prepared, pruned or parametrized already, has no shape yet, or is not of a floating-point type; and for other
-    `activations`, or where no layer would have any.
+    `activations`, or where no layer would have any. TypeError for what is no module.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"prepare takes a torch.nn.Module, got {type(model).__name__}")
     default = _quantizer(TWN() if quantizer is None else quantizer)
     special = {pattern: _quantizer(entry) for pattern, entry in (overrides or {}).items()}
     selection = select(model, skip, include, special)

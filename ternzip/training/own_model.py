@@ -14,7 +14,7 @@ from ternzip import models
 from ternzip._core.errors import TernzipError
 from ternzip._core.text import first_line
 from ternzip.io.tensors import shared_views
-from ternzip.quantization import quantize_inputs, ternary_state
+from ternzip.quantization import quantize_inputs, ternary_layers, ternary_state
 from ternzip.quantization.activations import stored_quantizers
 from ternzip.training.feeds import Feed
 from ternzip.training.learner import Learner
@@ -48,6 +48,11 @@ def train_model(
                 f"{type(model).__name__}: {name}: expected a tensor, found {type(entry).__name__}"
             )
     _check_ties(model)
+    for layer in ternary_layers(model)[:1]:
+        raise TernzipError(
+            f"{type(model).__name__}: layer {layer.name} is prepared already: expected a model as it was before "
+            "ternzip.prepare, which training calls itself, by its options"
+        )
 
     def make() -> Learner:
         torch.manual_seed(recipe.seed)

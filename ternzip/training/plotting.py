@@ -142,12 +142,12 @@ def fixed_deltas(runs: Sequence[RunRecord], size: Size = None) -> Any:
     fixed.sort(key=lambda run: run.recipe.delta)
     for style, run in zip(_styles(), fixed, strict=False):
         epochs, accuracy = run.series("accuracy")
-        axes[0].plot(epochs, 100 * np.array(accuracy), label=f"D0 = {run.recipe.delta:g}", **style)
+        axes[0].plot(epochs, 100 * np.array(accuracy), label=f"Delta = {run.recipe.delta:g}", **style)
     best = [100 * run.peak[1] for run in fixed]
     axes[1].plot([run.recipe.delta for run in fixed], best, linestyle="", **next(_markers()))
     axes[0].set(xlabel="epoch", ylabel="accuracy, %")
     axes[0].xaxis.get_major_locator().set_params(integer=True)
-    axes[1].set(xlabel="D0", ylabel="best accuracy, %", xticks=sorted({run.recipe.delta for run in fixed}))
+    axes[1].set(xlabel="Delta", ylabel="best accuracy, %", xticks=sorted({run.recipe.delta for run in fixed}))
     for axis in axes:
         axis.grid(color="0.9")
     _legend_below(figure, axes[0])

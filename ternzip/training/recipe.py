@@ -7,6 +7,7 @@ Defaults are the paper's recipe. Imports neither torch nor Lightning.
 import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from ternzip._core.errors import TernzipError
@@ -364,9 +365,9 @@ class Recipe:
         for given, value in options.items():
             name = given.replace("-", "_")
             if name not in OPTIONS:
-                raise TernzipError(
-                    f"{source}: unknown option {given!r}: expected one of {', '.join(OPTIONS)}"
-                )
+                near = get_close_matches(name, OPTIONS, 1)
+                expected = near[0] if near else f"one of {', '.join(OPTIONS)}"
+                raise TernzipError(f"{source}: unknown option {given!r}: expected {expected}")
             changes[name] = value
         return dataclasses.replace(self, **changes)
 
