@@ -71,6 +71,18 @@ def test_ternarizing_skips_what_it_is_told_to(tmp_path: Path) -> None:
     assert bits(found["head"]) == bits(tensors["head"])
 
 
+def test_a_tie_is_skipped_by_any_of_its_names(tmp_path: Path) -> None:
+    """The head is stored as the embedding is: who names the head must not get a ternary one."""
+    weight = torch.randn(6, 4)
+    tensors = {"embed.weight": weight, "fc.weight": torch.randn(4, 4), "head.weight": weight}
+    for pattern in ("head.*", "embed.*"):
+        how = PostTrainingTernarization(0.1, scaled=False, skip=(pattern,))
+        found = ternarized(tensors, how, tmp_path / "model.pt")
+        assert (how.changed, how.kept) == (["fc.weight"], ["embed.weight"])
+        assert bits(found["head.weight"]) == bits(weight)
+        assert found["head.weight"] is found["embed.weight"]
+
+
 def test_a_pattern_that_skips_nothing_is_an_error(tmp_path: Path) -> None:
     """A typo must not make the head ternary."""
     tensors = {"conv.weight": torch.randn(3, 3), "head.weight": torch.randn(3, 3)}

@@ -100,7 +100,7 @@ def compress(
             magnitude of each tensor; an optimizer's state is left alone. Not lossless.
         scale: with `ternarize`: levels of plus and minus the mean magnitude of the kept weights instead of
             plus and minus 1; "twn" always has them.
-        skip: with `ternarize`: patterns (``fc.*``) of names to leave alone.
+        skip: with `ternarize`: patterns (``fc.*``) of names to leave alone, and what is tied to them.
         float_dtype: round float32 and float64 tensors that are not ternary to "bfloat16" or "float16". Not
             lossless.
         progress: called with a tensor's name and its bytes in the source as each is written, tied ones too.

@@ -30,7 +30,8 @@ class PostTrainingTernarization:
         delta: the fixed threshold Delta of Eq. 5, or None for TWN's: 0.7 times the mean magnitude of each
             tensor (arXiv 1605.04711).
         scaled: levels of plus and minus the mean magnitude of the kept weights instead of plus and minus 1.
-        skip: patterns (``fc.*``) of names to leave alone; each must match a tensor.
+        skip: patterns (``fc.*``) of names to leave alone, and with them all that is tied to such a name; each must
+            match a tensor.
         counts: symbols of what has been ternarized so far.
         changed, kept: names of floating-point tensors of two or more dimensions, as the pass meets them.
 
@@ -60,13 +61,23 @@ class PostTrainingTernarization:
                     f"expected one of {listed(list(checkpoint.sizes), 8)}"
                 )
 
+        skipped = {
+            name for name in checkpoint.sizes if any(fnmatchcase(name, pattern) for pattern in self.skip)
+        }
+        skipped |= checkpoint.moments
+        # A tie is stored as its first name is: a head that is to stay keeps the embedding that it is tied to.
+        skipped |= {first for name, first in checkpoint.ties.items() if name in skipped}
+
         def tensors() -> Iterator[tuple[str, RawTensor | Tie]]:
             for name, raw in checkpoint.tensors():
-                yield name, raw if isinstance(raw, Tie) else self._convert(checkpoint, name, raw)
+                if isinstance(raw, Tie):
+                    yield name, raw
+                else:
+                    yield name, self._convert(checkpoint.name, name, raw, name in skipped)
 
         return dataclasses.replace(checkpoint, tensors=tensors)
 
-    def _convert(self, checkpoint: Checkpoint, name: str, raw: RawTensor) -> RawTensor:
+    def _convert(self, file: str, name: str, raw: RawTensor, is_skipped: bool) -> RawTensor:
         if len(raw.shape) < 2:
             return raw
         tensor = from_raw(name, raw)
@@ -74,14 +85,13 @@ class PostTrainingTernarization:
             return raw
         found = detect(raw)
         is_ternary = found is not None and is_weight(raw.shape, found.counts)
-        is_skipped = name in checkpoint.moments or any(fnmatchcase(name, pattern) for pattern in self.skip)
         if is_ternary or is_skipped:
             self.kept.append(name)
             return raw
         magnitudes = tensor.double().abs()
         if not torch.isfinite(magnitudes).all():
             raise TernzipError(
-                f"{checkpoint.name}: tensor {name!r}: cannot ternarize: expected finite weights, found NaN or infinity"
+                f"{file}: tensor {name!r}: cannot ternarize: expected finite weights, found NaN or infinity"
             )
         delta = self.delta if self.delta is not None else 0.7 * magnitudes.mean().item()
         level = 1.0
