@@ -117,6 +117,20 @@ def test_pipes_get_one_line_for_each_tensor(
     assert names == [*(tensor.name for tensor in info.tensors[:-1]), "head = conv1.weight"]
 
 
+def test_the_total_of_bytes_is_that_of_the_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Extensions, which every compressed checkpoint has, are no tensors: they have a line of their own."""
+    data = ternzip.save({"w": trits(30, 30).float(), "b": torch.ones(3)}, extensions={"note": b"0123456789"})
+    with Reader.open(data) as reader:
+        info = describe_file(reader)
+    lines = printed(info, None, monkeypatch, capsys)
+    weight, bias = table_of(lines)[2:4]
+    total = table_of(lines)[-1]
+    assert int(total.split()[2]) == int(weight.split()[4]) + int(bias.split()[4])
+    assert "extension: note: 10 bytes" in lines
+
+
 def test_a_very_long_name_does_not_widen_all_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

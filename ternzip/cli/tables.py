@@ -194,7 +194,8 @@ def _summary(group: Alike) -> tuple[str, tuple[str, ...]]:
 
 
 def _totals(info: FileInfo) -> tuple[str, ...]:
-    stored = ("", "", "", f"{info.bytes - info.overhead:,}", "")
+    tensors = info.bytes - info.overhead - sum(info.extensions.values())
+    stored = ("", "", "", f"{tensors:,}", "")
     if not info.counts.total:
         return (*stored, "", "", "")
     return (
