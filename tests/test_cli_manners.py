@@ -13,6 +13,7 @@ import pytest
 import torch
 from cli_run import Run, fails, misused
 from safetensors.torch import save_file as save_safetensors
+from samples import trits
 
 import ternzip
 
@@ -111,11 +112,35 @@ def test_rm_removes_what_became_a_file(plain: Path, run: Run) -> None:
         (["--merge-zeros"], "signs of zeros"),
     ],
 )
-def test_rm_keeps_what_the_file_does_not_hold(plain: Path, run: Run, options: list[str], lost: str) -> None:
+def test_rm_keeps_what_the_file_does_not_hold(folder: Path, run: Run, options: list[str], lost: str) -> None:
+    plain = Path("model.pt")
+    torch.save({**TENSORS, "dense": torch.randn(4, 4)}, plain)
     done = run("compress", "--rm", plain, *options)
     assert done.status == 0
     assert f"model.pt: kept, as model.tnz does not hold all of it: {lost}" in done.err
     assert plain.is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--ternarize"], "ternarized no tensor: found no full-precision weights of two or more dimensions"),
+        (
+            ["--float-dtype", "float16"],
+            "rounded no tensor: found none of float32 or float64 that is not ternary.",
+        ),
+    ],
+)
+def test_options_that_change_nothing_lose_nothing(
+    folder: Path, run: Run, options: list[str], words: str
+) -> None:
+    torch.save({"weight": trits(8, 8).float(), "steps": torch.tensor(3)}, "model.pt")
+    done = run("compress", "--rm", "model.pt", *options)
+    assert done.status == 0
+    assert words in done.err
+    assert "does not restore" not in done.err
+    assert "kept" not in done.err
+    assert sorted(os.listdir()) == ["model.tnz"]
 
 
 def test_rm_keeps_a_checkpoint_of_more_than_tensors(folder: Path, run: Run) -> None:

@@ -89,6 +89,17 @@ def report_not_restored(dst: str, report: DecompressReport) -> None:
 
 def report_ternarization(done: PostTrainingTernarization) -> None:
     """What was made ternary and how, and what was left as found."""
+    if done.changed:
+        _report_changed(done)
+    else:
+        say(
+            "ternzip: ternarized no tensor: found no full-precision weights of two or more dimensions to change."
+        )
+    if done.kept:
+        say(f"ternzip: left {plural(len(done.kept), 'tensor')} as found: {listed(done.kept)}")
+
+
+def _report_changed(done: PostTrainingTernarization) -> None:
     how = "0.7 x mean |w| of each tensor" if done.delta is None else f"Delta = {done.delta:g}"
     levels = "-+ mean |w| of the kept weights" if done.scaled else "-1 and +1"
     say(
@@ -96,12 +107,13 @@ def report_ternarization(done: PostTrainingTernarization) -> None:
         f"levels {levels}: {100 * done.counts.sparsity:.2f} % zeros. "
         "The file does not restore the full-precision weights."
     )
-    if done.kept:
-        say(f"ternzip: left {plural(len(done.kept), 'tensor')} as found: {listed(done.kept)}")
 
 
 def report_rounding(done: Rounding) -> None:
     """What was rounded, and by how much."""
+    if not done.changed:
+        say("ternzip: rounded no tensor: found none of float32 or float64 that is not ternary.")
+        return
     say(
         f"ternzip: rounded {plural(len(done.changed), 'tensor')} ({done.elements:,} elements) to "
         f"{str(done.dtype).removeprefix('torch.')}, absolute error at most {done.largest:.2g}: "
@@ -144,9 +156,9 @@ def decompress_json(src: str, dst: str, report: DecompressReport) -> dict[str, A
 def lost_by(report: CompressReport, merge_zeros: bool) -> list[str]:
     """What of a checkpoint is not in the file that was made of it, a few words each."""
     lost = list(report.not_stored)
-    if report.ternarized is not None:
+    if report.ternarized is not None and report.ternarized.changed:
         lost.append("full-precision weights")
-    if report.rounded is not None:
+    if report.rounded is not None and report.rounded.changed:
         lost.append("unrounded values")
     if merge_zeros:
         lost.append("signs of zeros")
