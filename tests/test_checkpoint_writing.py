@@ -167,6 +167,15 @@ def test_a_stream_gets_what_a_file_gets(tmp_path: Path) -> None:
     assert bytes(stream.data) == (tmp_path / "model.safetensors").read_bytes()
 
 
+def test_errors_of_a_stream_name_it(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with (
+        path.open("wb") as stream,
+        pytest.raises(TernzipError, match=f"^{path}: tensor 'c': .safetensors has no"),
+    ):
+        write_checkpoint(stored({"c": torch.ones(2, dtype=torch.complex128)}), stream, metadata={})
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".gguf"])
 def test_ties_beyond_all_disks_are_refused(tmp_path: Path, suffix: str) -> None:
     """A few bytes of a .tnz file tie any number of names to one tensor."""

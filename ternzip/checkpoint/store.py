@@ -10,7 +10,7 @@ from typing import IO
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.extras import require
-from ternzip._core.streams import ByteStream, write_all
+from ternzip._core.streams import ByteStream, named, write_all
 from ternzip._core.tensor import RawTensor, Tie
 from ternzip._core.text import listed, quoted
 from ternzip.checkpoint.base import LONGEST_SAFETENSORS_HEADER
@@ -60,7 +60,7 @@ def write_checkpoint(
     """
     extensions = extensions or {}
     if not isinstance(target, str | os.PathLike):
-        return _write_safetensors(tensors, target, metadata, "<stream>") + _without(extensions)
+        return _write_safetensors(tensors, target, metadata, named(target)) + _without(extensions)
     suffix = check_suffix(target)
     with atomic_file(target, overwrite=overwrite, sources=sources) as stream:
         if suffix == ".gguf":
