@@ -105,6 +105,15 @@ def test_latent_weights_are_pointed_out(run: Run, folder: Path) -> None:
     assert "latent" not in run("compress", "latent.pt", "--force").err.replace("latent.pt", "")
 
 
+def test_json_has_what_was_changed(run: Run, dense: dict[str, torch.Tensor]) -> None:
+    """A script sees that a file is not lossless without reading notes for people."""
+    found = run("compress", "dense.pt", "--json").json()
+    assert (found["ternarized"], found["rounded"], found["latent"]) == ([], [], [])
+    options = ("--ternarize", "--skip", "fc.*", "--float-dtype", "bfloat16")
+    found = run("compress", "dense.pt", "--force", "--json", *options).json()
+    assert (found["ternarized"], found["rounded"]) == (["conv.weight"], ["fc.weight", "bias"])
+
+
 def test_a_pattern_that_skips_nothing_is_an_error(run: Run, dense: dict[str, torch.Tensor]) -> None:
     """A typo must not make the head ternary."""
     result = run("compress", "dense.pt", "--ternarize", "--skip", "cf.*")

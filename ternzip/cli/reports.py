@@ -145,6 +145,9 @@ def compress_json(src: str, dst: str, report: CompressReport) -> dict[str, Any]:
         **total_json(report.file),
         "not_stored": report.not_stored,
         "almost_ternary": report.almost_ternary,
+        "latent": report.latent,
+        "ternarized": [] if report.ternarized is None else report.ternarized.changed,
+        "rounded": [] if report.rounded is None else report.rounded.changed,
     }
 
 
