@@ -115,6 +115,25 @@ def test_training_checkpoints_load(tmp_path: object) -> None:
         assert torch.equal(loaded.state_dict()[name], tensor), name
 
 
+@pytest.mark.parametrize(
+    ("key", "wrapper"), [("model", ""), ("model_state_dict", "module."), ("net", "model.")]
+)
+def test_the_model_in_a_training_checkpoint_is_found(tmp_path: Path, key: str, wrapper: str) -> None:
+    """As training scripts save it: beside an optimizer, with tensors of its own."""
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    state = {f"{wrapper}{name}": value for name, value in source.state_dict().items()}
+    optimizer = {"state": {0: {"exp_avg": torch.ones(2, 3)}}}
+    torch.save({"epoch": 3, "optimizer": optimizer, key: state}, tmp_path / "training.pt")
+    models.load_weights(target, tmp_path / "training.pt")
+    assert torch.equal(target.weight, source.weight)
+    ternzip.compress(tmp_path / "training.pt", tmp_path / "training.tnz")
+    models.load_weights(target, tmp_path / "training.tnz")
+    # Of a model and its average nobody can tell which is meant.
+    torch.save({key: state, "ema": state}, tmp_path / "two.pt")
+    with pytest.raises(TernzipError, match=rf"2 missing, first weight; 4 unknown, first {key}\."):
+        models.load_weights(target, tmp_path / "two.pt")
+
+
 class Only(nn.Module):
     """A network with nothing but a child by this name."""
 

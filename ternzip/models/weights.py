@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -43,12 +43,39 @@ def _of_the_model(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found or dict(tensors)
 
 
-def unwrap(tensors: Mapping[str, Tensor], expected: Container[str]) -> Mapping[str, Tensor]:
-    """The tensors without the `module.` or `model.` that a wrapper put before every name, if it was one.
+def unwrap(tensors: Mapping[str, Tensor], expected: Collection[str]) -> Mapping[str, Tensor]:
+    """The tensors of the model, without the `module.` or `model.` that a wrapper put before every name, if it was one.
 
     A network may have a child of that name and nothing else: what stays is by the names of which most are `expected`,
     and by those of the file where there is nothing to choose.
+
+    Where they do not fit, as in a training checkpoint that holds an optimizer too, those under one key are taken that
+    fit whole; of two that do, as a model and its average, none.
     """
+    whole = _unwrapped(tensors, expected)
+    if _fits(whole, expected):
+        return whole
+    parts = [_unwrapped(part, expected) for part in _parts(tensors)]
+    fitting = [part for part in parts if _fits(part, expected)]
+    return fitting[0] if len(fitting) == 1 else whole
+
+
+def _parts(tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The tensors under each of the outermost keys."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        key, _, rest = name.partition(".")
+        parts.setdefault(key, {})[rest] = value
+    return list(parts.values())
+
+
+def _fits(tensors: Mapping[str, Tensor], expected: Collection[str]) -> bool:
+    """Whether every name is expected, and none is missing but for batch norm's counters."""
+    missing = set(expected) - set(tensors)
+    return set(tensors) <= set(expected) and all(name.endswith("num_batches_tracked") for name in missing)
+
+
+def _unwrapped(tensors: Mapping[str, Tensor], expected: Collection[str]) -> Mapping[str, Tensor]:
     readings = [tensors]
     for prefix in ("module.", "model."):
         if all(name.startswith(prefix) for name in readings[-1]):
