@@ -83,6 +83,24 @@ def test_a_tie_is_skipped_by_any_of_its_names(tmp_path: Path) -> None:
         assert found["head.weight"] is found["embed.weight"]
 
 
+@pytest.mark.parametrize("delta", [None, 0.1])
+def test_tensors_without_elements_stay(tmp_path: Path, delta: float | None) -> None:
+    """They have no mean: a threshold of NaN ended in a traceback."""
+    tensors = {"w": torch.randn(4, 4), "none": torch.empty(0, 2)}
+    how = PostTrainingTernarization(delta, scaled=True)
+    found = ternarized(tensors, how, tmp_path / "model.pt")
+    assert found["none"].shape == (0, 2)
+    assert (how.changed, how.kept) == (["w"], [])
+
+
+def test_weights_whose_sum_is_beyond_float64(tmp_path: Path) -> None:
+    weight = torch.tensor([[1.5e308, -1.5e308, 1.5e308, 1.0]], dtype=torch.float64)
+    found = ternarized({"w": weight}, PostTrainingTernarization(None, scaled=True), tmp_path / "model.pt")[
+        "w"
+    ]
+    assert found.tolist() == [[1.5e308, -1.5e308, 1.5e308, 0.0]]
+
+
 def test_a_pattern_that_skips_nothing_is_an_error(tmp_path: Path) -> None:
     """A typo must not make the head ternary."""
     tensors = {"conv.weight": torch.randn(3, 3), "head.weight": torch.randn(3, 3)}

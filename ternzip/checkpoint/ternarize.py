@@ -81,7 +81,7 @@ class PostTrainingTernarization:
         if len(raw.shape) < 2:
             return raw
         tensor = from_raw(name, raw)
-        if tensor.dtype not in _FLOATS:
+        if tensor.dtype not in _FLOATS or not tensor.numel():  # nothing has no mean
             return raw
         found = detect(raw)
         is_ternary = found is not None and is_weight(raw.shape, found.counts)
@@ -93,12 +93,21 @@ class PostTrainingTernarization:
             raise TernzipError(
                 f"{file}: tensor {name!r}: cannot ternarize: expected finite weights, found NaN or infinity"
             )
-        delta = self.delta if self.delta is not None else 0.7 * magnitudes.mean().item()
+        delta = self.delta if self.delta is not None else 0.7 * _mean(magnitudes)
         level = 1.0
         if self.scaled:
             surviving = magnitudes[magnitudes > torch.tensor(delta, dtype=tensor.dtype).item()]
-            level = surviving.mean().item() if surviving.numel() else 1.0
+            level = _mean(surviving) if surviving.numel() else 1.0
         result = ternarize(tensor, delta, levels=(-level, level))
         self.counts += count_symbols(torch.sign(result))
         self.changed.append(name)
         return to_raw(name, result)
+
+
+def _mean(magnitudes: torch.Tensor) -> float:
+    """Finite for finite magnitudes, also where their sum is beyond float64."""
+    mean = magnitudes.mean().item()
+    if math.isfinite(mean):
+        return mean
+    largest = magnitudes.max()
+    return ((magnitudes / largest).mean() * largest).item()
