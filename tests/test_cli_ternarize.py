@@ -105,6 +105,23 @@ def test_latent_weights_are_pointed_out(run: Run, folder: Path) -> None:
     assert "latent" not in run("compress", "latent.pt", "--force").err.replace("latent.pt", "")
 
 
+def test_layers_of_which_nothing_is_left_are_named(run: Run, folder: Path) -> None:
+    """The network is dead then, although everything went well."""
+    tensors = {"a": torch.randn(4, 4), "b": torch.full((3, 3), 0.05), "was zero": torch.zeros(2, 2)}
+    torch.save(tensors, "dense.pt")
+    warning = "ternzip: warning: 1 tensor became all zero (b): no weight is beyond Delta"
+    assert warning in run("compress", "dense.pt", "--ternarize").err
+    assert "became" not in run("compress", "dense.pt", "--force", "--ternarize", "--threshold", "twn").err
+
+
+def test_weights_of_types_that_are_not_ternarized_are_told(run: Run, folder: Path) -> None:
+    weight = torch.randn(4, 4)
+    tensors = {"w": weight, "narrow": weight.to(torch.float8_e4m3fn), "complex": weight.to(torch.complex64)}
+    torch.save(tensors, "dense.pt")
+    result = run("compress", "dense.pt", "--ternarize")
+    assert "left 2 tensors as found: narrow, complex" in result.err
+
+
 def test_json_has_what_was_changed(run: Run, dense: dict[str, torch.Tensor]) -> None:
     """A script sees that a file is not lossless without reading notes for people."""
     found = run("compress", "dense.pt", "--json").json()

@@ -34,6 +34,7 @@ class PostTrainingTernarization:
             match a tensor.
         counts: symbols of what has been ternarized so far.
         changed, kept: names of floating-point tensors of two or more dimensions, as the pass meets them.
+        emptied: those of `changed` of which nothing is left but zeros: a network answers nothing after such a layer.
 
     Raises TernzipError for a delta that is negative or not finite.
     """
@@ -44,6 +45,7 @@ class PostTrainingTernarization:
     counts: SymbolCounts = field(default_factory=SymbolCounts)
     changed: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    emptied: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.delta is not None and not 0 <= self.delta < math.inf:
@@ -81,11 +83,12 @@ class PostTrainingTernarization:
         if len(raw.shape) < 2:
             return raw
         tensor = from_raw(name, raw)
-        if tensor.dtype not in _FLOATS or not tensor.numel():  # nothing has no mean
+        is_number = tensor.is_floating_point() or tensor.is_complex()
+        if not is_number or not tensor.numel():  # of no elements there is no mean
             return raw
         found = detect(raw)
         is_ternary = found is not None and is_weight(raw.shape, found.counts)
-        if is_ternary or is_skipped:
+        if is_ternary or is_skipped or tensor.dtype not in _FLOATS:
             self.kept.append(name)
             return raw
         magnitudes = tensor.double().abs()
@@ -99,8 +102,11 @@ class PostTrainingTernarization:
             surviving = magnitudes[magnitudes > torch.tensor(delta, dtype=tensor.dtype).item()]
             level = _mean(surviving) if surviving.numel() else 1.0
         result = ternarize(tensor, delta, levels=(-level, level))
-        self.counts += count_symbols(torch.sign(result))
+        counts = count_symbols(torch.sign(result))
+        self.counts += counts
         self.changed.append(name)
+        if counts.zero == counts.total and bool(magnitudes.any()):
+            self.emptied.append(name)
         return to_raw(name, result)
 
 

@@ -107,6 +107,12 @@ def _report_changed(done: PostTrainingTernarization) -> None:
         f"levels {levels}: {100 * done.counts.sparsity:.2f} % zeros. "
         "The file does not restore the full-precision weights."
     )
+    if done.emptied:
+        say(
+            f"ternzip: warning: {plural(len(done.emptied), 'tensor')} became all zero ({listed(done.emptied)}): "
+            "no weight is beyond Delta, and a network computes nothing with such a layer; take a smaller --delta, "
+            "--threshold twn, or --skip"
+        )
 
 
 def report_rounding(done: Rounding) -> None:
