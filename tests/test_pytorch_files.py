@@ -265,6 +265,16 @@ def test_pickles_that_build_objects_are_refused(save: Callable[..., Path], tmp_p
     refused(plain, r"refused: .*|not a readable PyTorch checkpoint")
 
 
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_pickles_that_are_too_new_are_called_so(tmp_path: Path, protocol: int, legacy: bool) -> None:
+    path = tmp_path / "new.pt"
+    torch.save(
+        {"w": torch.ones(3)}, path, pickle_protocol=protocol, _use_new_zipfile_serialization=not legacy
+    )
+    refused(path, "expected a pickle of protocol 2 or 3, found one of protocol 4 or later")
+
+
 def test_what_holds_no_tensors(save: Callable[..., Path]) -> None:
     refused(save("text"), "expected a dictionary of tensors, found str")
     refused(save({}), "expected at least one tensor, found none among 0 entries")

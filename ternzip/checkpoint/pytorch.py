@@ -22,6 +22,9 @@ from ternzip.io.tensors import to_raw
 _PICKLE = b"\x80"
 """How a pickle of protocol 2 begins, the oldest that torch.load reads safely."""
 
+_NEWER_OPCODES = range(0x8C, 0x99)
+"""Of pickles of protocols 4 and 5, which torch.save writes on demand and torch.load reads unsafely only."""
+
 
 def open_pytorch(file: SourceFile, *, whole: bool = False) -> Checkpoint:
     """The tensors of a .pt, .pth, .bin or .ckpt file; closes the file when the checkpoint is closed.
@@ -95,6 +98,12 @@ def _load_whole(file: SourceFile, devices: set[str]) -> object:
             raise TernzipError(
                 f"{name}: refused: expected tensors only, "
                 f"found a pickle that would run code or build objects ({forbidden[1]})"
+            ) from None
+        operand = re.search(r"Unsupported operand (\d+)", str(error))
+        if operand and int(operand[1]) in _NEWER_OPCODES:
+            raise TernzipError(
+                f"{name}: refused: expected a pickle of protocol 2 or 3, found one of protocol 4 or later, "
+                "which torch does not read safely: save it again without pickle_protocol="
             ) from None
         reason = _first_line(str(error).split("WeightsUnpickler error: ")[-1], error)
         raise TernzipError(f"{name}: refused: expected a pickle of tensors only: {reason}") from None
