@@ -126,6 +126,17 @@ def test_export(model: Path, tmp_path: Path) -> None:
             torch.testing.assert_close(torch.from_numpy(found), network(x), rtol=1e-4, atol=1e-4)
 
 
+def test_nothing_is_exported_to_a_file_called_as_stdout_is(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ternzip.cli.app import UsageError
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="-: a network is exported to a file"):
+        run("export", model, "-", *OPTIONS)
+    assert not Path("-").exists()
+
+
 def test_an_export_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     from ternzip.runtime.export import export_onnx

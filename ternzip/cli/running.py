@@ -18,6 +18,7 @@ from ternzip.cli.app import UsageError, app
 from ternzip.cli.console import say
 from ternzip.cli.networks import Arch, ArchArg, TrustArch
 from ternzip.cli.reports import print_json, tell
+from ternzip.cli.sources import STDIO
 from ternzip.training.catalog import AUTO, Statistics, statistics_for
 
 if TYPE_CHECKING:
@@ -168,6 +169,8 @@ def export(
     chosen = weights or (Weights.int8 if integer else Weights.float32)
     if integer and chosen is not Weights.int8:
         raise UsageError(f"--weights: expected int8 beside --activations int8, found {chosen.value}")
+    if str(out) == STDIO:  # elsewhere that is stdout, and nobody wants a file of that name
+        raise UsageError(f"{STDIO}: a network is exported to a file: expected its name")
     from ternzip.checkpoint.targets import check_target
 
     check_target(out, sources=[str(model)], overwrite=force)  # before the minute that an export may take
