@@ -140,6 +140,15 @@ def test_special_files_stay_what_they_are(tmp_path: Path) -> None:
 
 
 @posix
+def test_a_link_to_itself_leaves_nothing(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(TernzipError, match="loop: cannot write: "):
+        write(loop)
+    assert list(tmp_path.iterdir()) == [loop]
+
+
+@posix
 def test_links_stay_links(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

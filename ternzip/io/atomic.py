@@ -133,15 +133,19 @@ def _create_part(target: Path, sources: Iterable[str]) -> tuple[Path, int]:
     part = target.with_name(f".{target.name[:32]}.{secrets.token_hex(8)}.part")
     handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     try:
-        mode = stat.S_IMODE(os.fstat(handle).st_mode)
-    finally:
-        os.close(handle)
-    for source in sources:
-        with suppress(OSError):  # the name of a stream, or gone
-            mode = no_more_than(source, mode)
-    with suppress(FileNotFoundError):
-        mode = stat.S_IMODE(target.stat().st_mode)
-    part.chmod(0o600)
+        try:
+            mode = stat.S_IMODE(os.fstat(handle).st_mode)
+        finally:
+            os.close(handle)
+        for source in sources:
+            with suppress(OSError):  # the name of a stream, or gone
+                mode = no_more_than(source, mode)
+        with suppress(FileNotFoundError):
+            mode = stat.S_IMODE(target.stat().st_mode)
+        part.chmod(0o600)
+    except BaseException:  # a target that is a link to itself has no mode
+        part.unlink()
+        raise
     return part, mode
 
 
