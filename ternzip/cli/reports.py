@@ -104,7 +104,7 @@ def _report_changed(done: PostTrainingTernarization) -> None:
     levels = "-+ mean |w| of the kept weights" if done.scaled else "-1 and +1"
     say(
         f"ternzip: ternarized {plural(len(done.changed), 'tensor')} ({done.counts.total:,} weights), {how}, "
-        f"levels {levels}: {100 * done.counts.sparsity:.2f} % zeros. "
+        f"levels {levels}: {100 * done.counts.sparsity:.2f} % zeros ({listed(done.changed)}). "
         "The file does not restore the full-precision weights."
     )
     if done.emptied:
