@@ -43,7 +43,7 @@ class CompressReport:
         file: what the .tnz file holds and what each tensor costs.
         not_stored: what the checkpoint holds and the file does not, a few words each.
         almost_ternary: weights that are not ternary although nearly all of their elements are, and why, in words.
-        latent: names that may be latent full-precision weights of a prepared model, stored as they are.
+        latent: names that may be latent full-precision weights of a prepared model, stored under these names.
         ternarized: what was ternarized, if that was asked for.
         rounded: what was rounded, if that was asked for.
     """
@@ -143,7 +143,7 @@ def compress(
         file=info,
         not_stored=not_stored,
         almost_ternary=almost,
-        latent=checkpoint.latent if ternarize is None else [],
+        latent=checkpoint.latent,
         ternarized=ternarized,
         rounded=rounded,
     )

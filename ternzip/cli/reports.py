@@ -60,11 +60,15 @@ def report_compressed(report: CompressReport, merge_zeros: bool) -> None:
     if merge_zeros:
         say("ternzip: note: signs of zeros in ternary tensors were dropped (--merge-zeros).")
     if report.latent:
+        done = (
+            "stored as such"
+            if report.ternarized is None
+            else "made ternary by --ternarize, not by their quantizer"
+        )
         say(
-            f"ternzip: note: {listed(report.latent)}: latent full-precision weights, stored as such. "
-            "For ternary ones, load them into the prepared model, call ternzip.convert(model) and save "
-            "its state_dict; or ternarize them anew: --ternarize --threshold twn, as prepare does by default, or "
-            "--ternarize --delta DELTA."
+            f"ternzip: note: {listed(report.latent)}: latent full-precision weights, {done}. "
+            "For the network's ternary ones, load them into the prepared model, call ternzip.convert(model) and save "
+            "its state_dict."
         )
     for name, why in list(report.almost_ternary.items())[:_MOST_ALMOST_TERNARY]:
         say(f"ternzip: note: {name}: not stored as ternary: {why}")
