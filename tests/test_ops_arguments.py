@@ -245,3 +245,10 @@ def test_what_is_no_tensor_is_named() -> None:
     for count in (ops.count_symbols, ops.count_many):
         with pytest.raises(TypeError, match="tensor 1 is a float; expected a tensor"):
             count([torch.zeros(2), 1.0])  # type: ignore[list-item]
+
+
+def test_both_levels_are_wanted() -> None:
+    one: Any = (-2.0,)  # of which the other was once taken to be 1
+    for out in (None, torch.empty(3)):
+        with pytest.raises(ValueError, match="not enough values"):
+            ops.ternarize(torch.randn(3), 0.1, levels=one, out=out)

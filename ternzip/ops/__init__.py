@@ -81,7 +81,8 @@ def ternarize(
         return out
     check_floating([w])
     hi = delta_of(delta, w)
-    (quantized,), _ = ternarize_many([w], -hi, hi, *levels, ste=ste)
+    neg, pos = levels
+    (quantized,), _ = ternarize_many([w], -hi, hi, neg, pos, ste=ste)
     return quantized
 
 
@@ -268,4 +269,5 @@ def _ternarize_out(
         raise RuntimeError(
             "ternarize: out= carries no gradient; call it under torch.no_grad() or on w.detach()"
         )
-    clip_ternarize_count_([w], [out], -hi, hi, *levels, bound=None)
+    neg, pos = levels
+    clip_ternarize_count_([w], [out], -hi, hi, neg, pos, bound=None)
