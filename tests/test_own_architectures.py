@@ -46,6 +46,18 @@ def breaks():
 def nothing(): return 7
 text = "no function"
 
+def make_bfloat16(num_classes, in_features):
+    return make_net(num_classes, in_features).bfloat16()
+
+class Picky(nn.Linear):
+    def __init__(self, num_classes):
+        super().__init__(8, num_classes)
+
+    def forward(self, x):
+        if not self.training and len(x) == 77:
+            raise KeyError("no 77")
+        return super().forward(x.mean((1, 2)))
+
 class Wrapped(nn.Module):
     def __init__(self, num_classes, in_features):
         super().__init__()
@@ -240,6 +252,32 @@ def test_a_network_of_ones_own_from_training_to_export(here: Path) -> None:
         ("bench", "run/last.tnz", "--trust-arch", "--rounds", 1, "--no-compile", "--no-onnx"),
     ):
         ternzip_command(*command)
+
+
+def test_a_network_in_bfloat16_gets_images_in_it(here: Path) -> None:
+    own, digits = ("--arch", "own_nets:make_bfloat16"), ("--dataset", "digits")
+    run = ("train", *own, *digits, "--train-images", 128, "--epochs", 1, "--accelerator", "cpu")
+    ternzip_command(*run)
+    last = json.loads(Path("run/result.json").read_text())["last"]["accuracy"]
+    for command in (("run/last.tnz", *own, *digits), ("run/last.ckpt", *own)):
+        assert json.loads(ternzip_command("eval", *command, "--json"))["accuracy"] == pytest.approx(last)
+    timed = ternzip_command(
+        "bench", "run/last.tnz", *own, "--rounds", 1, "--no-compile", "--no-onnx", "--json"
+    )
+    assert all(timing["milliseconds"] for timing in json.loads(timed)["timings"])
+    pytest.importorskip("onnxscript")
+    onnx = pytest.importorskip("onnx")
+    ternzip_command("export", "run/last.tnz", "model.onnx", *own)
+    inputs = onnx.load("model.onnx").graph.input
+    assert [i.type.tensor_type.elem_type for i in inputs] == [onnx.TensorProto.BFLOAT16]
+
+
+def test_a_network_that_fails_on_the_images_is_told_in_one_line(here: Path) -> None:
+    own, digits = ("--arch", "own_nets:Picky"), ("--dataset", "digits")
+    run = ("train", *own, *digits, "--train-images", 128, "--epochs", 1, "--accelerator", "cpu")
+    ternzip_command(*run)
+    with pytest.raises(TernzipError, match=r"takes images of shape \(77, 1, 8, 8\): 'no 77'"):
+        ternzip_command("eval", "run/last.tnz", *own, *digits, "--test-images", 77)
 
 
 def test_a_network_whose_only_child_is_called_model(here: Path) -> None:

@@ -83,13 +83,14 @@ def bench(
     shape = _image_shape(image)
     import torch
 
+    from ternzip.models.stored import input_dtype
     from ternzip.runtime import benchmark, describe, optimize
 
     torch.set_num_threads(threads)
     spec = networks.resolve(model, arch, arch_arg, trust_arch, shape, classes)
     network = networks.load(model, spec)
     random = functools.partial(torch.randn, generator=torch.Generator().manual_seed(0))
-    x = _batch(random, batch, spec.image_shape)
+    x = _batch(random, batch, spec.image_shape).to(input_dtype(network))
     optimized = optimize(network, x)
     timings = benchmark.compare(network, optimized, x, rounds=rounds, compiled=compiled, onnx=onnx)
     layers = describe(optimized)
@@ -176,14 +177,16 @@ def export(
     check_target(out, sources=[str(model)], overwrite=force)  # before the minute that an export may take
     import torch
 
+    from ternzip.models.stored import input_dtype
     from ternzip.runtime.export import export_onnx
 
     spec = networks.resolve(model, arch, arch_arg, trust_arch, shape, classes)
     network = networks.load(model, spec)
-    calibration = None
+    dtype, calibration = input_dtype(network), None
     if integer:
         calibration = _training_images(spec, dataset or AUTO, data or Path("data"), statistics, images or 256)
-    example = _batch(torch.zeros, 2, spec.image_shape)
+        calibration = calibration.to(dtype)
+    example = _batch(torch.zeros, 2, spec.image_shape).to(dtype)
     export_onnx(network, out, example, weights=chosen.value, calibration=calibration, overwrite=force)
     tell(f"{out}: {out.stat().st_size:,} bytes of {to.value}")
 

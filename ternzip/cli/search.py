@@ -178,7 +178,7 @@ def search(
     from ternzip.lowrank import fold_batch_norm as fold
     from ternzip.models import NetworkSpec, StoredNetwork
     from ternzip.models.own import parse_arguments
-    from ternzip.models.stored import BATCH_NORM_KEY, FOLDED
+    from ternzip.models.stored import BATCH_NORM_KEY, FOLDED, input_dtype
     from ternzip.search import parse_size, write_report
     from ternzip.search import search as run
     from ternzip.search.samples import drawn
@@ -210,7 +210,8 @@ def search(
     network = stored.build(spec)
     mean, std = statistics_for(spec, found.info, statistics)
     train = found.train.take(drawn(len(found.train), images, seed))
-    pool, held = ((normalize(part.images, mean, std), part.labels) for part in (train, found.test))
+    dtype = input_dtype(network)
+    pool, held = ((normalize(part.images, mean, std).to(dtype), part.labels) for part in (train, found.test))
     metadata = dataclasses.replace(spec, mean=mean, std=std).to_metadata()
     if fold_batch_norm:
         network = fold(network, pool[0][:1])

@@ -19,6 +19,11 @@ BATCH_NORM_KEY, FOLDED = "batch_norm", "folded"
 """Metadata of a file whose batch norms are part of the layers before them (`ternzip.lowrank.fold_batch_norm`)."""
 
 
+def input_dtype(network: nn.Module) -> torch.dtype:
+    """What a network is fed with, as in its training: images of the type of its first parameter."""
+    return next((parameter.dtype for parameter in network.parameters()), torch.float32)
+
+
 @dataclass(frozen=True)
 class StoredNetwork:
     """What a file holds of a network.

@@ -14,6 +14,7 @@ from ternzip._core.errors import TernzipError
 from ternzip._core.text import first_line
 from ternzip.checkpoint.base import LATENT_MARK
 from ternzip.models.spec import NetworkSpec
+from ternzip.models.stored import input_dtype
 from ternzip.training.batches import ImageBatches, normalize
 from ternzip.training.datasets import dataset_of
 from ternzip.training.images import Split
@@ -91,12 +92,18 @@ def evaluate(
 
 
 def score(network: nn.Module, split: Split, mean: tuple[float, ...], std: tuple[float, ...]) -> Score:
-    """Top-1 of a network in evaluation mode, 500 images at a time, on its device."""
-    device = next(network.parameters()).device
+    """Top-1 of a network in evaluation mode, 500 images at a time, on its device; TernzipError where it takes none."""
+    device, dtype = next(network.parameters()).device, input_dtype(network)
     correct = 0
     with torch.no_grad():
         for images, labels, _ in ImageBatches(split, 500):
-            scores = network(normalize(images.to(device), mean, std))
+            inputs = normalize(images.to(device), mean, std).to(dtype)
+            try:
+                scores = network(inputs)
+            except Exception as error:  # whatever the network's own code raises
+                raise TernzipError(
+                    f"expected a network that takes images of shape {tuple(inputs.shape)}: {first_line(error)}"
+                ) from error
             correct += int(right(scores.cpu(), labels).sum())
     return Score(correct, len(split))
 
