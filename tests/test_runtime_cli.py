@@ -164,6 +164,19 @@ except TernzipError as error:
 """
 
 
+def test_an_export_that_nobody_can_read_is_refused(tmp_path: Path) -> None:
+    """torch.onnx folds a batch norm into a layer's weights as float32, whatever the layer's type."""
+    pytest.importorskip("onnxscript")
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).bfloat16().eval()
+    example = torch.zeros(2, 4, dtype=torch.bfloat16)
+    with pytest.raises(
+        ternzip.TernzipError, match=r"so that others can read it: .*: where it is not float32, call"
+    ):
+        export_onnx(model, tmp_path / "model.onnx", example)
+    assert not list(tmp_path.iterdir())
+    export_onnx(model.float(), tmp_path / "model.onnx", example.float())
+
+
 def test_an_export_that_fails_prints_no_traceback_of_torch(tmp_path: Path) -> None:
     """In a process of its own, where torch writes its log to stderr."""
     pytest.importorskip("onnxscript")

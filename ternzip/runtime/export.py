@@ -22,6 +22,7 @@ from ternzip.runtime.integer_onnx import integer_model
 from ternzip.runtime.layers import RuntimeLayer
 
 if TYPE_CHECKING:
+    import onnx
     from torch.export import Dim
 
 
@@ -91,12 +92,26 @@ def onnx_bytes(
             ) from error
     assert program is not None
     proto = program.model_proto
+    _check_sound(proto, type(model).__name__)
     if calibration is not None:
         proto = integer_model(proto, calibration)
     elif weights != "float32" and not compact(proto, BITS[weights]):
         raise TernzipError(f"{type(model).__name__}: no weight becomes {weights}: {_why_none(plain)}")
     data: bytes = proto.SerializeToString()
     return data
+
+
+def _check_sound(proto: onnx.ModelProto, name: str) -> None:
+    """TernzipError for a model that other engines refuse: torch.onnx folds bfloat16 batch norms into float32 ones."""
+    import onnx.checker
+
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise TernzipError(
+            f"{name}: torch.onnx cannot export it so that others can read it: {first_line(error)}: "
+            "where it is not float32, call model.float()"
+        ) from error
 
 
 def _why_none(model: nn.Module) -> str:
