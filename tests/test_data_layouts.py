@@ -191,6 +191,31 @@ def test_a_folder_of_pictures_for_each_class(tmp_path: Path) -> None:
     assert statistics_of(dataset.info, "imagenet")[0] == dataset.info.mean
 
 
+def test_folders_within_a_class_are_of_it(tmp_path: Path) -> None:
+    """They were left out without a word."""
+    write_pictures(tmp_path / "train")
+    write_pictures(tmp_path / "test")
+    deep = tmp_path / "train" / "dog" / "more" / "still"
+    deep.mkdir(parents=True)
+    (deep / "a.png").write_bytes(picture((9, 9, 9)))
+    hidden = tmp_path / "train" / "dog" / ".checkpoints"
+    hidden.mkdir()
+    (hidden / "0.png").write_bytes(picture((9, 9, 9)))
+    (deep / "loop").symlink_to(tmp_path / "train" / "dog")
+    (tmp_path / "train" / "eel" / "inner").mkdir(parents=True)
+    (tmp_path / "train" / "eel" / "inner" / "e.png").write_bytes(picture((5, 5, 5)))
+    (tmp_path / "test" / "eel").mkdir()
+    (tmp_path / "test" / "eel" / "e.png").write_bytes(picture((5, 5, 5)))
+    dataset = open_dataset("auto", tmp_path)
+    assert dataset.info.classes == ("cat", "dog", "eel")
+    assert dataset.train.labels.tolist() == [0, 0, 1, 1, 1, 2]
+    assert dataset.train.images[:, :, 0, 0].tolist()[4:] == [[9, 9, 9], [5, 5, 5]]
+    assert len(dataset.test) == 5
+
+    with pytest.raises(TernzipError, match="train/eel: expected pictures of a class in it, found them in"):
+        open_dataset("auto", tmp_path / "train")  # without a train/ in it, eel/inner may be anything
+
+
 def test_test_images_are_set_aside_where_there_are_none(tmp_path: Path) -> None:
     write_pictures(tmp_path, count=5)
     first, again = (open_dataset("auto", tmp_path) for _ in range(2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,38 +26,47 @@ class Labelled:
     classes: tuple[str, ...]
 
 
-def class_folders(folder: Path) -> list[Path]:
-    """The folders in `folder` that hold pictures, by name."""
+def class_folders(folder: Path, *, deep: bool) -> list[Path]:
+    """The folders in `folder` that hold pictures, by name; `deep` are also those that hold them in further folders."""
     if not folder.is_dir():
         return []
     inner = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    return sorted((entry for entry in inner if any(_pictures(entry))), key=lambda entry: entry.name)
+    return sorted(
+        (entry for entry in inner if any(deep or path.parent == entry for path in _pictures(entry))),
+        key=lambda entry: entry.name,
+    )
 
 
 def holds_class_folders(folder: Path) -> bool:
     """Whether `folder`, or its train/, holds a folder of pictures for each class."""
-    return bool(class_folders(folder / "train") or class_folders(folder))
+    return bool(class_folders(folder / "train", deep=True) or class_folders(folder, deep=False))
 
 
 def list_class_folders(folder: Path) -> tuple[Labelled, Labelled | None]:
     """Training and test pictures in `folder`/train/CLASS and test/CLASS (or val, ...); no test pictures in CLASS alone.
 
-    Classes are numbered by the order of their names. Raises TernzipError where a class of one has no folder in the
-    other, where there are fewer than two, and where training or test pictures are of no class.
+    Classes are numbered by the order of their names. What lies in folders within a class is of it, but for hidden
+    ones. Raises TernzipError where a class of one has no folder in the other, where there are fewer than two, and where
+    training or test pictures are of no class.
     """
-    if not class_folders(folder / "train"):
-        found = class_folders(folder)
+    train_folders = class_folders(folder / "train", deep=True)
+    if not train_folders:
+        found = class_folders(folder, deep=False)
         if not found:
             raise MissingDataError(f"{folder}: expected a folder of pictures for each class, found none")
         if {entry.name for entry in found} <= {"train", *TEST_NAMES}:
             raise TernzipError(
                 f"{found[0]}: expected a folder of pictures for each class, found pictures of no class"
             )
+        # Without train/ beside it, such a folder may be a class or another split.
+        for other in sorted(set(class_folders(folder, deep=True)) - set(found)):
+            raise TernzipError(
+                f"{other}: expected pictures of a class in it, found them in folders in it alone"
+            )
         return _labelled(folder, found), None
-    train_folders = class_folders(folder / "train")
     train = _labelled(folder / "train", train_folders)
     for name in TEST_NAMES:
-        test_folders = class_folders(folder / name)
+        test_folders = class_folders(folder / name, deep=True)
         if test_folders:
             names = tuple(map(_class_name, test_folders))
             for odd in sorted(set(names) ^ set(train.classes))[:1]:
@@ -74,8 +85,9 @@ def _labelled(folder: Path, classes: list[Path]) -> Labelled:
         )
     pictures, labels = [], []
     for label, inner in enumerate(classes):
-        for path in sorted(_pictures(inner), key=lambda path: path.name):
-            pictures.append(Picture(str(path), path, _encoded(f"{inner.name}/{path.name}")))
+        found = {path.relative_to(inner).as_posix(): path for path in _pictures(inner)}
+        for name, path in sorted(found.items()):
+            pictures.append(Picture(str(path), path, _encoded(f"{inner.name}/{name}")))
             labels.append(label)
     return Labelled(pictures, labels, tuple(map(_class_name, classes)))
 
@@ -90,7 +102,16 @@ def _encoded(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return [
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
+def _pictures(folder: Path) -> Iterator[Path]:
+    """Those in a folder and, links followed, in folders in it, once each; nothing hidden."""
+    seen = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        folders[:] = [name for name in folders if real not in seen and not name.startswith(".")]
+        if real not in seen:
+            yield from (
+                Path(root, name)
+                for name in files
+                if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+            )
+        seen.add(real)
