@@ -161,6 +161,26 @@ def test_batch_norm_is_estimated_anew_and_this_helps() -> None:
     torch.testing.assert_close(kept(first), own(first), rtol=5e-3, atol=5e-3)
 
 
+def test_what_a_large_size_makes_worse_is_said() -> None:
+    """Of a size that the network itself fits, the file is no better than that."""
+    needs_extra()
+    model = copy.deepcopy(trained())
+    assert isinstance(model[1].running_mean, torch.Tensor)
+    with torch.no_grad():  # statistics that the samples do not have: estimated anew they are others
+        model[1].running_mean += 0.5
+    whole = len(ternzip.save(model.state_dict(), codec="context", threads=1))
+
+    def notes(size: int, **options: bool) -> list[str]:
+        return search(model, data(), target_size=size, compressor="bits", **SMALL, **options).notes
+
+    fits, statistics = notes(whole)
+    assert fits == f"the network as it is takes {whole:,} bytes in a .tnz file, and fits: ternzip compress"
+    assert statistics.startswith("with the original's batch norm statistics L is 0.0")
+    assert notes(whole - 1) == [statistics]
+    assert notes(whole, batch_norm=False) == [fits]
+    assert not any("fits" in note for note in notes(2500))
+
+
 def test_batch_norm_takes_two_vectors_of_the_file() -> None:
     made = Network(trained(), TernaryCompressor(), calibration=data()[0][:100], smallest=100)
     for found in (made.compress([0.3] * 3), made.compress([0.3] * 3, batch_norm=False)):

@@ -163,6 +163,7 @@ def search(
     compressed, data = chosen.network, chosen.data
     notes = network.notes
     best = _score(problem, compressed, len(data), notes)
+    notes += _better_left_alone(problem, model, compressed, best)
     uniform = problem.uniform(len(data) if target is None else target)
     finetuned = None
     if finetune:
@@ -275,6 +276,27 @@ def _score(problem: Problem, compressed: CompressedNetwork, size: int, notes: li
     loss = problem.loss.estimate(outputs, held)
     right = None if held.labels is None else accuracy(outputs, held.labels)
     return Score(size, loss.value, loss.standard_error, right)
+
+
+def _better_left_alone(
+    problem: Problem, model: nn.Module, found: CompressedNetwork, best: Score
+) -> list[str]:
+    """What a size that is easily met makes worse for nothing: the network itself fits, or its batch norm was better."""
+    network, notes = problem.network, []
+    if problem.target is not None:
+        whole = len(network.coder.file(model.state_dict(), problem.metadata))
+        if whole <= problem.target.target:
+            notes.append(
+                f"the network as it is takes {whole:,} bytes in a .tnz file, and fits: ternzip compress"
+            )
+    if network.batch_norm:
+        kept = _score(problem, network.assemble(found.layers, batch_norm=False), best.bytes, [])
+        if kept.loss + 2 * (kept.standard_error + best.standard_error) < best.loss:
+            notes.append(
+                f"with the original's batch norm statistics L is {kept.loss:.4f} instead of {best.loss:.4f}: "
+                "--keep-batch-norm (batch_norm=False)"
+            )
+    return notes
 
 
 def _dense(problem: Problem) -> Score:
