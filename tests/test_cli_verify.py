@@ -61,6 +61,10 @@ def test_inspect_as_json(run: Run, tnz: Path) -> None:
     assert total["ternary_bytes"] == tensors["z.weight"]["bytes"] + tensors["masked"]["bytes"]
     expected = sum(tensors[n]["entropy"] * a_model()[n].numel() / 8 for n in ("z.weight", "masked"))
     assert total["predicted_bytes"] == pytest.approx(expected)
+    # What `compress` prints and the table shows; all symbols in one distribution would have more.
+    assert total["entropy"] == pytest.approx(8 * expected / total["ternary_weights"])
+    pooled = ternzip.SymbolCounts(total["negative"], total["zero"], total["positive"])
+    assert total["entropy"] < pooled.entropy
 
 
 def test_json_of_odd_files(run: Run, folder: Path) -> None:

@@ -236,7 +236,7 @@ def total_json(info: FileInfo) -> dict[str, Any]:
         "zero": info.counts.zero,
         "positive": info.counts.positive,
         "sparsity": info.counts.sparsity,
-        "entropy": info.counts.entropy,
+        "entropy": 8 * info.predicted_bytes / weights if weights else 0.0,  # of each tensor's own symbols
         "predicted_bytes": info.predicted_bytes,
         "bits_per_symbol": 8 * info.ternary_bytes / weights if weights else None,
     }
