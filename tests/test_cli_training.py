@@ -44,6 +44,17 @@ def test_demo_tells_the_whole_story(tmp_path: Path) -> None:
     ternzip_command("demo", tmp_path / "new", "--epochs", 1, "--force")
 
 
+def test_what_is_to_be_a_folder_and_is_a_file_is_said_before_training(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    for arguments in (["demo", file], ["train", "--preset", "quick", "--out", file]):
+        with pytest.raises(TernzipError, match="file: expected a folder, found a file"):
+            ternzip_command(*arguments)
+    with pytest.raises(TernzipError, match="cannot write: Not a directory"):
+        ternzip_command("demo", file / "within")
+    assert file.read_text() == "kept"
+
+
 def test_demo_takes_one_thread_and_gives_the_others_back() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)

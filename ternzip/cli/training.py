@@ -219,8 +219,10 @@ def demo(
         raise TernzipError(f"{path}: exists already: choose another folder, or --force to replace it")
 
     require("the demo", "demo", "sklearn", "matplotlib")  # before a minute of training
+    from ternzip.io.atomic import make_folder
     from ternzip.training import demo as story
 
+    make_folder(folder)
     print(f"{'epoch':>5} {'loss':>7} {'accuracy':>9} {'Delta':>6} {'zeros':>7} {'entropy':>17}")
 
     def line(e: story.Epoch) -> None:

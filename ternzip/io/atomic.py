@@ -89,6 +89,15 @@ def _part_of(path: str | os.PathLike[str], overwrite: bool, sources: Iterable[st
             part.unlink()
 
 
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """The folder and those above it are there; TernzipError where one cannot be made, or is a file."""
+    with _cannot_write(path):
+        try:
+            os.makedirs(path, exist_ok=True)
+        except FileExistsError:
+            raise TernzipError(f"{os.fspath(path)}: expected a folder, found a file") from None
+
+
 @contextmanager
 def _cannot_write(path: str | os.PathLike[str]) -> Iterator[None]:
     """Within this context an OSError becomes a TernzipError about `path`."""

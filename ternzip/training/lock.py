@@ -11,6 +11,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 
 from ternzip._core.errors import TernzipError
+from ternzip.io.atomic import make_folder
 
 try:
     import fcntl
@@ -30,7 +31,7 @@ def held(folder: Path) -> Iterator[None]:
     if fcntl is None or getattr(rank_zero_only, "rank", None):
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
