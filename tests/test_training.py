@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -29,9 +30,10 @@ from ternzip.training.callbacks import LiveBar, TernaryCallback
 from ternzip.training.catalog import DATASETS, IMAGENET_MEAN
 from ternzip.training.datasets import open_dataset
 from ternzip.training.evaluation import evaluate, usable_device
+from ternzip.training.feeds import ImageFeed
 from ternzip.training.images import Dataset, Split
 from ternzip.training.learner import Learner, image_learner, lr_factor
-from ternzip.training.network import frozen_modules
+from ternzip.training.network import frozen_modules, restore
 from ternzip.training.recipe import Recipe
 from ternzip.training.runs import read_run_checkpoint, read_run_folder
 from ternzip.training.sizes import project, stored_sizes
@@ -447,6 +449,43 @@ def test_scales_of_activations_come_from_the_first_batch_and_nothing_else_is_cha
     found = {name: after[name].clone() for name in scales}
     learner.calibrate()
     assert all(torch.equal(learner.state_dict()[name], found[name]) for name in scales)
+
+
+def test_norms_of_the_stored_networks_are_those_of_their_weights(recipe: Recipe, tmp_path: Path) -> None:
+    """By the first batches of the epoch, without its dropout."""
+    recipe = recipe.with_options({"norm_batches": 2})
+    result = training.train(recipe, tmp_path / "anew")
+    assert result is not None
+    network = restore(read_run_checkpoint(tmp_path / "anew" / "last.ckpt"), "last.ckpt").eval()
+    found = {name: value.clone() for name, value in network.named_buffers() if "running" in name}
+    feed = ImageFeed(recipe, open_dataset(recipe.dataset, recipe.data))
+    batches = itertools.islice(feed.batches(True, 1, 0, 1), 2)
+    outputs = torch.cat([feed.arguments(batch, torch.float32)[0][0] for batch in batches])
+    seen: list[torch.Tensor] = []
+    first = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm1d))
+    first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        network(outputs)
+    name = next(name for name in found if name.endswith("running_mean"))
+    torch.testing.assert_close(found[name], seen[0].mean(0), rtol=1e-4, atol=1e-5)
+    assert evaluate(tmp_path / "anew" / "last.tnz", recipe).accuracy == pytest.approx(result.last.accuracy)
+
+    training.train(recipe.with_options({"norm_batches": None}), tmp_path / "running")
+    running, anew = weights(tmp_path / "running"), weights(tmp_path / "anew")
+    assert all(torch.equal(running[n], anew[n]) for n in anew if n.endswith("original"))  # trains as it did
+    assert not torch.equal(running[f"model.{name}"], anew[f"model.{name}"])
+
+
+def test_norms_that_are_frozen_or_not_there_are_not_estimated(recipe: Recipe, tmp_path: Path) -> None:
+    options = {"norm_batches": 1, "freeze": ("fc1",), "epochs": 1, "train_images": 64}
+    training.train(recipe.with_options(options), tmp_path / "run")
+    counts = [v for n, v in weights(tmp_path / "run").items() if n.endswith("num_batches_tracked")]
+    assert [int(count) for count in counts] == [0, 1, 1]
+    with pytest.raises(TernzipError, match="--norm-batches: not used with --frozen-norm"):
+        recipe.with_options({"norm_batches": 2, "frozen_norm": True}).check_used(["norm_batches"])
+    plain = recipe.with_options({"norm_batches": 1, "quantizer": "none"})
+    with pytest.raises(TernzipError, match="--norm-batches: expected a network with batch norm, found none"):
+        Learner(plain, torch.nn.Linear(4, 4), ImageFeed(recipe, digits_like()))
 
 
 @pytest.mark.slow

@@ -9,6 +9,8 @@ comes first.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import torch
@@ -23,19 +25,28 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def estimate_batch_norm(model: nn.Module, inputs: Tensor) -> None:
     """Running means and variances anew, in place, as plain averages over batches of `inputs` (n, ...)."""
     norms = [module for module in model.modules() if isinstance(module, BATCH_NORMS)]
+    with statistics_anew(norms):
+        for batch in torch.split(inputs, BATCH):
+            if len(batch) > 1 or len(inputs) == 1:
+                model(batch)
+
+
+@contextmanager
+def statistics_anew(norms: Iterable[_Norm]) -> Iterator[None]:
+    """What these norms meet within this context, without gradients, are their statistics afterwards, as averages."""
     norms = [norm for norm in norms if norm.track_running_stats]
     before = [(norm.momentum, norm.training) for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    with torch.no_grad():
-        for batch in torch.split(inputs, BATCH):
-            if len(batch) > 1 or len(inputs) == 1:
-                model(batch)
-    for norm, (momentum, training) in zip(norms, before, strict=True):
-        norm.momentum = momentum
-        norm.train(training)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for norm, (momentum, training) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.train(training)
 
 
 def affine_batch_norm(model: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 import time
 import warnings
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from ternzip._core.errors import TernzipError
 from ternzip._core.text import first_line
+from ternzip.lowrank.batch_norm import statistics_anew
 from ternzip.lowrank.passes import modes_kept
 from ternzip.quantization import (
     DeltaSchedule,
@@ -91,6 +93,10 @@ class Learner(lightning.LightningModule):
         # In a tuple: the teacher is no part of the model, of its parameters and of its checkpoints.
         self.teacher = () if teacher is None else (teacher,)
         self.frozen = frozen_modules(self.model, recipe.freeze)
+        if recipe.norm_batches and not any(isinstance(module, NORMS) for module in self.model.modules()):
+            raise TernzipError(
+                f"--norm-batches: expected a network with batch norm, found none in {recipe.arch}"
+            )
         self.compiled = CompiledForward(self.model) if recipe.fast else None
         self.epochs: dict[int, dict[str, float]] = {}  # figures of each finished epoch, from 1
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
@@ -172,12 +178,16 @@ class Learner(lightning.LightningModule):
     def _set_modes(self) -> None:
         """Training mode, whatever the model came in, but for what is frozen in this epoch."""
         self.model.train()
-        frozen = {id(module) for module in self.frozen} if self.is_frozen else set()
+        frozen = self._frozen_now()
         for module in self.model.modules():
             if isinstance(module, NORMS):
                 module.train(not (self.recipe.frozen_norm or id(module) in frozen))
             if isinstance(module, Quantizer):
                 module.pinned = id(module) in frozen
+
+    def _frozen_now(self) -> set[int]:
+        """Identities of the modules that are frozen in this epoch."""
+        return {id(module) for module in self.frozen} if self.is_frozen else set()
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         """The loss of a batch: the objective's, and what the recipe adds to it; 0-d."""
@@ -225,6 +235,22 @@ class Learner(lightning.LightningModule):
     def on_validation_start(self) -> None:
         """Before the epoch's checkpoints are written."""
         self._check_losses()
+        if self.recipe.norm_batches and not self.recipe.frozen_norm:
+            self._estimate_norms(self.recipe.norm_batches)
+
+    def _estimate_norms(self, batches: int) -> None:
+        """Batch norm's statistics for the weights as they are, by the epoch's first batches, in every process alike.
+
+        Running averages are of weights that were: ternary ones jump between levels to the last step.
+        """
+        frozen = self._frozen_now()
+        norms = [m for m in self.model.modules() if isinstance(m, NORMS) and id(m) not in frozen]
+        found = self.feed.batches(True, self.current_epoch, 0, 1)
+        with statistics_anew(norms), self.trainer.precision_plugin.forward_context():
+            for index, batch in enumerate(itertools.islice(found, batches)):
+                inputs, _ = self._arguments(batch)
+                with self._told_of("training", index):
+                    self.model(*move_data_to_device(inputs, self.device))
 
     def _check_losses(self) -> None:
         step = int(self._broken_step)

@@ -250,6 +250,13 @@ class Recipe:
         within="(0, inf)",
         unset="off",
     )
+    norm_batches: int | None = option(
+        None,
+        "Optimization",
+        "After every epoch, batch norm's statistics anew, as the averages over N training batches.",
+        within="[1, 1e9]",
+        unset="running averages",
+    )
     early_stopping: int | None = option(
         None,
         "Optimization",
@@ -378,6 +385,8 @@ class Recipe:
                 raise TernzipError(f"{flag(name)}: not used without {flag(needed)}")
         if "mirror" in names and self.mirror and not self.augment:
             raise TernzipError("--mirror: not used with --no-augment")
+        if "norm_batches" in names and self.norm_batches and self.frozen_norm:
+            raise TernzipError("--norm-batches: not used with --frozen-norm")
         if "rate_epochs" in names and not self.rate:
             raise TernzipError("--rate-epochs: not used without --rate")
         for name in names:
