@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from reproduce_plan import FULL_PRECISION, LOG_BOTH, SHORT, SHORT_BOTH, SHORT_HALF
+from reproduce_plan import (
+    FULL_PRECISION,
+    LOG_BOTH,
+    SHORT,
+    SHORT_BOTH,
+    SHORT_HALF,
+    SHORT_HALF_NORMS,
+    SHORT_NORMS,
+)
 
 Row = Mapping[str, Any]
 KB = 1000
@@ -110,6 +118,11 @@ OF_THE_ABLATION: Questions = (
     (
         "the same at half the price",
         (SHORT, SHORT_HALF),
+        _smaller,
+    ),
+    (
+        "half the price without a teacher, batch norm's statistics anew after every epoch of both",
+        (SHORT_NORMS, SHORT_HALF_NORMS),
         _smaller,
     ),
 )
