@@ -504,12 +504,13 @@ def test_the_papers_claims_are_asked_of_means_over_seeds() -> None:
     assert answers([*rows, both])[3][1] == "yes: 3.50 points, 86.00 % zeros, 17.9 kB"
     assert answers([*rows, {**both, "file": 18_100}])[3][1].startswith("no: ")
     rows += [row(SHORT, 0.75, None), {**row(SHORT_BOTH, 0.76, None), "file": 17_500}]
-    assert [answer for _, answer in answers(rows)[-2:]] == [
+    assert [answer for _, answer in answers(rows)[-3:]] == [
         "yes: short: 76.00 ± 0.20 %, 20.0 kB, short, rate and teacher: 77.00 ± 0.20 %, 17.5 kB",
         "waits for short, half the rate and teacher",
+        "waits for short, norms anew, short, half the rate, norms anew",
     ]
     rows[-1]["late"] = 0.74
-    assert answers(rows)[-2][1].startswith("no: ")
+    assert answers(rows)[-3][1].startswith("no: ")
 
 
 def test_failed_runs_are_neither_under_way_nor_not_begun(tmp_path: Path) -> None:
