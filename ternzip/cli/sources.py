@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 
@@ -14,6 +14,7 @@ from ternzip.cli.console import print_error, told
 from ternzip.cli.reports import failure_json, print_json
 
 STDIO = "-"
+_Item = TypeVar("_Item")
 
 
 def pairs_of(
@@ -76,30 +77,23 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def for_each(pairs: list[tuple[str, str]], work: Callable[[str, str], dict[str, Any]], as_json: bool) -> None:
-    """Does the work for each; of several, one that fails does not stop the others."""
-    if len(pairs) == 1:
-        with failure_json(as_json, {"source": pairs[0][0], "file": pairs[0][1]}):
-            result = work(*pairs[0])
-        if as_json:
-            print_json(result, to_stderr=pairs[0][1] == STDIO)
-        return
-    results = []
+    """Does the work for each SRC and DST; of several, one that fails does not stop the others."""
     # Files that nothing on this line may replace, under whatever name, and what they are.
     kept = {_identity(src): f"{src}, a source too" for src, _ in pairs}
-    for src, dst in pairs:
-        try:
-            found, own = _identity(dst), _identity(src)
-            if found is not None and found in kept and found != own:  # of its own source `work` speaks
-                raise TernzipError(f"{dst}: cannot write: it is {kept[found]}: expected another name")
-            results.append(work(src, dst))
-            kept[_identity(dst)] = f"what {src} became"
-        except TernzipError as error:
-            print_error(error)
-            results.append({"source": src, "file": dst, "error": told(error)})
-    if as_json:
-        print_json({"files": results})
-    if any("error" in result for result in results):
-        raise typer.Exit(1)
+
+    def guarded(pair: tuple[str, str]) -> dict[str, Any]:
+        src, dst = pair
+        found, own = _identity(dst), _identity(src)
+        if found is not None and found in kept and found != own:  # of its own source `work` speaks
+            raise TernzipError(f"{dst}: cannot write: it is {kept[found]}: expected another name")
+        result = work(src, dst)
+        kept[_identity(dst)] = f"what {src} became"
+        return result
+
+    def about(pair: tuple[str, str]) -> dict[str, Any]:
+        return {"source": pair[0], "file": pair[1]}
+
+    _over(pairs, guarded, about, as_json, to_stderr=pairs[0][1] == STDIO)
 
 
 def each_of(
@@ -113,21 +107,33 @@ def each_of(
     Returns what the work returned, in the order of the paths, and prints it as JSON on demand; `about` is what that
     says of a file that fails, beside the error.
     """
-    if len(paths) == 1:
-        with failure_json(as_json, about(paths[0])):
-            result = work(paths[0])
-        if as_json:
-            print_json(result)
-        return [result]
-    if STDIO in paths:
+    if len(paths) > 1 and STDIO in paths:
         raise typer.BadParameter("- cannot be one of several SRC", param_hint="SRC")
+    return _over(paths, work, about, as_json)
+
+
+def _over(
+    items: list[_Item],
+    work: Callable[[_Item], dict[str, Any]],
+    about: Callable[[_Item], dict[str, Any]],
+    as_json: bool,
+    *,
+    to_stderr: bool = False,
+) -> list[dict[str, Any]]:
+    """What the work returned for each item, printed as JSON on demand: of one item its own, of several a list."""
+    if len(items) == 1:
+        with failure_json(as_json, about(items[0])):
+            result = work(items[0])
+        if as_json:
+            print_json(result, to_stderr=to_stderr)
+        return [result]
     results = []
-    for path in paths:
+    for item in items:
         try:
-            results.append(work(path))
+            results.append(work(item))
         except TernzipError as error:
             print_error(error)
-            results.append(about(path) | {"error": told(error)})
+            results.append(about(item) | {"error": told(error)})
     if as_json:
         print_json({"files": results})
     if any("error" in result for result in results):
