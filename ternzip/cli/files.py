@@ -345,6 +345,7 @@ def inspect(
             if src is not paths[0]:
                 tell("")
             print_file(src, info, every=every)
+            return {}
         about = {"metadata": info.metadata, "extensions": info.extensions}
         named = {} if len(paths) == 1 else {"file": src}
         return {**named, "tensors": tensors_json(info), "total": total_json(info), **about}
