@@ -141,7 +141,7 @@ def summary(src: str, dst: str, report: CompressReport) -> str:
     return line + (
         f"; {info.counts.total:,} ternary weights, {100 * info.counts.sparsity:.2f} % zeros: "
         f"{8 * info.ternary_bytes / info.counts.total:.4f} bits/weight "
-        f"(order-0 entropy {8 * info.predicted_bytes / info.counts.total:.4f})"
+        f"(order-0 entropy {info.entropy:.4f})"
     )
 
 
@@ -223,20 +223,19 @@ def tensors_json(info: FileInfo) -> list[dict[str, Any]]:
 def total_json(info: FileInfo) -> dict[str, Any]:
     """The totals of `inspect --json` and `compress --json`: bytes, symbols, bits per symbol."""
     weights = info.counts.total
-    extensions = sum(info.extensions.values())
     return {
         "bytes": info.bytes,
         "overhead_bytes": info.overhead,
         "tensors": len(info.tensors),
         "ternary_weights": weights,
         "ternary_bytes": info.ternary_bytes,
-        "other_bytes": info.bytes - info.overhead - info.ternary_bytes - extensions,
-        "extension_bytes": extensions,
+        "other_bytes": info.tensor_bytes - info.ternary_bytes,
+        "extension_bytes": sum(info.extensions.values()),
         "negative": info.counts.negative,
         "zero": info.counts.zero,
         "positive": info.counts.positive,
         "sparsity": info.counts.sparsity,
-        "entropy": 8 * info.predicted_bytes / weights if weights else 0.0,  # of each tensor's own symbols
+        "entropy": info.entropy,
         "predicted_bytes": info.predicted_bytes,
         "bits_per_symbol": 8 * info.ternary_bytes / weights if weights else None,
     }

@@ -194,14 +194,13 @@ def _summary(group: Alike) -> tuple[str, tuple[str, ...]]:
 
 
 def _totals(info: FileInfo) -> tuple[str, ...]:
-    tensors = info.bytes - info.overhead - sum(info.extensions.values())
-    stored = ("", "", "", f"{tensors:,}", "")
+    stored = ("", "", "", f"{info.tensor_bytes:,}", "")
     if not info.counts.total:
         return (*stored, "", "", "")
     return (
         *stored,
         f"{100 * info.counts.sparsity:.2f} %",
-        f"{8 * info.predicted_bytes / info.counts.total:.4f}",
+        f"{info.entropy:.4f}",
         f"{8 * info.ternary_bytes / info.counts.total:.4f}",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 
 from ternzip._core.dtypes import DType, Kind
 from ternzip._core.errors import TernzipError
@@ -77,7 +78,7 @@ class FileInfo:
     counts: SymbolCounts
     ternary_bytes: int
 
-    @property
+    @cached_property
     def predicted_bytes(self) -> float:
         """What order-0 coding of each counted tensor takes by the entropy of its own counts."""
         return sum(
@@ -85,6 +86,16 @@ class FileInfo:
             for info in self.tensors
             if info.counts and info.counted
         )
+
+    @property
+    def entropy(self) -> float:
+        """Bits/symbol of that: one distribution a tensor, not one of all; 0 where nothing is counted."""
+        return 8 * self.predicted_bytes / self.counts.total if self.counts.total else 0.0
+
+    @property
+    def tensor_bytes(self) -> int:
+        """What all tensors take, without extensions and overhead."""
+        return self.bytes - self.overhead - sum(self.extensions.values())
 
 
 _FORMATS = {"float64": "<d", "float32": "<f", "float16": "<e"}
