@@ -237,6 +237,7 @@ def test_what_is_no_tensor_is_named() -> None:
     wrong: Any = [1.0, 2.0]
     for call in (
         lambda: ops.ternarize(wrong, 0.1),
+        lambda: ops.ternarize(wrong, 0.1, out=torch.empty(2)),
         lambda: ops.ternarize_many([wrong], -0.1, 0.1),
         lambda: ops.clip_([wrong]),
     ):

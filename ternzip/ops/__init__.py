@@ -33,6 +33,7 @@ from ternzip.ops._arguments import (
     check_countable,
     check_floating,
     check_outputs,
+    check_tensor,
     check_writable,
     delta_of,
 )
@@ -76,10 +77,10 @@ def ternarize(
 
     Raises TypeError for another dtype, ValueError for a threshold, levels or an estimator that are none.
     """
+    check_tensor("weight", 0, w)
     if out is not None:
         _ternarize_out(w, delta, levels, out)
         return out
-    check_floating([w])
     hi = delta_of(delta, w)
     neg, pos = levels
     (quantized,), _ = ternarize_many([w], -hi, hi, neg, pos, ste=ste)
@@ -237,8 +238,7 @@ def count_symbols(tensors: Tensor | Iterable[Tensor] | Mapping[str, Tensor]) -> 
         tensors = tensors.values()
     by_device: dict[torch.device, list[Tensor]] = {}
     for i, t in enumerate(tensors):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"tensor {i} is a {type(t).__name__}; expected a tensor")
+        check_tensor("tensor", i, t)
         by_device.setdefault(t.device, []).append(t)
     rows = [count_many(group) for group in by_device.values()]
     return sum((c for row in rows for c in symbol_counts(row)), SymbolCounts())

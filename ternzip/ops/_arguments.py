@@ -13,11 +13,16 @@ from ternzip.ops._kernels import WEIGHT_CODES
 from ternzip.ops._ternarizer import scalar
 
 
+def check_tensor(what: str, i: int, value: object) -> None:
+    """TypeError for what is no tensor, named as the i-th `what`."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{what} {i} is a {type(value).__name__}; expected a tensor")
+
+
 def check_floating(weights: Sequence[Tensor], *, one_device: bool = True) -> None:
     """Weights are strided, of a dtype that can be trained, and (`one_device`) together."""
     for i, w in enumerate(weights):
-        if not isinstance(w, Tensor):
-            raise TypeError(f"weight {i} is a {type(w).__name__}; expected a tensor")
+        check_tensor("weight", i, w)
         if w.dtype not in WEIGHT_CODES:
             known = ", ".join(str(dtype).removeprefix("torch.") for dtype in WEIGHT_CODES)
             raise TypeError(f"weight {i} has dtype {w.dtype}; expected one of {known}")
@@ -30,8 +35,7 @@ def check_floating(weights: Sequence[Tensor], *, one_device: bool = True) -> Non
 def check_countable(tensors: Sequence[Tensor]) -> None:
     """Tensors are strided, of a dtype that has a sign, and on one device."""
     for i, t in enumerate(tensors):
-        if not isinstance(t, Tensor):
-            raise TypeError(f"tensor {i} is a {type(t).__name__}; expected a tensor")
+        check_tensor("tensor", i, t)
         if t.dtype == torch.bool or t.is_complex() or t.is_quantized:
             raise TypeError(f"tensor {i} has dtype {t.dtype}; symbols are counted in floats and integers")
         if t.layout is not torch.strided:
