@@ -32,8 +32,7 @@ def class_folders(folder: Path, *, deep: bool) -> list[Path]:
         return []
     inner = (entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     return sorted(
-        (entry for entry in inner if any(deep or path.parent == entry for path in _pictures(entry))),
-        key=lambda entry: entry.name,
+        (entry for entry in inner if any(_pictures(entry, deep=deep))), key=lambda entry: entry.name
     )
 
 
@@ -102,12 +101,12 @@ def _encoded(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
-    """Those in a folder and, links followed, in folders in it, once each; nothing hidden."""
+def _pictures(folder: Path, *, deep: bool = True) -> Iterator[Path]:
+    """Those in a folder and, if `deep`, in folders in it, links followed, once each; nothing hidden."""
     seen = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
-        folders[:] = [name for name in folders if real not in seen and not name.startswith(".")]
+        folders[:] = [name for name in folders if deep and real not in seen and not name.startswith(".")]
         if real not in seen:
             yield from (
                 Path(root, name)
