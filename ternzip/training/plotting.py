@@ -179,11 +179,10 @@ def tradeoff(runs: Sequence[RunRecord], size: Size = None) -> Any:
     """
     runs = _measured(runs)
     figure, (axes,) = subplots(1, 2, figsize=size or (10, 3.8), sharey=True)
-    full = [run for run in runs if run.recipe.quantizer == "none"]
+    full, ternary = _by_precision(runs)
     for run, axis in itertools.product(full, axes):
         label = run.label if run is full[0] else None
         axis.axhline(100 * run.peak[1], color="black", linestyle="--", linewidth=1, label=label)
-    ternary = [run for run in runs if run.recipe.quantizer != "none"]
     for marker, (label, group) in zip(_markers(), _grouped(ternary, by_growth=True).items(), strict=False):
         best = [run.peak for run in group]
         accuracy = [100 * value for _, value in best]
@@ -206,8 +205,7 @@ def speed(runs: Sequence[RunRecord], size: Size = None) -> Any:
     """
     runs = _measured(runs)
     figure, ((axis,),) = subplots(1, 1, figsize=size or (6, 4))
-    full = _grouped([run for run in runs if run.recipe.quantizer == "none"])
-    ternary = _grouped([run for run in runs if run.recipe.quantizer != "none"])
+    full, ternary = map(_grouped, _by_precision(runs))
     cross = itertools.repeat({"marker": "x", "color": "black"}, len(full))
     markers = itertools.chain(cross, _markers())
     for marker, (label, group) in zip(markers, itertools.chain(full.items(), ternary.items()), strict=False):
@@ -316,6 +314,12 @@ def _markers() -> Iterator[dict[str, Any]]:
     for i in itertools.count():
         face = ("white", "black", "0.6")[i // len(MARKERS) % 3]
         yield {"marker": MARKERS[i % len(MARKERS)], "color": "black", "markerfacecolor": face}
+
+
+def _by_precision(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[RunRecord]]:
+    """Those in full precision, and the ternary ones."""
+    full = [run for run in runs if run.recipe.quantizer == "none"]
+    return full, [run for run in runs if run.recipe.quantizer != "none"]
 
 
 def _grouped(runs: Sequence[RunRecord], by_growth: bool = False) -> dict[str, list[RunRecord]]:
